@@ -1,0 +1,125 @@
+"""Read requests and their answers, as the floors pass them on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from qnode.models.filter import Filter
+from qnode.models.payload_path import PayloadPath
+from qnode.models.point_id import PointKey
+
+UNNAMED = ""
+"""The name of a collection's single unnamed vector."""
+
+DEFAULT_LIMIT = 10
+
+Vector = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class PayloadSelector:
+    """Which part of a payload to return. Neither list: all of it, or nothing if `enabled` is False."""
+
+    enabled: bool
+    include: tuple[PayloadPath, ...] | None = None
+    exclude: tuple[PayloadPath, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class VectorSelector:
+    """Which vectors to return: none, all, or those named."""
+
+    enabled: bool
+    names: tuple[str, ...] | None = None
+
+
+NO_PAYLOAD, ALL_PAYLOAD = PayloadSelector(False), PayloadSelector(True)
+NO_VECTORS, ALL_VECTORS = VectorSelector(False), VectorSelector(True)
+
+
+@dataclass(frozen=True, slots=True)
+class QuantizationParams:
+    """How a search uses the quantised vectors."""
+
+    ignore: bool = False
+    rescore: bool | None = None
+    oversampling: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SearchParams:
+    """How hard a search tries."""
+
+    hnsw_ef: int | None = None
+    exact: bool = False
+    indexed_only: bool = False
+    quantization: QuantizationParams = field(default_factory=QuantizationParams)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Nearest:
+    """The points nearest to a vector, (dim,) float32, or to the vector of the point `example` (then left out)."""
+
+    vector: Vector | None = None
+    example: PointKey | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class QueryRequest:
+    """One search; `query` None lists points by id. `score_threshold` is strict, on the reported score."""
+
+    query: Nearest | None
+    using: str = UNNAMED
+    filter: Filter | None = None
+    params: SearchParams = field(default_factory=SearchParams)
+    score_threshold: float | None = None
+    limit: int = DEFAULT_LIMIT
+    offset: int = 0
+    with_payload: PayloadSelector = NO_PAYLOAD
+    with_vector: VectorSelector = NO_VECTORS
+
+
+@dataclass(frozen=True, slots=True)
+class ScrollRequest:
+    """A page of points in the order of their ids, from `offset` on (inclusive)."""
+
+    offset: PointKey | None = None
+    limit: int = DEFAULT_LIMIT
+    filter: Filter | None = None
+    with_payload: PayloadSelector = ALL_PAYLOAD
+    with_vector: VectorSelector = NO_VECTORS
+
+
+@dataclass(frozen=True, slots=True)
+class RetrieveRequest:
+    """Points by id, in this order; unknown ones are passed over."""
+
+    keys: tuple[PointKey, ...]
+    with_payload: PayloadSelector = NO_PAYLOAD
+    with_vector: VectorSelector = NO_VECTORS
+
+
+@dataclass(frozen=True, slots=True)
+class CountRequest:
+    """How many points pass the filter."""
+
+    filter: Filter | None = None
+    exact: bool = True
+
+
+@dataclass(slots=True, eq=False)
+class Point:
+    """A point as an answer holds it.
+
+    score: float32, as reported to the user (None when nothing was scored).
+    payload: JSON bytes, None when not asked for. vectors: by name, None when not asked for.
+    """
+
+    key: PointKey
+    version: int
+    score: np.float32 | None = None
+    payload: bytes | None = None
+    vectors: dict[str, Vector] | None = None

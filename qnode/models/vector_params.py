@@ -1,0 +1,80 @@
+"""What the index must know about each named vector: the effective settings, defaults filled in.
+
+`collection` derives them from what the user sent (collection-wide settings overlaid by the vector's own).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Distance(StrEnum):
+    """The metric. Inside, a similarity is always larger-is-better: Euclid -Σ(a-b)², Manhattan -Σ|a-b|."""
+
+    COSINE = "Cosine"
+    DOT = "Dot"
+    EUCLID = "Euclid"
+    MANHATTAN = "Manhattan"
+
+    @property
+    def smaller_is_better(self) -> bool:
+        """Whether the score that users see ascends."""
+        return self in (Distance.EUCLID, Distance.MANHATTAN)
+
+
+class Datatype(StrEnum):
+    """How a component is stored. uint8 truncates, then clamps to 0..255."""
+
+    FLOAT32 = "float32"
+    FLOAT16 = "float16"
+    UINT8 = "uint8"
+
+
+class QuantizationKind(StrEnum):
+    """Which codes the user asked for; without, the index chooses codes of its own and always rescores."""
+
+    SCALAR = "scalar"
+    BINARY = "binary"
+    PRODUCT = "product"
+    TURBO = "turbo"
+
+
+@dataclass(frozen=True, slots=True)
+class Quantization:
+    """The user's quantization settings. `quantile` is of |x|, scalar only."""
+
+    kind: QuantizationKind
+    quantile: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class VectorParams:
+    """One named dense vector ("" is the unnamed one). `slot` is its number for life in the collection."""
+
+    name: str
+    slot: int
+    size: int
+    distance: Distance
+    datatype: Datatype = Datatype.FLOAT32
+    m: int = 16
+    ef_construct: int = 100
+    full_scan_threshold_kb: int = 10_000
+    max_indexing_threads: int = 0
+    quantization: Quantization | None = None
+    on_disk: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class IndexParams:
+    """All that a shard's index is configured by. Sizes in KB of vectors, as Qdrant counts them.
+
+    indexing_threshold_kb 0 means: never build a graph.
+    """
+
+    vectors: tuple[VectorParams, ...]
+    indexing_threshold_kb: int = 10_000
+    deleted_threshold: float = 0.2
+    vacuum_min_vector_number: int = 1000
+    max_segment_size_kb: int | None = None
+    default_segment_number: int = 0

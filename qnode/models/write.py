@@ -1,0 +1,126 @@
+"""Write requests: what a client asked, checked for shape, before `shards` resolves it into operations.
+
+Vectors are float32 and of a common dimension within a column; whether the collection has such a vector, and of
+which dimension, is checked by `shards`, before anything is logged. Keys may repeat: the last one wins.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from qnode.models.filter import Filter
+from qnode.models.operation import VectorColumn
+from qnode.models.point_id import PointKey
+
+
+class UpdateMode(StrEnum):
+    """Which points an upsert may touch."""
+
+    UPSERT = "upsert"
+    INSERT_ONLY = "insert_only"
+    UPDATE_ONLY = "update_only"
+
+
+@dataclass(frozen=True, slots=True)
+class Selector:
+    """Points by id or by filter; exactly one of the two is set."""
+
+    keys: tuple[PointKey, ...] | None = None
+    filter: Filter | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class UpsertRequest:
+    """Insert or replace whole points. A vector given without a name stands under ""."""
+
+    keys: list[PointKey]
+    payloads: list[bytes]
+    vectors: dict[str, VectorColumn]
+    update_filter: Filter | None = None
+    update_mode: UpdateMode = UpdateMode.UPSERT
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteRequest:
+    """Remove points."""
+
+    selector: Selector
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class UpdateVectorsRequest:
+    """Replace named vectors of existing points."""
+
+    keys: list[PointKey]
+    vectors: dict[str, VectorColumn]
+    update_filter: Filter | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteVectorsRequest:
+    """Remove named vectors from points."""
+
+    selector: Selector
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SetPayloadRequest:
+    """Merge `payload` (a JSON object) into the points' payloads, at the top or at `path`."""
+
+    selector: Selector
+    payload: bytes
+    path: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OverwritePayloadRequest:
+    """Replace the points' payloads; with `path`, what stands at that path."""
+
+    selector: Selector
+    payload: bytes
+    path: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeletePayloadRequest:
+    """Remove what the paths reach."""
+
+    selector: Selector
+    paths: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ClearPayloadRequest:
+    """Empty the points' payloads."""
+
+    selector: Selector
+
+
+WriteRequest = (
+    UpsertRequest
+    | DeleteRequest
+    | UpdateVectorsRequest
+    | DeleteVectorsRequest
+    | SetPayloadRequest
+    | OverwritePayloadRequest
+    | DeletePayloadRequest
+    | ClearPayloadRequest
+)
+
+
+class UpdateStatus(StrEnum):
+    """How far a write has come when it is answered."""
+
+    ACKNOWLEDGED = "acknowledged"
+    COMPLETED = "completed"
+    WAIT_TIMEOUT = "wait_timeout"
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateResult:
+    """The answer to a write: the shard's operation number and how far it has come."""
+
+    operation_id: int
+    status: UpdateStatus

@@ -1,0 +1,335 @@
+"""A collection's settings: what the user sent plus defaults, how a PATCH changes them, what the index is told.
+
+`CollectionConfig` is stored in the topology as JSON (`to_json`, `from_json`) and shown in a collection's info
+(`shown`). Its sections are dicts of JSON values and are never changed in place. Every named vector has a **slot**: its
+number for life, given in the order of creation and never given again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Any
+
+from qnode.errors import BadInput, BadRequest
+from qnode.models import collection_sections as sections
+from qnode.models import reading
+from qnode.models.collection_sections import DISABLED, Section
+from qnode.models.field_schema import FieldSchema, parse_field_schema
+from qnode.models.reading import Fault
+from qnode.models.vector_params import (
+    Datatype,
+    Distance,
+    IndexParams,
+    Quantization,
+    QuantizationKind,
+    VectorParams,
+)
+
+__all__ = [
+    "CollectionConfig",
+    "CollectionDefaults",
+    "CollectionDiff",
+    "CollectionInfo",
+    "CollectionStatus",
+    "FieldSchema",
+    "parse_field_schema",
+]
+
+FORMAT_VERSION = 1
+
+_HNSW_DEFAULTS: Section = {
+    "m": 16,
+    "ef_construct": 100,
+    "full_scan_threshold": 10_000,
+    "max_indexing_threads": 0,
+    "on_disk": False,
+}
+_OPTIMIZER_DEFAULTS: Section = {
+    "deleted_threshold": 0.2,
+    "vacuum_min_vector_number": 1000,
+    "default_segment_number": 0,
+    "max_segment_size": None,
+    "memmap_threshold": None,
+    "indexing_threshold": 10_000,
+    "flush_interval_sec": 5,
+    "max_optimization_threads": None,
+}
+_WAL_DEFAULTS: Section = {"wal_capacity_mb": 32, "wal_segments_ahead": 0, "wal_retain_closed": 1}
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionDefaults:
+    """What the node's configuration says about collections that do not say it themselves."""
+
+    hnsw: Mapping[str, Any] = field(default_factory=dict)
+    optimizers: Mapping[str, Any] = field(default_factory=dict)
+    wal: Mapping[str, Any] = field(default_factory=dict)
+    on_disk_payload: bool = True
+    replication_factor: int = 1
+    write_consistency_factor: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionDiff:
+    """A PATCH that was read and checked; sections hold only what changes."""
+
+    params: Section = field(default_factory=dict)
+    hnsw: Section = field(default_factory=dict)
+    optimizers: Section = field(default_factory=dict)
+    vectors: Section = field(default_factory=dict)
+    quantization: Section | str | None = None
+    strict_mode: Section = field(default_factory=dict)
+    metadata: Section = field(default_factory=dict)
+
+    @classmethod
+    def from_request(cls, body: object) -> CollectionDiff:
+        """Read the body of a PATCH; raise MalformedBody, ValidationFailed, or BadRequest for what is not supported."""
+        given = reading.mapping(body, "struct UpdateCollection")
+        faults: list[Fault] = []
+        params = {
+            "replication_factor": reading.nonzero_32,
+            "write_consistency_factor": reading.nonzero_32,
+            "read_fan_out_factor": reading.unsigned_32,
+            "read_fan_out_delay_ms": reading.unsigned,
+            "on_disk_payload": reading.boolean,
+            "payload": lambda value: sections.read_payload_storage(value, "params.payload", faults),
+        }
+        _refuse_sparse(given)
+        quantization = given.get("quantization_config")
+        if quantization is not None:
+            quantization = sections.read_quantization_change(quantization, "quantization_config", faults)
+        diff = cls(
+            reading.fields(given.get("params") or {}, params),
+            sections.read_hnsw(given.get("hnsw_config") or {}, "hnsw_config", faults),
+            sections.read_optimizers(
+                reading.first_of(given, "optimizers_config", "optimizer_config") or {}, "optimizers_config", faults
+            ),
+            sections.read_vectors_change(given.get("vectors") or {}, faults),
+            quantization,
+            sections.read_strict_mode(given.get("strict_mode_config") or {}),
+            reading.mapping(given.get("metadata") or {}),
+        )
+        reading.raise_faults(faults)
+        return diff
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionConfig:
+    """All settings of a collection. `slots`: vector name to slot; `vectors` in the form in which they were sent."""
+
+    vectors: Section
+    params: Section
+    hnsw: Section
+    optimizers: Section
+    wal: Section
+    quantization: Section | None
+    strict_mode: Section | None
+    metadata: Section | None
+    slots: Mapping[str, int]
+
+    @classmethod
+    def from_request(cls, body: object, defaults: CollectionDefaults | None = None) -> CollectionConfig:
+        """Read the body of a creation; raise MalformedBody, ValidationFailed, or BadRequest for what is not supported."""
+        given = reading.mapping(body, "struct CreateCollection")
+        defaults = defaults or CollectionDefaults()
+        faults: list[Fault] = []
+        _refuse_sparse(given)
+        vectors = sections.read_vectors(given.get("vectors") or {}, faults)
+        hnsw = sections.read_hnsw(given.get("hnsw_config") or {}, "hnsw_config", faults)
+        optimizers = sections.read_optimizers(
+            reading.first_of(given, "optimizers_config", "optimizer_config") or {}, "optimizers_config", faults
+        )
+        wal = sections.read_wal(given.get("wal_config") or {}, "wal_config", faults)
+        quantization = given.get("quantization_config")
+        if quantization is not None:
+            quantization = sections.read_quantization(quantization, "quantization_config", faults)
+        strict_mode, metadata = given.get("strict_mode_config"), given.get("metadata")
+        params = _params_of_creation(given, defaults, faults)
+        reading.raise_faults(faults)
+        names = [""] if sections.is_single(vectors) else list(vectors)
+        return cls(
+            vectors,
+            params,
+            {**_HNSW_DEFAULTS, **defaults.hnsw, **hnsw},
+            {**_OPTIMIZER_DEFAULTS, **defaults.optimizers, **optimizers},
+            {**_WAL_DEFAULTS, **defaults.wal, **wal},
+            quantization,
+            None if strict_mode is None else sections.read_strict_mode(strict_mode),
+            None if metadata is None else reading.mapping(metadata),
+            {name: slot for slot, name in enumerate(names)},
+        )
+
+    def patched(self, diff: CollectionDiff) -> CollectionConfig:
+        """Merge a PATCH; raise BadInput for a vector that is not there."""
+        vectors = self.vectors
+        for name, change in diff.vectors.items():
+            if name not in self.slots:
+                raise BadInput(f"Not existing vector name error: {name}")
+            if sections.is_single(vectors):
+                vectors = _patched_vector(vectors, change)
+            else:
+                vectors = {**vectors, name: _patched_vector(vectors[name], change)}
+        quantization = self.quantization if diff.quantization is None else diff.quantization
+        metadata = {**(self.metadata or {}), **diff.metadata}
+        return replace(
+            self,
+            vectors=vectors,
+            params={**self.params, **diff.params},
+            hnsw={**self.hnsw, **diff.hnsw},
+            optimizers={**self.optimizers, **diff.optimizers},
+            quantization=quantization if isinstance(quantization, dict) else None,
+            strict_mode={**(self.strict_mode or {}), **diff.strict_mode} or self.strict_mode,
+            metadata={key: value for key, value in metadata.items() if value is not None}
+            if diff.metadata
+            else self.metadata,
+        )
+
+    @property
+    def shard_number(self) -> int:
+        return int(self.params["shard_number"])
+
+    def index_params(self) -> IndexParams:
+        """Derive what a shard's index is configured by."""
+        single = sections.is_single(self.vectors)
+        named = {"": self.vectors} if single else self.vectors
+        return IndexParams(
+            tuple(self._vector_params(name, slot, named[name]) for name, slot in self.slots.items()),
+            indexing_threshold_kb=self.optimizers["indexing_threshold"],
+            deleted_threshold=self.optimizers["deleted_threshold"],
+            vacuum_min_vector_number=self.optimizers["vacuum_min_vector_number"],
+            max_segment_size_kb=self.optimizers["max_segment_size"],
+            default_segment_number=self.optimizers["default_segment_number"],
+        )
+
+    def _vector_params(self, name: str, slot: int, vector: Section) -> VectorParams:
+        hnsw = {**self.hnsw, **vector.get("hnsw_config", {})}
+        return VectorParams(
+            name,
+            slot,
+            vector["size"],
+            Distance(vector["distance"]),
+            Datatype(vector.get("datatype", "float32")),
+            m=hnsw["m"],
+            ef_construct=hnsw["ef_construct"],
+            full_scan_threshold_kb=hnsw["full_scan_threshold"],
+            max_indexing_threads=hnsw["max_indexing_threads"],
+            quantization=_quantization(vector.get("quantization_config", self.quantization)),
+            on_disk=vector.get("on_disk", vector.get("memory") == "cold"),
+        )
+
+    def shown(self) -> dict[str, Any]:
+        """Build `config` of a collection's info."""
+        shown: dict[str, Any] = {
+            "params": self.shown_params(),
+            "hnsw_config": self.hnsw,
+            "optimizer_config": self.optimizers,
+            "wal_config": self.wal,
+            "quantization_config": self.quantization,
+        }
+        if self.strict_mode is not None:
+            shown["strict_mode_config"] = self.strict_mode
+        if self.metadata is not None:
+            shown["metadata"] = self.metadata
+        return shown
+
+    def shown_params(self) -> dict[str, Any]:
+        """Build `config.params`, which telemetry shows alone."""
+        return {"vectors": self.vectors, **self.params}
+
+    def warnings(self) -> list[str]:
+        """List what the user should know about these settings."""
+        named = {"": self.vectors} if sections.is_single(self.vectors) else self.vectors
+        return [
+            f"Vector '{name}' has `inline_storage` enabled without quantization, which has no effect"
+            for name, vector in named.items()
+            if {**self.hnsw, **vector.get("hnsw_config", {})}.get("inline_storage")
+            and vector.get("quantization_config", self.quantization) is None
+        ]
+
+    def to_json(self) -> dict[str, Any]:
+        """Write what `from_json` reads."""
+        names = ("vectors", "params", "hnsw", "optimizers", "wal", "quantization", "strict_mode", "metadata", "slots")
+        return {"v": FORMAT_VERSION, **{name: getattr(self, name) for name in names}}
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> CollectionConfig:
+        """Read what `to_json` wrote."""
+        assert stored["v"] <= FORMAT_VERSION, "settings of a later version"
+        return cls(**{name: value for name, value in stored.items() if name != "v"})
+
+
+class CollectionStatus(StrEnum):
+    """green: idle; yellow: optimising; grey: optimisation pending; red: an operation failed."""
+
+    GREEN = "green"
+    YELLOW = "yellow"
+    GREY = "grey"
+    RED = "red"
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionInfo:
+    """How a collection stands. `payload_schema`: field to its schema and the number of indexed points."""
+
+    status: CollectionStatus
+    optimizer_error: str | None
+    points_count: int
+    indexed_vectors_count: int
+    segments_count: int
+    payload_schema: Mapping[str, tuple[FieldSchema, int]]
+    update_queue_length: int = 0
+    vectors_count_by_name: Mapping[str, int] = field(default_factory=dict)
+    vectors_size_bytes: int = 0
+    payloads_size_bytes: int = 0
+
+
+def _refuse_sparse(given: Mapping[str, Any]) -> None:
+    if given.get("sparse_vectors"):
+        raise BadRequest("sparse vectors are not supported yet")
+
+
+def _params_of_creation(given: Mapping[str, Any], defaults: CollectionDefaults, faults: list[Fault]) -> Section:
+    counts = {
+        "shard_number": reading.unsigned_32,
+        "replication_factor": reading.unsigned_32,
+        "write_consistency_factor": reading.unsigned_32,
+    }
+    sent = reading.fields(given, counts)
+    for name, value in sent.items():
+        faults += reading.out_of_bounds(name, value, (1, None))
+    method = given.get("sharding_method")
+    if method is not None and reading.one_of("auto", "custom")(method) == "custom":
+        raise BadRequest("custom sharding is not supported yet")
+    on_disk_payload, payload = given.get("on_disk_payload"), given.get("payload")
+    params: Section = {
+        "shard_number": 1,
+        "replication_factor": defaults.replication_factor,
+        "write_consistency_factor": defaults.write_consistency_factor,
+        "on_disk_payload": defaults.on_disk_payload if on_disk_payload is None else reading.boolean(on_disk_payload),
+        **sent,
+    }
+    if method is not None:
+        params["sharding_method"] = method
+    if payload is not None:
+        params["payload"] = sections.read_payload_storage(payload, "payload", faults)
+    return params
+
+
+def _patched_vector(vector: Section, change: Section) -> Section:
+    patched = {**vector, **change}
+    if hnsw := {**vector.get("hnsw_config", {}), **change.get("hnsw_config", {})}:
+        patched["hnsw_config"] = hnsw
+    else:
+        patched.pop("hnsw_config", None)
+    if patched.get("quantization_config") == DISABLED:
+        del patched["quantization_config"]
+    return patched
+
+
+def _quantization(section: Section | None) -> Quantization | None:
+    if section is None:
+        return None
+    kind = next(iter(section))
+    return Quantization(QuantizationKind(kind), section[kind].get("quantile"))

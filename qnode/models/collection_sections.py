@@ -87,11 +87,11 @@ def read_hnsw(value: object, path: str, faults: list[Fault]) -> Section:
 
 
 def read_optimizers(value: object, path: str, faults: list[Fault]) -> Section:
+    """Read `optimizers_config`; faults are added to the list."""
     section = reading.fields(
         _without_kb_suffix(value, "max_segment_size", "memmap_threshold", "indexing_threshold"), _OPTIMIZERS
     )
     if section.get("prevent_unoptimized"):
-    """Read `optimizers_config`; faults are added to the list."""
         raise BadRequest("`prevent_unoptimized` is not supported yet")
     faults += reading.section_faults(path, section, _OPTIMIZER_BOUNDS)
     return section
@@ -105,14 +105,15 @@ def read_wal(value: object, path: str, faults: list[Fault]) -> Section:
 
 
 def read_payload_storage(value: object, path: str, faults: list[Fault]) -> Section:
+    """Read `payload`, which says where payloads are kept; faults are added to the list."""
     section = reading.fields(value, {"memory": _MEMORY})
     if section.get("memory") == "pinned":
-    """Read `payload`, which says where payloads are kept; faults are added to the list."""
         faults.append((f"{path}.memory", _PINNED))
     return section
 
 
 def read_quantization(value: object, path: str, faults: list[Fault]) -> Section:
+    """Read `quantization_config`: an object with one kind; faults are added to the list."""
     given = reading.mapping(value, "a quantization config")
     for kind, readers in _QUANTIZATIONS.items():
         if given.get(kind) is None:
@@ -122,16 +123,15 @@ def read_quantization(value: object, path: str, faults: list[Fault]) -> Section:
         if required is not None and required not in section:
             raise reading.missing(required)
         if kind == "scalar":
-    """Read `quantization_config`: an object with one kind; faults are added to the list."""
             faults += reading.section_faults(f"{path}.scalar", section, {"quantile": (0.5, 1.0)})
         return {kind: section}
     raise MalformedBody("data did not match any variant of untagged enum QuantizationConfig")
 
 
 def read_strict_mode(value: object) -> Section:
+    """Read `strict_mode_config`; refuse one that is enabled, since nothing would enforce it."""
     section = dict(reading.mapping(value))
     if section.get("enabled") is not None and reading.boolean(section["enabled"]):
-    """Read `strict_mode_config`; refuse one that is enabled, since nothing would enforce it."""
         raise BadRequest("strict mode is not supported yet")
     return {name: setting for name, setting in section.items() if setting is not None}
 
@@ -194,7 +194,9 @@ def read_vectors_change(value: object, faults: list[Fault]) -> Section:
     for name, settings in reading.mapping(value).items():
         path = "vectors.?"
         readers = _vector_readers(path, faults)
-        readers["quantization_config"] = partial(read_quantization_change, path=f"{path}.quantization_config", faults=faults)
+        readers["quantization_config"] = partial(
+            read_quantization_change, path=f"{path}.quantization_config", faults=faults
+        )
         changes[name] = reading.fields(settings, readers, "struct VectorParamsDiff")
         if changes[name].get("memory") == "pinned":
             faults.append((f"{path}.memory", _PINNED))

@@ -52,29 +52,29 @@ def unknown_variant(value: str, choices: tuple[str, ...]) -> MalformedBody:
 
 
 def boolean(value: object) -> bool:
-    if value is True or value is False:
     """Read true or false."""
+    if value is True or value is False:
         return value
     raise mistyped(value, "a boolean")
 
 
 def text(value: object) -> str:
-    if isinstance(value, str):
     """Read a string."""
+    if isinstance(value, str):
         return value
     raise mistyped(value, "a string")
 
 
 def mapping(value: object, expected: str = "a map") -> dict[str, Any]:
-    if isinstance(value, dict):
     """Read an object."""
+    if isinstance(value, dict):
         return value
     raise mistyped(value, expected)
 
 
 def sequence(value: object, expected: str = "a sequence") -> list[Any]:
-    if isinstance(value, list):
     """Read an array."""
+    if isinstance(value, list):
         return value
     raise mistyped(value, expected)
 
@@ -171,6 +171,6 @@ def section_faults(path: str, section: Mapping[str, Any], bounds: Mapping[str, B
 
 
 def raise_faults(faults: list[Fault], where: str = "JSON body") -> None:
-    if faults:
     """Raise ValidationFailed if there are any faults."""
+    if faults:
         raise ValidationFailed(faults, where)

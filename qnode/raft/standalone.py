@@ -1,0 +1,92 @@
+"""The topology of a node that runs alone: a command is committed when the new topology is on disk.
+
+One LMDB environment holds it, with a checksum in front. Commits are synchronous. Left out: everything that several
+nodes would need to agree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import lmdb
+import xxhash
+
+from qnode.errors import Corruption, InternalError, OutOfSpace
+from qnode.raft.topology import (
+    CollectionEntry,
+    Command,
+    CreateCollection,
+    CreateFieldIndex,
+    DeleteCollection,
+    DropFieldIndex,
+    Rejected,
+    Topology,
+    UpdateCollection,
+    apply_command,
+)
+
+MAP_BYTES = 1 << 30
+_NAME = b"topology"
+_WAY_OUT = "Restore the storage folder from a backup"
+
+
+class StandaloneLog:
+    """Where the topology is kept; one owner process."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path / "data.mdb"
+        try:
+            self._env = lmdb.open(str(path), map_size=MAP_BYTES, lib_version=None if self._file.exists() else 0)
+            with self._env.begin() as txn:
+                value = txn.get(_NAME)
+        except (lmdb.CorruptedError, lmdb.InvalidError, lmdb.VersionMismatchError) as error:
+            raise Corruption(self._file, str(error), _WAY_OUT) from error
+        self.current = Topology() if value is None else self._opened(value)
+
+    def _opened(self, value: bytes) -> Topology:
+        if xxhash.xxh3_64_digest(value[8:]) != value[:8]:
+            raise Corruption(self._file, "the checksum of the topology does not match", _WAY_OUT)
+        return Topology.from_bytes(value[8:])
+
+    async def propose(self, command: Command) -> Rejected | None:
+        """Apply a command; when it returns None the change is durable and `current` shows it."""
+        topology, rejected = apply_command(self.current, command)
+        if rejected is not None:
+            return rejected
+        value = topology.to_bytes()
+        try:
+            with self._env.begin(write=True) as txn:
+                txn.put(_NAME, xxhash.xxh3_64_digest(value) + value)
+        except (lmdb.MapFullError, lmdb.DiskError, lmdb.Error) as error:
+            if isinstance(error, lmdb.MapFullError) or "No space left" in str(error):
+                raise OutOfSpace(f"no space left for {self._file}") from error
+            raise InternalError(f"{self._file} could not be written: {error}") from error
+        self.current = topology
+        return None
+
+    def records(self) -> Mapping[str, CollectionEntry]:
+        """The collections that there are."""
+        return self.current.collections
+
+    async def create(self, name: str, config: Mapping[str, Any]) -> bool:
+        """Make a collection; False if there is one of this name."""
+        return await self.propose(CreateCollection(name, config)) is None
+
+    async def update(self, name: str, expected: Mapping[str, Any], config: Mapping[str, Any]) -> bool:
+        """Replace settings; False if they are no longer `expected`, or the collection is gone."""
+        return await self.propose(UpdateCollection(name, expected, config)) is None
+
+    async def delete(self, name: str) -> bool:
+        """Remove a collection; False if there is none."""
+        return await self.propose(DeleteCollection(name)) is None
+
+    async def set_field(self, name: str, field: str, schema: Any) -> bool:
+        """Set the schema of a payload index, or take it away (None); False if there is no such collection."""
+        if schema is None:
+            return await self.propose(DropFieldIndex(name, field)) is None
+        return await self.propose(CreateFieldIndex(name, field, schema)) is None
+
+    def close(self) -> None:
+        self._env.close()

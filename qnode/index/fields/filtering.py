@@ -1,0 +1,135 @@
+"""Filters as masks over point numbers, remembered from one search to the next.
+
+Invariants:
+
+- A remembered mask shows at least the operation that it is remembered for, and the points that changed since are
+  evaluated again before it is used. So it may be ahead of the population that it is asked for, never behind.
+- What `select` gives is what `matches` gives for every live point, with any indexes: they change the cost alone.
+
+Left out: two threads that ask for the same new filter at the same moment both evaluate it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import lmdb
+import numpy as np
+import orjson
+
+from qnode.index.fields.evaluation import Evaluation, fitted, keys_in_order, leaves
+from qnode.index.fields.indexes import FieldIndexes
+from qnode.index.fields.mask_cache import CachedMask, MaskCache
+from qnode.index.fields.population import Mask, Numbers, Population, Selection
+from qnode.models.condition import NO_POINT, Check, PointFacts, compile_filter, needs_payload
+from qnode.models.filter import Condition, Filter, HasId, HasVector, SliceCondition
+
+DEFAULT_CACHE_BYTES = 64 << 20
+
+MAX_REFRESHED_BESIDE_INDEXES = 64
+"""With more changed points than this, a filter that the indexes answer alone is asked of them again."""
+
+
+class Filtering:
+    """Evaluates filters for one shard; any thread may use it."""
+
+    def __init__(self, fields: FieldIndexes, cache_bytes: int = DEFAULT_CACHE_BYTES) -> None:
+        self._fields = fields
+        self._cache = MaskCache(cache_bytes)
+
+    def select(self, txn: lmdb.Transaction, population: Population, chosen: Filter) -> Selection:
+        """Give the live points that pass."""
+        applied_op = population.applied_op
+        known = self._remembered(txn, population, chosen)
+        if known is not None:
+            return Selection(known.mask, known.count)
+        evaluation = self._evaluation(txn, population, chosen)
+        from_indexes = evaluation.from_indexes
+        mask, by_condition = evaluation.complete()
+        for condition, found in by_condition.items():
+            self._remember(_alone(condition), found, applied_op, from_indexes=False)
+        entry = self._remember(chosen, mask, applied_op, from_indexes=from_indexes)
+        return Selection(entry.mask, entry.count)
+
+    def matches(self, txn: lmdb.Transaction, population: Population, chosen: Filter, numbers: Numbers) -> Mask:
+        """Evaluate a filter on stored points: (n,) which of them pass; one that is gone counts as without payload."""
+        check, wanted = _compiled(chosen)
+        if not wanted.facts:
+            texts = population.payloads_of(txn, numbers)
+            return np.fromiter((check(orjson.loads(text), NO_POINT) for text in texts), np.bool_, len(numbers))
+        having = {name: population.with_vector(name) for name in wanted.vectors}
+        held, keys = keys_in_order(txn, population, numbers)
+        texts = population.payloads_of(txn, held) if wanted.payload else [b"{}"] * len(held)
+        passed: Mask = np.isin(numbers, held)
+        judged = []
+        for number, key, text in zip(held.tolist(), keys, texts, strict=True):
+            vectors = [name for name, mask in having.items() if number < len(mask) and mask[number]]
+            judged.append(check(orjson.loads(text), PointFacts(key, vectors)))
+        passed[passed] = judged
+        return passed
+
+    def estimate(self, txn: lmdb.Transaction, population: Population, chosen: Filter) -> tuple[int, int, int]:
+        """Bound how many points pass, (at least, expected, at most), without looking at payloads."""
+        entry = self._cache.get(chosen)
+        if entry is not None and entry.applied_op == population.applied_op:
+            return entry.count, entry.count, entry.count
+        sure, possible = self._evaluation(txn, population, chosen).bounds()
+        least, most = int(np.count_nonzero(sure)), int(np.count_nonzero(possible))
+        return least, (least + most) // 2, most
+
+    def _evaluation(self, txn: lmdb.Transaction, population: Population, chosen: Filter) -> Evaluation:
+        def remembered(condition: Condition) -> Mask | None:
+            alone = _alone(condition)
+            known = None if alone == chosen else self._remembered(txn, population, alone)
+            return None if known is None else known.mask
+
+        return Evaluation(self._fields, txn, population, chosen, remembered)
+
+    def _remember(self, chosen: Filter, mask: Mask, applied_op: int, *, from_indexes: bool) -> CachedMask:
+        listed = sum(len(condition.keys) for condition in leaves(chosen) if isinstance(condition, HasId))
+        entry = CachedMask(mask, int(np.count_nonzero(mask)), applied_op, from_indexes, listed)
+        self._cache.put(chosen, entry)
+        return entry
+
+    def _remembered(self, txn: lmdb.Transaction, population: Population, chosen: Filter) -> CachedMask | None:
+        """Give a remembered mask, brought up to the population; None if there is none, or a new one is cheaper."""
+        entry = self._cache.get(chosen)
+        if entry is None:
+            return None
+        applied_op, live = population.applied_op, population.live
+        if entry.applied_op < applied_op:
+            changed = population.changed_since(entry.applied_op)
+            if changed is None or (entry.from_indexes and len(changed) > MAX_REFRESHED_BESIDE_INDEXES):
+                return None
+            mask = fitted(entry.mask, len(live)).copy()
+            changed = changed[changed < len(live)]
+            mask[changed] = False
+            changed = changed[live[changed]]
+            mask[changed] = self.matches(txn, population, chosen, changed)
+            return self._remember(chosen, mask, applied_op, from_indexes=entry.from_indexes)
+        if len(entry.mask) == len(live):
+            return entry
+        mask = fitted(entry.mask, len(live))
+        return CachedMask(mask, int(np.count_nonzero(mask)), applied_op, entry.from_indexes, entry.listed_ids)
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """What a filter asks of a point: its payload; its key or vectors (`facts`); which vectors by name."""
+
+    payload: bool
+    facts: bool
+    vectors: tuple[str, ...]
+
+
+@lru_cache(maxsize=128)
+def _compiled(chosen: Filter) -> tuple[Check, _Wanted]:
+    conditions = list(leaves(chosen))
+    vectors = tuple({condition.name for condition in conditions if isinstance(condition, HasVector)})
+    facts = any(isinstance(condition, HasId | HasVector | SliceCondition) for condition in conditions)
+    return compile_filter(chosen), _Wanted(needs_payload(chosen), facts, vectors)
+
+
+def _alone(condition: Condition) -> Filter:
+    return Filter(must=(condition,))

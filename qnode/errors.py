@@ -15,6 +15,7 @@
     ├── RateLimited            429  Rate limiting exceeded: …
     ├── OutOfSpace             507  Insufficient storage: …
     ├── Unavailable            503  Shard temporarily unavailable: …
+    ├── CannotStart              –  ends the process before it serves anything
     └── InternalError          500  Service internal error: …
         └── Corruption         500  … names the damaged file and the way out
 
@@ -124,6 +125,10 @@ class Unavailable(QnodeError):
     """The shard cannot answer now; later it may."""
 
     prefix = "Shard temporarily unavailable: "
+
+
+class CannotStart(QnodeError):
+    """The node cannot start as it is configured, or where it is; the text is one line for the operator."""
 
 
 class InternalError(QnodeError):

@@ -284,6 +284,11 @@ class CollectionInfo:
     vectors_size_bytes: int = 0
     payloads_size_bytes: int = 0
 
+    @property
+    def optimizer_status(self) -> object:
+        """Show whether the optimisers run: ok, or what went wrong."""
+        return "ok" if self.optimizer_error is None else {"error": self.optimizer_error}
+
 
 def _refuse_sparse(given: Mapping[str, Any]) -> None:
     if given.get("sparse_vectors"):

@@ -1,0 +1,84 @@
+"""The command line: `qnode` starts a node and runs it until it is told to stop."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import uvloop
+
+from qnode import __version__, config
+from qnode.config import Configuration
+from qnode.errors import QnodeError
+
+_DESCRIPTION = """\
+Run one qnode node: a vector store that speaks Qdrant's REST API.
+
+It stores in ./storage, answers on http://localhost:6333, and stops on Ctrl-C."""
+_EPILOG = """\
+Settings come from, later ones winning: config/config.yaml, config/$RUN_MODE.yaml, config/local.yaml, --config-path,
+QDRANT__SECTION__KEY and QNODE__SECTION__KEY in the environment (QNODE__SERVICE__HTTP_PORT=7000), this command line.
+config/config.yaml explains each of them."""
+_LEVELS = {"TRACE": logging.DEBUG, "DEBUG": logging.DEBUG, "INFO": logging.INFO, "WARN": logging.WARNING}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a node; give the exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        configuration = config.load(options.config_path, _overrides(options))
+        _start_logging(configuration)
+        # Imported late, so that --help and a wrong setting are answered at once.
+        from qnode import node
+
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(node.run(configuration))
+    except QnodeError as error:
+        print(f"qnode: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "qnode", description=_DESCRIPTION, epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--version", action="version", version=f"qnode {__version__}")
+    parser.add_argument("--config-path", type=Path, metavar="FILE", help="a further configuration file (YAML)")
+    parser.add_argument("--host", help="the address to answer on (default 0.0.0.0: all)")
+    parser.add_argument("--port", type=int, help="the port to answer on (default 6333)")
+    parser.add_argument("--storage", type=Path, metavar="FOLDER", help="where to store (default ./storage)")
+    return parser
+
+
+def _overrides(options: argparse.Namespace) -> dict[str, Any]:
+    given = {
+        "service": {"host": options.host, "http_port": options.port},
+        "storage": {"storage_path": options.storage},
+    }
+    return {
+        section: {key: value for key, value in keys.items() if value is not None} for section, keys in given.items()
+    }
+
+
+def _start_logging(configuration: Configuration) -> None:
+    """Log to standard error; of a filter list like `TRACE,raft=info` the first plain level counts."""
+    words = [word.strip().upper() for word in configuration.log_level.split(",") if "=" not in word]
+    level = _LEVELS.get(words[0], logging.getLevelName(words[0])) if words else logging.INFO
+    logging.basicConfig(
+        level=level if isinstance(level, int) else logging.INFO,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )
+    # uvicorn tells of its own start and stop; the node does that itself.
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,86 @@
+"""Answers as bytes: the envelope, hits and records.
+
+Payloads are spliced in as the JSON bytes that they are stored as; vectors and scores stay float32 until orjson prints
+them, in the shortest form that reads back as the same float32. What is not there is left out, not null.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from time import perf_counter
+from typing import Any
+
+import orjson
+
+from qnode.models.point_id import PointKey, id_of
+from qnode.models.query import UNNAMED, Point
+from qnode.models.write import UpdateResult
+
+_OPTIONS = orjson.OPT_SERIALIZE_NUMPY
+_LIST_ORDER_SCORE = 1.0
+"""The score of points that were listed, not ranked."""
+
+
+def ok(result: object, started: float) -> bytes:
+    """Wrap a result; `started` is a reading of perf_counter."""
+    return orjson.dumps({"result": result, "status": "ok", "time": perf_counter() - started}, option=_OPTIONS)
+
+
+def failed(text: str, started: float) -> bytes:
+    """Wrap the text of an error."""
+    return orjson.dumps({"status": {"error": text}, "time": perf_counter() - started})
+
+
+def bare(result: object) -> bytes:
+    """Give a result without an envelope."""
+    return orjson.dumps(result)
+
+
+def hits(points: Sequence[Point]) -> list[dict[str, Any]]:
+    """Show points that a query found."""
+    shown = []
+    for point in points:
+        score = point.score
+        hit: dict[str, Any] = {
+            "id": id_of(point.key),
+            "version": point.version,
+            "score": _LIST_ORDER_SCORE if score is None else score,
+        }
+        if point.payload is not None:
+            hit["payload"] = orjson.Fragment(point.payload)
+        if point.vectors is not None:
+            hit["vector"] = _vectors(point)
+        shown.append(hit)
+    return shown
+
+
+def record(point: Point) -> dict[str, Any]:
+    """Show a point that was asked for by id or page."""
+    shown: dict[str, Any] = {"id": id_of(point.key)}
+    if point.payload is not None:
+        shown["payload"] = orjson.Fragment(point.payload)
+    if point.vectors is not None:
+        shown["vector"] = _vectors(point)
+    return shown
+
+
+def page(points: Sequence[Point], following: PointKey | None) -> dict[str, Any]:
+    """Show a page of a scroll."""
+    return {
+        "points": [record(point) for point in points],
+        "next_page_offset": None if following is None else id_of(following),
+    }
+
+
+def update(result: UpdateResult) -> dict[str, Any]:
+    """Show how far a write has come."""
+    return {"operation_id": result.operation_id, "status": result.status.value}
+
+
+def _vectors(point: Point) -> object:
+    """Show the unnamed vector as a list when it is the only one, else a map."""
+    vectors = point.vectors
+    assert vectors is not None
+    if len(vectors) == 1 and UNNAMED in vectors:
+        return vectors[UNNAMED]
+    return vectors

@@ -1,0 +1,206 @@
+"""The HTTP application of a node: hot endpoints in front, FastAPI behind.
+
+A request for points is found with one look into a dict, and answered without FastAPI. Everything else goes to FastAPI,
+with its body read already. Whatever goes wrong becomes Qdrant's error envelope here, in one place; whatever was
+answered is counted here. Authentication will stand in front of `_answer`.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+from fastapi import FastAPI, Request, Response
+from fastapi.routing import APIRoute
+from starlette.exceptions import HTTPException
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.types import ASGIApp
+
+from qnode import __version__
+from qnode.api import answers, definitions, service, unsupported
+from qnode.api.errors import explain
+from qnode.api.http import Call, Header, Message, Receive, Scope, Send, read_body, respond
+from qnode.api.points import Endpoint, Points
+from qnode.errors import QnodeError
+from qnode.metrics import EndpointCount, RestCounts
+
+if TYPE_CHECKING:
+    from qnode.models.collection import CollectionDefaults
+    from qnode.shards.collections import Collections
+
+_COLLECTIONS = "/collections/"
+_COMPRESSED_FROM_BYTES = 1024
+_ALLOW_ORIGIN: Header = (b"access-control-allow-origin", b"*")
+
+
+@dataclass(frozen=True, slots=True)
+class HotRoute:
+    """An endpoint of points and where its answers are counted."""
+
+    endpoint: Endpoint
+    count: EndpointCount
+
+
+class Application:
+    """The outermost ASGI application, without compression."""
+
+    def __init__(
+        self,
+        hot: dict[tuple[str, str], Endpoint],
+        cold: FastAPI,
+        counts: RestCounts,
+        *,
+        body_limit_bytes: int,
+        allow_any_origin: bool,
+    ) -> None:
+        self._hot = {
+            (method, rest): HotRoute(endpoint, counts.of(method, f"/collections/{{collection_name}}/{rest}"))
+            for (method, rest), endpoint in hot.items()
+        }
+        self._cold = cold
+        self._counts = counts
+        self._body_limit_bytes = body_limit_bytes
+        self._allow_any_origin = allow_any_origin
+        for kind in (QnodeError, Exception):
+            cold.add_exception_handler(kind, _explained)
+        cold.add_exception_handler(HTTPException, _unrouted)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._cold(scope, receive, send)
+            return
+        started = perf_counter()
+        path: str = scope["path"]
+        if path[-1:] == "/" and path != "/":
+            path = scope["path"] = path.rstrip("/") or "/"
+        if path.startswith(_COLLECTIONS):
+            name, _, rest = path[len(_COLLECTIONS) :].partition("/")
+            route = self._hot.get((scope["method"], rest))
+            if route is not None:
+                await self._answer(route, name, scope, receive, send, started)
+                return
+        await self._pass_on(scope, receive, send, started)
+
+    async def _answer(
+        self, route: HotRoute, name: str, scope: Scope, receive: Receive, send: Send, started: float
+    ) -> None:
+        """Answer a request for points."""
+        headers: list[Header] = []
+        try:
+            length, content_type, has_origin = _glance(scope["headers"])
+            if has_origin and self._allow_any_origin:
+                headers = [_ALLOW_ORIGIN]
+            body = await read_body(receive, length, self._body_limit_bytes)
+            answer = await route.endpoint(Call(name, scope["query_string"], content_type, body, started))
+            status = 200
+        except Exception as error:
+            status, text, more = explain(error)
+            answer, headers = answers.failed(text, started), headers + more
+        await respond(send, status, answer, headers)
+        route.count.add(status, perf_counter() - started)
+
+    async def _pass_on(self, scope: Scope, receive: Receive, send: Send, started: float) -> None:
+        """Let FastAPI answer; the body is read first, within the limit."""
+        scope.setdefault("state", {})["started"] = started
+        length, _, has_origin = _glance(scope["headers"])
+        headers = [_ALLOW_ORIGIN] if has_origin and self._allow_any_origin else []
+        if headers and scope["method"] == "OPTIONS":
+            await respond(send, 200, b"{}", [*headers, *_preflight(scope["headers"])])
+            return
+        status = 0
+
+        async def counted_send(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message.get("headers", []), *headers]
+            await send(message)
+
+        try:
+            body = await read_body(receive, length, self._body_limit_bytes)
+            await self._cold(scope, _replayed(body, receive), counted_send)
+        except Exception as error:
+            # FastAPI raises an unexpected error again after `_explained` has answered it.
+            if not status:
+                status, text, more = explain(error)
+                await respond(send, status, answers.failed(text, started), headers + more)
+        route = scope.get("route")
+        if isinstance(route, APIRoute):
+            self._counts.of(scope["method"], route.path_format).add(status, perf_counter() - started)
+
+
+async def _explained(request: Request, error: Exception) -> Response:
+    status, text, headers = explain(error)
+    shown = {name.decode(): value.decode() for name, value in headers}
+    return Response(answers.failed(text, request.state.started), status, shown, media_type="application/json")
+
+
+async def _unrouted(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    text = f"Not found: there is nothing at {request.url.path}"
+    if error.status_code == 405:
+        text = f"{request.method} is not allowed at {request.url.path}"
+    body = answers.failed(text, request.state.started)
+    return Response(body, error.status_code, media_type="application/json")
+
+
+def build_application(
+    collections: Collections,
+    parsers: Executor,
+    defaults: CollectionDefaults,
+    *,
+    body_limit_bytes: int,
+    allow_any_origin: bool = True,
+    compress: bool = False,
+) -> ASGIApp:
+    """Build the HTTP application over the node's collections; `parsers` runs the parsing of large bodies."""
+    counts = RestCounts()
+    points = Points(collections, parsers)
+    cold = FastAPI(title="qnode", version=__version__, redirect_slashes=False)
+    cold.include_router(service.routes(collections, counts, lambda: True))
+    cold.include_router(definitions.routes(collections, points, defaults))
+    cold.include_router(unsupported.routes())
+    application: ASGIApp = Application(
+        points.routes(), cold, counts, body_limit_bytes=body_limit_bytes, allow_any_origin=allow_any_origin
+    )
+    if compress:
+        application = GZipMiddleware(application, minimum_size=_COMPRESSED_FROM_BYTES, compresslevel=1)
+    return application
+
+
+def _glance(headers: list[Header]) -> tuple[int, bytes, bool]:
+    """Take from the headers the declared length, the content type, and whether there is an origin."""
+    length, content_type, has_origin = 0, b"", False
+    for name, value in headers:
+        if name == b"content-length":
+            length = int(value) if value.isdigit() else 0
+        elif name == b"content-type":
+            content_type = value
+        elif name == b"origin":
+            has_origin = True
+    return length, content_type, has_origin
+
+
+def _preflight(headers: list[Header]) -> list[Header]:
+    wanted = dict(headers)
+    return [
+        (b"access-control-allow-methods", wanted.get(b"access-control-request-method", b"*")),
+        (b"access-control-allow-headers", wanted.get(b"access-control-request-headers", b"*")),
+        (b"access-control-max-age", b"3600"),
+    ]
+
+
+def _replayed(body: bytes, receive: Receive) -> Receive:
+    """Make a `receive` that gives the body that was read already."""
+    given = False
+
+    async def replay() -> Message:
+        nonlocal given
+        if given:
+            return await receive()
+        given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return replay

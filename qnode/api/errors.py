@@ -1,0 +1,61 @@
+"""Which HTTP status an error becomes: the one table."""
+
+from __future__ import annotations
+
+import logging
+import math
+
+from qnode.errors import (
+    AlreadyExists,
+    BadInput,
+    BadRequest,
+    Forbidden,
+    InternalError,
+    MalformedBody,
+    MalformedParameters,
+    NeedsCluster,
+    NotFound,
+    OutOfSpace,
+    QnodeError,
+    RateLimited,
+    RefusedBody,
+    TimedOut,
+    Unavailable,
+    ValidationFailed,
+)
+
+STATUS_OF: dict[type[QnodeError], int] = {
+    BadInput: 400,
+    AlreadyExists: 409,
+    BadRequest: 400,
+    RefusedBody: 400,
+    MalformedBody: 400,
+    MalformedParameters: 400,
+    ValidationFailed: 422,
+    NotFound: 404,
+    Forbidden: 403,
+    NeedsCluster: 405,
+    TimedOut: 408,
+    RateLimited: 429,
+    OutOfSpace: 507,
+    Unavailable: 503,
+    InternalError: 500,
+}
+
+Header = tuple[bytes, bytes]
+
+_log = logging.getLogger(__name__)
+
+
+def explain(error: Exception) -> tuple[int, str, list[Header]]:
+    """Turn an error into status, text and headers; log what is not the client's doing."""
+    if not isinstance(error, QnodeError):
+        _log.error("A request failed unexpectedly", exc_info=error)
+        return 500, "Service internal error: an unexpected error, see the log of this node", []
+    status = next(STATUS_OF[kind] for kind in type(error).__mro__ if kind in STATUS_OF)
+    if status == 500:
+        _log.error("A request failed: %s", error, exc_info=error)
+    headers: list[Header] = []
+    if isinstance(error, RateLimited) and error.retry_after_seconds is not None:
+        headers.append((b"retry-after", str(math.ceil(error.retry_after_seconds)).encode()))
+    return status, str(error), headers

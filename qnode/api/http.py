@@ -1,0 +1,162 @@
+"""The little of HTTP that every endpoint needs: bodies within a limit, query parameters, answers in one piece.
+
+A body is read whole before an endpoint sees it. One that is too large is refused by its declared length or, when it
+comes in chunks, as soon as the limit is passed; the rest is read and dropped up to a bound, so that the client gets
+to read the refusal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+from urllib.parse import parse_qsl
+
+import orjson
+
+from qnode.errors import MalformedBody, MalformedParameters, RefusedBody, ValidationFailed
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Header = tuple[bytes, bytes]
+
+JSON = b"application/json"
+_DRAINED_LIMITS = 4
+"""How many times the limit is read and dropped of a body that is too large."""
+_CACHED_QUERY_STRINGS = 256
+_CONSISTENCIES = ("majority", "quorum", "all")
+_ORDERINGS = ("weak", "medium", "strong")
+
+
+@dataclass(slots=True)
+class Call:
+    """A request as an endpoint gets it: `name` is the collection, `started` a reading of perf_counter."""
+
+    name: str
+    query_string: bytes
+    content_type: bytes
+    body: bytes
+    started: float
+    timeout_seconds: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Parameters:
+    """The query parameters that point operations share."""
+
+    wait: bool = False
+    timeout_seconds: int | None = None
+
+
+async def read_body(receive: Receive, declared_bytes: int, limit_bytes: int) -> bytes:
+    """Read a body; raise RefusedBody when it is too large or the client goes away."""
+    if declared_bytes > limit_bytes:
+        await _drain(receive, declared_bytes, limit_bytes)
+        text = f"JSON payload ({declared_bytes} bytes) is larger than allowed (limit: {limit_bytes} bytes)."
+        raise RefusedBody(text)
+    message = await receive()
+    body: bytes = message.get("body", b"")
+    if not message.get("more_body", False):
+        return body
+    pieces, size = [body], len(body)
+    while message.get("more_body", False):
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise RefusedBody("The client went away before the body was complete.")
+        piece = message.get("body", b"")
+        size += len(piece)
+        if size > limit_bytes:
+            pieces.clear()
+            await _drain(receive, limit_bytes, limit_bytes)
+            raise RefusedBody(f"JSON payload has exceeded limit ({limit_bytes} bytes).")
+        pieces.append(piece)
+    return b"".join(pieces)
+
+
+async def _drain(receive: Receive, expected_bytes: int, limit_bytes: int) -> None:
+    left = min(expected_bytes, _DRAINED_LIMITS * limit_bytes)
+    while left > 0:
+        message = await receive()
+        if message["type"] == "http.disconnect" or not message.get("more_body", False):
+            return
+        left -= len(message.get("body", b""))
+
+
+def json_of(call: Call) -> Any:
+    """Parse the body as JSON; raise RefusedBody if it is not declared as JSON, MalformedBody if it is none."""
+    if call.content_type != JSON and call.content_type.partition(b";")[0].strip().lower() != JSON:
+        raise RefusedBody("Content type error")
+    try:
+        return orjson.loads(call.body)
+    except orjson.JSONDecodeError as error:
+        raise MalformedBody(str(error)) from None
+
+
+@lru_cache(_CACHED_QUERY_STRINGS)
+def query_pairs(query_string: bytes) -> dict[str, str]:
+    """Split a query string; the last of several wins."""
+    return dict(parse_qsl(query_string.decode("latin-1"), keep_blank_values=True))
+
+
+@lru_cache(_CACHED_QUERY_STRINGS)
+def read_parameters(query_string: bytes) -> Parameters:
+    """Read the parameters of a read: consistency, timeout."""
+    pairs = query_pairs(query_string)
+    consistency = pairs.get("consistency")
+    if consistency is not None and consistency not in _CONSISTENCIES and not _is_positive(consistency):
+        raise MalformedParameters(f"failed to parse read consistency factor value: {consistency}")
+    timeout = _integer_parameter(pairs, "timeout")
+    if timeout == 0:
+        raise MalformedParameters("timeout: value 0 invalid")
+    return Parameters(timeout_seconds=timeout)
+
+
+@lru_cache(_CACHED_QUERY_STRINGS)
+def write_parameters(query_string: bytes) -> Parameters:
+    """Read the parameters of a write: wait, ordering, timeout."""
+    pairs = query_pairs(query_string)
+    if (ordering := pairs.get("ordering")) is not None and ordering not in _ORDERINGS:
+        raise MalformedParameters(f"unknown variant `{ordering}`, expected one of `weak`, `medium`, `strong`")
+    return Parameters(boolean_parameter(pairs, "wait"), _integer_parameter(pairs, "timeout"))
+
+
+@lru_cache(_CACHED_QUERY_STRINGS)
+def definition_parameters(query_string: bytes) -> Parameters:
+    """Read the parameters of a change of definitions: wait, ordering, timeout (at least 1)."""
+    parameters = write_parameters(query_string)
+    if parameters.timeout_seconds == 0:
+        raise ValidationFailed([("timeout", "value 0 invalid, must be 1 or larger")], "query parameters")
+    return parameters
+
+
+def boolean_parameter(pairs: dict[str, str], name: str, default: bool = False) -> bool:
+    """Read true or false."""
+    value = pairs.get(name)
+    if value is None:
+        return default
+    if value not in ("true", "false"):
+        raise MalformedParameters("provided string was not `true` or `false`")
+    return value == "true"
+
+
+def _integer_parameter(pairs: dict[str, str], name: str) -> int | None:
+    value = pairs.get(name)
+    if value is None:
+        return None
+    if not (value.isascii() and value.isdigit()):
+        raise MalformedParameters("invalid digit found in string")
+    return int(value)
+
+
+def _is_positive(value: str) -> bool:
+    return value.isascii() and value.isdigit() and int(value) > 0
+
+
+async def respond(send: Send, status: int, body: bytes, headers: list[Header]) -> None:
+    """Send a JSON answer in one piece."""
+    fixed = [(b"content-type", JSON), (b"content-length", b"%d" % len(body))]
+    await send({"type": "http.response.start", "status": status, "headers": fixed + headers})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,176 @@
+"""The hot endpoints: everything that reads or writes points.
+
+An endpoint takes a `Call` and gives the bytes of the answer; it knows neither routes nor headers. Large bodies are
+parsed in a thread, so that the loop can answer others between the steps; small ones at once, which is cheaper than the
+way to a thread and back. A body is read before the collection is looked up, as Qdrant does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Executor
+from typing import TYPE_CHECKING, TypeVar
+
+from qnode.api import answers, reads_json, writes_json
+from qnode.api.http import Call, json_of, read_parameters, write_parameters
+from qnode.api.writes_json import Sizes
+from qnode.errors import BadInput, NotFound, QnodeError, TimedOut
+from qnode.models.point_id import PointKey, id_of, key_of
+from qnode.models.query import ALL_PAYLOAD, ALL_VECTORS, Point, QueryRequest, RetrieveRequest
+from qnode.models.write import WriteRequest
+
+if TYPE_CHECKING:
+    from qnode.shards.collection import Collection
+    from qnode.shards.collections import Collections
+
+Endpoint = Callable[[Call], Awaitable[bytes]]
+Result = TypeVar("Result")
+
+_INLINE_BODY_BYTES = 64 * 1024
+
+
+class Points:
+    """The endpoints of points over the node's collections. `parsers` runs the parsing of large bodies."""
+
+    def __init__(self, collections: Collections, parsers: Executor) -> None:
+        self._collections = collections
+        self._parsers = parsers
+
+    def routes(self) -> dict[tuple[str, str], Endpoint]:
+        """List the endpoints by method and by what follows the collection's name."""
+        return {
+            ("POST", "points/query"): self.query,
+            ("POST", "points/query/batch"): self.query_batch,
+            ("POST", "points/search"): self.search,
+            ("POST", "points/search/batch"): self.search_batch,
+            ("POST", "points/scroll"): self.scroll,
+            ("POST", "points/count"): self.count,
+            ("POST", "points"): self.retrieve,
+            ("PUT", "points"): self._writing(writes_json.parse_upsert),
+            ("POST", "points/delete"): self._writing(writes_json.parse_delete),
+            ("PUT", "points/vectors"): self._writing(writes_json.parse_update_vectors),
+            ("POST", "points/vectors/delete"): self._writing(writes_json.parse_delete_vectors),
+            ("POST", "points/payload"): self._writing(writes_json.parse_set_payload),
+            ("PUT", "points/payload"): self._writing(writes_json.parse_overwrite_payload),
+            ("POST", "points/payload/delete"): self._writing(writes_json.parse_delete_payload),
+            ("POST", "points/payload/clear"): self._writing(writes_json.parse_clear_payload),
+            ("POST", "points/batch"): self.batch,
+        }
+
+    async def query(self, call: Call) -> bytes:
+        """Answer one query."""
+        request, collection = await self._read(call, reads_json.parse_query)
+        points = await _found(call, collection, request)
+        return answers.ok({"points": answers.hits(points)}, call.started)
+
+    async def query_batch(self, call: Call) -> bytes:
+        """Answer several queries, in order."""
+        requests, collection = await self._read(call, reads_json.parse_query_batch)
+        found = await asyncio.gather(*(_found(call, collection, request) for request in requests))
+        return answers.ok([{"points": answers.hits(points)} for points in found], call.started)
+
+    async def search(self, call: Call) -> bytes:
+        """Answer one search in the older form."""
+        request, collection = await self._read(call, reads_json.parse_search)
+        return answers.ok(answers.hits(await _found(call, collection, request)), call.started)
+
+    async def search_batch(self, call: Call) -> bytes:
+        """Answer several searches in the older form, in order."""
+        requests, collection = await self._read(call, reads_json.parse_search_batch)
+        found = await asyncio.gather(*(_found(call, collection, request) for request in requests))
+        return answers.ok([answers.hits(points) for points in found], call.started)
+
+    async def scroll(self, call: Call) -> bytes:
+        """Give one page of points."""
+        request, collection = await self._read(call, reads_json.parse_scroll)
+        points, following = await _in_time(call, collection.scroll(request))
+        return answers.ok(answers.page(points, following), call.started)
+
+    async def count(self, call: Call) -> bytes:
+        """Count points."""
+        request, collection = await self._read(call, reads_json.parse_count)
+        return answers.ok({"count": await _in_time(call, collection.count(request))}, call.started)
+
+    async def retrieve(self, call: Call) -> bytes:
+        """Give points by id."""
+        request, collection = await self._read(call, reads_json.parse_retrieve)
+        points = await _in_time(call, collection.retrieve(request))
+        return answers.ok([answers.record(point) for point in points], call.started)
+
+    async def point(self, call: Call, shown_id: str) -> bytes:
+        """Give one point, whole."""
+        key = _key_of_text(shown_id)
+        read_parameters(call.query_string)
+        collection = self._collections.get(call.name)
+        request = RetrieveRequest((key,), ALL_PAYLOAD, ALL_VECTORS)
+        points = await _in_time(call, collection.retrieve(request))
+        if not points:
+            raise NotFound(f"Point with id {id_of(key)} does not exists!")
+        return answers.ok(answers.record(points[0]), call.started)
+
+    async def batch(self, call: Call) -> bytes:
+        """Run writes in order; stop at the first that fails."""
+        parameters = write_parameters(call.query_string)
+        requests = await self._parsed(call, lambda body: writes_json.parse_operations(body, self._sizes(call)))
+        collection = self._collections.get(call.name)
+        results = [
+            await collection.write(request, wait=parameters.wait, timeout_seconds=parameters.timeout_seconds)
+            for request in requests
+        ]
+        return answers.ok([answers.update(result) for result in results], call.started)
+
+    def _writing(self, parse: Callable[[object, Sizes], WriteRequest]) -> Endpoint:
+        """Make the endpoint of a write from the reader of its body."""
+
+        async def write(call: Call) -> bytes:
+            parameters = write_parameters(call.query_string)
+            request = await self._parsed(call, lambda body: parse(body, self._sizes(call)))
+            collection = self._collections.get(call.name)
+            result = await collection.write(request, wait=parameters.wait, timeout_seconds=parameters.timeout_seconds)
+            return answers.ok(answers.update(result), call.started)
+
+        return write
+
+    def _sizes(self, call: Call) -> Sizes:
+        def sizes() -> dict[str, int]:
+            config = self._collections.get(call.name).config
+            return {vector.name: vector.size for vector in config.index_params().vectors}
+
+        return sizes
+
+    async def _read(self, call: Call, parse: Callable[[object], Result]) -> tuple[Result, Collection]:
+        if call.query_string:
+            call.timeout_seconds = read_parameters(call.query_string).timeout_seconds
+        return await self._parsed(call, parse), self._collections.get(call.name)
+
+    async def _parsed(self, call: Call, parse: Callable[[object], Result]) -> Result:
+        if len(call.body) <= _INLINE_BODY_BYTES:
+            return parse(json_of(call))
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._parsers, lambda: parse(json_of(call)))
+
+
+async def _found(call: Call, collection: Collection, request: QueryRequest) -> list[Point]:
+    """Run a query: on the loop when it is quick, else where it may take its time."""
+    points = collection.query_now(request)
+    if points is None:
+        points = await _in_time(call, collection.query(request))
+    return points
+
+
+async def _in_time(call: Call, answer: Awaitable[Result]) -> Result:
+    """Wait for an answer, no longer than the client wants to; a read may be cancelled at any time."""
+    if call.timeout_seconds is None:
+        return await answer
+    try:
+        return await asyncio.wait_for(answer, call.timeout_seconds)
+    except TimeoutError:
+        raise TimedOut(f"Operation timed out after {call.timeout_seconds} seconds") from None
+
+
+def _key_of_text(shown_id: str) -> PointKey:
+    try:
+        return key_of(int(shown_id) if shown_id.isascii() and shown_id.isdigit() else shown_id)
+    except QnodeError:
+        raise BadInput(f'Can not recognize "{shown_id}" as point id') from None

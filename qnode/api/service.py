@@ -1,0 +1,108 @@
+"""Endpoints about the node itself: version, health, metrics, telemetry, issues."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+from fastapi import APIRouter, Request, Response
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from qnode import QDRANT_VERSION
+from qnode.api import answers
+from qnode.api.http import query_pairs
+from qnode.api.telemetry import Telemetry
+from qnode.errors import MalformedParameters
+from qnode.metrics import ProcessCollector, RestCollector, RestCounts
+
+if TYPE_CHECKING:
+    from qnode.shards.collections import Collections
+
+_SERVED_AS = "qdrant"
+_TITLE = "qdrant - vector search engine"
+_COMMIT = "0" * 40
+_PLAIN = "text/plain; charset=utf-8"
+
+
+class CollectionCollector(Collector):
+    """Shows how the collections stand."""
+
+    def __init__(self, collections: Collections) -> None:
+        self._collections = collections
+
+    def collect(self) -> Iterable[Metric]:
+        app = GaugeMetricFamily("app_info", "information about qdrant server", labels=["name", "version"])
+        app.add_metric([_SERVED_AS, QDRANT_VERSION], 1)
+        yield app
+        yield GaugeMetricFamily("cluster_enabled", "is cluster support enabled", 0)
+        served = self._collections.open_collections()
+        yield GaugeMetricFamily("collections_total", "number of collections", len(served))
+        points = GaugeMetricFamily("collection_points", "approximate amount of points per collection", labels=["id"])
+        vectors = GaugeMetricFamily(
+            "collection_vectors", "amount of vectors grouped by vector name", labels=["collection", "vector"]
+        )
+        queue = GaugeMetricFamily("collection_update_queue_length", "number of waiting updates", labels=["id"])
+        total = 0
+        for collection in served:
+            info = collection.info()
+            points.add_metric([collection.name], info.points_count)
+            queue.add_metric([collection.name], info.update_queue_length)
+            for name, count in info.vectors_count_by_name.items():
+                vectors.add_metric([collection.name, name], count)
+                total += count
+        yield GaugeMetricFamily("collections_vector_total", "total number of vectors in all collections", total)
+        yield from (points, vectors, queue)
+
+
+def routes(collections: Collections, counts: RestCounts, is_ready: Callable[[], bool]) -> APIRouter:
+    """Build the routes about the node."""
+    router = APIRouter()
+    registry = CollectorRegistry(auto_describe=False)
+    for collector in (CollectionCollector(collections), RestCollector(counts), ProcessCollector()):
+        registry.register(collector)
+    telemetry = Telemetry(collections, counts, _SERVED_AS, QDRANT_VERSION)
+
+    @router.get("/", summary="Name and version")
+    async def root() -> Response:
+        shown = {"title": _TITLE, "version": QDRANT_VERSION, "commit": _COMMIT}
+        return Response(answers.bare(shown), media_type="application/json")
+
+    @router.get("/healthz", summary="Whether the process is up")
+    @router.get("/livez", summary="Whether the process is up")
+    async def alive() -> Response:
+        return Response("healthz check passed", media_type=_PLAIN)
+
+    @router.get("/readyz", summary="Whether all shards are served")
+    async def ready() -> Response:
+        if is_ready():
+            return Response("all shards are ready", media_type=_PLAIN)
+        return Response("some shards are not ready", 503, media_type=_PLAIN)
+
+    @router.get("/metrics", summary="Prometheus metrics")
+    async def metrics() -> Response:
+        return Response(generate_latest(registry), media_type=_PLAIN)
+
+    @router.get("/telemetry", summary="What the node knows of itself")
+    async def show_telemetry(request: Request) -> Response:
+        level = query_pairs(request.scope["query_string"]).get("details_level", "0")
+        if not (level.isascii() and level.isdigit()):
+            raise MalformedParameters("invalid digit found in string")
+        shown = telemetry.show(int(level))
+        return Response(answers.ok(shown, request.state.started), media_type="application/json")
+
+    @router.get("/issues", summary="Issues that were found; none is looked for yet")
+    async def issues(request: Request) -> Response:
+        return Response(answers.ok({"issues": []}, request.state.started), media_type="application/json")
+
+    @router.delete("/issues", summary="Forget the issues that were found")
+    async def clear_issues(request: Request) -> Response:
+        return Response(answers.ok(True, request.state.started), media_type="application/json")
+
+    @router.get("/cluster", summary="Cluster status")
+    async def cluster(request: Request) -> Response:
+        return Response(answers.ok({"status": "disabled"}, request.state.started), media_type="application/json")
+
+    return router

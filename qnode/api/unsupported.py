@@ -1,0 +1,78 @@
+"""What Qdrant serves and this version does not yet: refused by name, so that no program mistakes it for done.
+
+Operations that only a cluster has are refused as Qdrant refuses them when it runs alone.
+"""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request, Response
+
+from qnode.errors import BadRequest, NeedsCluster
+
+_COLLECTION = "/collections/{collection_name}"
+_SHARD = f"{_COLLECTION}/shards/{{shard_id}}"
+
+NOT_YET = (
+    ("GET", f"{_COLLECTION}/optimizations"),
+    ("PUT", f"{_COLLECTION}/vectors/{{vector_name}}"),
+    ("DELETE", f"{_COLLECTION}/vectors/{{vector_name}}"),
+    ("POST", "/collections/aliases"),
+    ("GET", "/aliases"),
+    ("GET", f"{_COLLECTION}/aliases"),
+    ("POST", f"{_COLLECTION}/facet"),
+    ("POST", f"{_COLLECTION}/points/query/groups"),
+    ("POST", f"{_COLLECTION}/points/search/groups"),
+    ("POST", f"{_COLLECTION}/points/search/matrix/pairs"),
+    ("POST", f"{_COLLECTION}/points/search/matrix/offsets"),
+    ("POST", f"{_COLLECTION}/points/recommend"),
+    ("POST", f"{_COLLECTION}/points/recommend/batch"),
+    ("POST", f"{_COLLECTION}/points/recommend/groups"),
+    ("POST", f"{_COLLECTION}/points/discover"),
+    ("POST", f"{_COLLECTION}/points/discover/batch"),
+    ("GET", f"{_COLLECTION}/snapshots"),
+    ("POST", f"{_COLLECTION}/snapshots"),
+    ("GET", f"{_COLLECTION}/snapshots/{{snapshot_name}}"),
+    ("DELETE", f"{_COLLECTION}/snapshots/{{snapshot_name}}"),
+    ("PUT", f"{_COLLECTION}/snapshots/recover"),
+    ("POST", f"{_COLLECTION}/snapshots/upload"),
+    ("GET", f"{_SHARD}/snapshots"),
+    ("POST", f"{_SHARD}/snapshots"),
+    ("GET", f"{_SHARD}/snapshots/{{snapshot_name}}"),
+    ("DELETE", f"{_SHARD}/snapshots/{{snapshot_name}}"),
+    ("PUT", f"{_SHARD}/snapshots/recover"),
+    ("POST", f"{_SHARD}/snapshots/upload"),
+    ("GET", f"{_SHARD}/snapshot"),
+    ("GET", "/snapshots"),
+    ("POST", "/snapshots"),
+    ("GET", "/snapshots/{snapshot_name}"),
+    ("DELETE", "/snapshots/{snapshot_name}"),
+    ("GET", "/quotas"),
+    ("PUT", "/quotas"),
+    ("GET", "/cluster/telemetry"),
+    ("GET", f"{_COLLECTION}/cluster"),
+    ("GET", f"{_COLLECTION}/shards"),
+)
+ONLY_IN_A_CLUSTER = (
+    ("POST", "/cluster/recover"),
+    ("DELETE", "/cluster/peer/{peer_id}"),
+    ("POST", f"{_COLLECTION}/cluster"),
+    ("PUT", f"{_COLLECTION}/shards"),
+    ("POST", f"{_COLLECTION}/shards/delete"),
+)
+
+
+def routes() -> APIRouter:
+    """Build the routes that refuse."""
+    router = APIRouter(include_in_schema=False)
+
+    async def not_yet(request: Request) -> Response:
+        raise BadRequest(f"{request.method} {request.scope['route'].path} is not supported yet")
+
+    async def only_in_a_cluster(request: Request) -> Response:
+        raise NeedsCluster
+
+    for method, path in NOT_YET:
+        router.add_api_route(path, not_yet, methods=[method])
+    for method, path in ONLY_IN_A_CLUSTER:
+        router.add_api_route(path, only_in_a_cluster, methods=[method])
+    return router

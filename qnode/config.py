@@ -1,0 +1,217 @@
+"""The node's configuration: layers of YAML and environment, read once at start.
+
+Later layers win, key by key: what is built in here; `config/config.yaml`; `config/$RUN_MODE.yaml` (development unless
+set); `config/local.yaml`; the file of --config-path; `QDRANT__SECTION__KEY`; `QNODE__SECTION__KEY`; the command line.
+Keys are Qdrant's, so its files and variables work. Unknown keys are passed over; a value of the wrong type stops the
+start. Settings that would be unsafe to pass over (keys, TLS, cluster) stop it too, as long as nothing obeys them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from qnode.errors import CannotStart
+from qnode.models.collection import CollectionDefaults
+
+_FOLDER = Path("config")
+_DEFAULT_RUN_MODE = "development"
+_PREFIXES = ("QDRANT__", "QNODE__")
+_SUFFIXES = (".yaml", ".yml")
+
+Layer = dict[str, Any]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True, coerce_numbers_to_str=True)
+
+
+class Wal(_Section):
+    """Defaults of `wal_config`. A shard keeps `wal_capacity_mb` of its log for replicas that fall behind."""
+
+    wal_capacity_mb: int = 32
+    wal_segments_ahead: int = 0
+
+
+class Optimizers(_Section):
+    """Defaults of `optimizers_config`."""
+
+    deleted_threshold: float = 0.2
+    vacuum_min_vector_number: int = 1000
+    default_segment_number: int = 0
+    max_segment_size_kb: int | None = None
+    indexing_threshold_kb: int = 10_000
+    flush_interval_sec: int = 5
+    max_optimization_threads: int | None = None
+
+
+class HnswIndex(_Section):
+    """Defaults of `hnsw_config`."""
+
+    m: int = 16
+    ef_construct: int = 100
+    full_scan_threshold_kb: int = 10_000
+    max_indexing_threads: int = 0
+    on_disk: bool = False
+
+
+class CollectionSection(_Section):
+    """Defaults of a collection's replication."""
+
+    replication_factor: int = 1
+    write_consistency_factor: int = 1
+
+
+class Storage(_Section):
+    """Where data lives, and what collections are like that do not say it themselves."""
+
+    storage_path: Path = Path("./storage")
+    on_disk_payload: bool = True
+    verify_files: bool = True
+    wal: Wal = Field(default_factory=Wal)
+    optimizers: Optimizers = Field(default_factory=Optimizers)
+    hnsw_index: HnswIndex = Field(default_factory=HnswIndex)
+    collection: CollectionSection = Field(default_factory=CollectionSection)
+
+
+class Service(_Section):
+    """The REST interface."""
+
+    host: str = "0.0.0.0"
+    http_port: int = 6333
+    max_request_size_mb: int = 32
+    parser_threads: int = 2
+    enable_cors: bool = True
+    enable_compression: bool = False
+    shutdown_grace_sec: int = 10
+    api_key: str | None = None
+    alt_api_key: str | None = None
+    read_only_api_key: str | None = None
+    jwt_rbac: bool | None = None
+    enable_tls: bool = False
+
+
+class Cluster(_Section):
+    """Several nodes together."""
+
+    enabled: bool = False
+
+
+class Configuration(_Section):
+    """All settings of a node."""
+
+    log_level: str = "INFO"
+    service: Service = Field(default_factory=Service)
+    storage: Storage = Field(default_factory=Storage)
+    cluster: Cluster = Field(default_factory=Cluster)
+
+    def collection_defaults(self) -> CollectionDefaults:
+        """Say what collections are like that do not say it themselves."""
+        storage = self.storage
+        return CollectionDefaults(
+            hnsw=_without_kb(storage.hnsw_index),
+            optimizers=_without_kb(storage.optimizers),
+            wal=storage.wal.model_dump(),
+            on_disk_payload=storage.on_disk_payload,
+            replication_factor=storage.collection.replication_factor,
+            write_consistency_factor=storage.collection.write_consistency_factor,
+        )
+
+
+def load(
+    config_path: Path | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    environment: Mapping[str, str] | None = None,
+    folder: Path = _FOLDER,
+) -> Configuration:
+    """Read and join all layers; raise CannotStart naming the setting or the file that is wrong."""
+    environment = os.environ if environment is None else environment
+    merged: Layer = {}
+    for name in ("config", environment.get("RUN_MODE", _DEFAULT_RUN_MODE), "local"):
+        for suffix in _SUFFIXES:
+            if (path := folder / f"{name}{suffix}").is_file():
+                merged = _joined(merged, _read_file(path))
+    if config_path is not None:
+        if not config_path.is_file():
+            raise CannotStart(f"configuration: there is no file {config_path}")
+        merged = _joined(merged, _read_file(config_path))
+    for prefix in _PREFIXES:
+        merged = _joined(merged, _environment_layer(environment, prefix))
+    merged = _joined(merged, dict(overrides or {}))
+    try:
+        configuration = Configuration.model_validate(merged)
+    except ValidationError as error:
+        raise CannotStart(f"configuration: {_first_fault(error)}") from None
+    _refuse_what_nothing_obeys(configuration)
+    return configuration
+
+
+def _read_file(path: Path) -> Layer:
+    try:
+        read = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        shown = " ".join(str(error).split())
+        raise CannotStart(f"configuration: {path} cannot be read: {shown}") from None
+    if read is None:
+        return {}
+    if not isinstance(read, dict):
+        raise CannotStart(f"configuration: {path} does not hold sections and keys")
+    return _without_empty_sections(read)
+
+
+def _without_empty_sections(layer: Layer) -> Layer:
+    """Take a section whose keys are all commented out (null in YAML) as absent."""
+    return {key: value for key, value in layer.items() if value is not None}
+
+
+def _joined(lower: Layer, upper: Layer) -> Layer:
+    """Lay one layer over another, key by key."""
+    joined = dict(lower)
+    for key, value in upper.items():
+        below = joined.get(key)
+        joined[key] = _joined(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+    return joined
+
+
+def _environment_layer(environment: Mapping[str, str], prefix: str) -> Layer:
+    """Read PREFIX__SECTION__KEY, whatever its case; an empty value is as good as none."""
+    layer: Layer = {}
+    for name in sorted(environment):
+        if not name.upper().startswith(prefix) or environment[name] == "":
+            continue
+        *sections, key = name[len(prefix) :].lower().split("__")
+        at = layer
+        for section in sections:
+            deeper = at.setdefault(section, {})
+            if not isinstance(deeper, dict):
+                deeper = at[section] = {}
+            at = deeper
+        at[key] = environment[name]
+    return layer
+
+
+def _first_fault(error: ValidationError) -> str:
+    fault = error.errors()[0]
+    setting = ".".join(str(part) for part in fault["loc"]) or "it"
+    kind = fault["type"].partition("_")[0].removesuffix("_type")
+    expected = {"int": "an integer", "bool": "true or false", "float": "a number", "model": "a section"}.get(kind)
+    shown = repr(fault["input"])[:100]
+    return f"{setting} must be {expected or 'a ' + kind}, not {shown}"
+
+
+def _refuse_what_nothing_obeys(configuration: Configuration) -> None:
+    service = configuration.service
+    for name in ("api_key", "alt_api_key", "read_only_api_key", "jwt_rbac", "enable_tls"):
+        if getattr(service, name):
+            raise CannotStart(f"configuration: service.{name} is set, but this version cannot protect the node with it")
+    if configuration.cluster.enabled:
+        raise CannotStart("configuration: cluster.enabled is set, but this version runs alone")
+
+
+def _without_kb(section: _Section) -> dict[str, Any]:
+    return {name.removesuffix("_kb"): value for name, value in section.model_dump().items()}

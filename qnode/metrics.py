@@ -1,0 +1,151 @@
+"""Counting what the node answers, and showing it and the process to Prometheus.
+
+Counting is a few additions on plain attributes, on the event loop only: it costs under a microsecond, so that it can
+stand on the hot path. `RestCollector` and `ProcessCollector` turn the counts into Prometheus families when they are
+asked; telemetry reads the same counts.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import threading
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator
+from itertools import accumulate
+from pathlib import Path
+from time import time
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+DURATION_BOUNDS_SECONDS = (
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 50.0,
+)  # fmt: skip
+_OK = 200
+
+
+class StatusCount:
+    """How many answers of one status, and how long they took."""
+
+    __slots__ = ("count", "last_responded", "max_seconds", "min_seconds", "total_seconds")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.total_seconds = 0.0
+        self.min_seconds = float("inf")
+        self.max_seconds = 0.0
+        self.last_responded = 0.0
+
+
+class EndpointCount:
+    """The answers of one endpoint: by status, and a histogram of the durations of status 200."""
+
+    __slots__ = ("buckets", "by_status", "endpoint", "method")
+
+    def __init__(self, method: str, endpoint: str) -> None:
+        self.method = method
+        self.endpoint = endpoint
+        self.by_status: dict[int, StatusCount] = {}
+        self.buckets = [0] * (len(DURATION_BOUNDS_SECONDS) + 1)
+
+    def add(self, status: int, seconds: float) -> None:
+        """Count one answer."""
+        count = self.by_status.get(status)
+        if count is None:
+            count = self.by_status[status] = StatusCount()
+        count.count += 1
+        count.total_seconds += seconds
+        count.last_responded = time()
+        if seconds < count.min_seconds:
+            count.min_seconds = seconds
+        if seconds > count.max_seconds:
+            count.max_seconds = seconds
+        if status == _OK:
+            self.buckets[bisect_left(DURATION_BOUNDS_SECONDS, seconds)] += 1
+
+
+class RestCounts:
+    """The counts of all endpoints; their number is bounded by the number of routes."""
+
+    def __init__(self) -> None:
+        self._endpoints: dict[tuple[str, str], EndpointCount] = {}
+
+    def of(self, method: str, endpoint: str) -> EndpointCount:
+        """Take the counts of an endpoint; `endpoint` is a route's template."""
+        key = (method, endpoint)
+        if key not in self._endpoints:
+            self._endpoints[key] = EndpointCount(method, endpoint)
+        return self._endpoints[key]
+
+    def __iter__(self) -> Iterator[EndpointCount]:
+        return iter([endpoint for endpoint in self._endpoints.values() if endpoint.by_status])
+
+
+class RestCollector(Collector):
+    """Shows the counts of the endpoints that work on points, as Qdrant does."""
+
+    def __init__(self, counts: RestCounts) -> None:
+        self._counts = counts
+
+    def collect(self) -> Iterable[Metric]:
+        labels = ["method", "endpoint", "status"]
+        total = CounterMetricFamily("rest_responses_total", "total number of responses", labels=labels)
+        histogram = HistogramMetricFamily(
+            "rest_responses_duration_seconds", "response duration histogram", labels=labels
+        )
+        gauges = {
+            name: GaugeMetricFamily(
+                f"rest_responses_{name}_duration_seconds", f"{words} response duration", labels=labels
+            )
+            for name, words in (("avg", "average"), ("min", "minimum"), ("max", "maximum"))
+        }
+        for endpoint in self._counts:
+            if not any(part in endpoint.endpoint for part in ("/points", "/index")):
+                continue
+            for status, count in endpoint.by_status.items():
+                values = [endpoint.method, endpoint.endpoint, str(status)]
+                total.add_metric(values, count.count)
+                if status != _OK:
+                    continue
+                gauges["avg"].add_metric(values, count.total_seconds / count.count)
+                gauges["min"].add_metric(values, count.min_seconds)
+                gauges["max"].add_metric(values, count.max_seconds)
+                bounds = [*map(str, DURATION_BOUNDS_SECONDS), "+Inf"]
+                cumulated = [(bound, float(n)) for bound, n in zip(bounds, accumulate(endpoint.buckets), strict=True)]
+                histogram.add_metric(values, cumulated, count.total_seconds)
+        return [total, *gauges.values(), histogram]
+
+
+class ProcessCollector(Collector):
+    """Shows what the operating system says about this process; empty where there is no /proc."""
+
+    def collect(self) -> Iterable[Metric]:
+        yield GaugeMetricFamily("process_threads", "count of active threads", threading.active_count())
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        yield CounterMetricFamily("process_minor_page_faults_total", "count of minor page faults", usage.ru_minflt)
+        yield CounterMetricFamily("process_major_page_faults_total", "count of major page faults", usage.ru_majflt)
+        soft_limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        yield GaugeMetricFamily("process_max_fds", "limit for open file descriptors", soft_limit)
+        if resident_bytes() is not None:
+            yield GaugeMetricFamily("memory_resident_bytes", "resident memory in bytes", resident_bytes())
+            yield GaugeMetricFamily("process_open_fds", "count of open file descriptors", _count_entries("fd"))
+            yield GaugeMetricFamily("process_open_mmaps", "count of open mmaps", _count_entries("maps"))
+
+
+def resident_bytes() -> int | None:
+    """Read the resident memory of this process; None where there is no /proc."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except OSError:
+        return None
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def _count_entries(name: str) -> int:
+    path = Path("/proc/self") / name
+    if path.is_dir():
+        return sum(1 for _ in path.iterdir())
+    with path.open("rb") as lines:
+        return sum(1 for _ in lines)

@@ -1,0 +1,141 @@
+"""A node: the one place where the floors meet.
+
+It starts bottom-up and stops top-down: socket bound (so that a taken port shows at once), storage locked, topology,
+collections, application; the port is opened last, when everything can be answered. To stop, the node takes no more
+connections, lets requests that are under way finish within a grace period, then closes what it opened, in reverse.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import fcntl
+import gc
+import logging
+import signal
+import socket
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import uvicorn
+
+from qnode import __version__
+from qnode.api.app import build_application
+from qnode.config import Configuration
+from qnode.errors import CannotStart
+from qnode.raft import StandaloneLog
+from qnode.shards.collections import Collections, CollectionsSettings
+from qnode.shards.local_shard import ShardSettings
+
+_log = logging.getLogger(__name__)
+
+_BACKLOG = 2048
+_KEEP_ALIVE_SECONDS = 75
+
+
+async def run(configuration: Configuration) -> None:
+    """Run a node until it is told to stop; raise CannotStart."""
+    service, storage = configuration.service, configuration.storage
+    async with AsyncExitStack() as opened:
+        listener = opened.enter_context(_bound(service.host, service.http_port))
+        opened.enter_context(_locked(storage.storage_path))
+        topology = StandaloneLog(_folder(storage.storage_path / "raft"))
+        opened.callback(topology.close)
+        settings = CollectionsSettings(
+            storage.storage_path / "collections",
+            ShardSettings(keep_log_bytes=storage.wal.wal_capacity_mb << 20, verify=storage.verify_files),
+            storage.optimizers.max_optimization_threads or 0,
+        )
+        collections = Collections(settings, topology)
+        opened.push_async_callback(collections.close)
+        await collections.open()
+        parsers = opened.enter_context(ThreadPoolExecutor(service.parser_threads, "parser"))
+        application = build_application(
+            collections,
+            parsers,
+            configuration.collection_defaults(),
+            body_limit_bytes=service.max_request_size_mb << 20,
+            allow_any_origin=service.enable_cors,
+            compress=service.enable_compression,
+        )
+        # What start-up made lives as long as the process: the collector need not look at it again.
+        gc.freeze()
+        server = _Server(
+            uvicorn.Config(
+                application,
+                loop="uvloop",
+                http="httptools",
+                lifespan="off",
+                ws="none",
+                access_log=False,
+                log_config=None,
+                server_header=False,
+                proxy_headers=False,
+                backlog=_BACKLOG,
+                timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+                timeout_graceful_shutdown=service.shutdown_grace_sec,
+            )
+        )
+        host, port = listener.getsockname()[:2]
+        _log.info("qnode %s serves %s on http://%s:%d", __version__, storage.storage_path, host, port)
+        try:
+            await server.serve(sockets=[listener])
+        except OSError as error:
+            raise _port_fault(host, port, error) from None
+        _log.info("stopping")
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, stopped by signals that it does not raise again afterwards: the node still has to close its shards."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._stop)
+        yield
+
+    def _stop(self) -> None:
+        self.should_exit = True
+
+
+def _folder(path: Path) -> Path:
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+@contextlib.contextmanager
+def _bound(host: str, port: int) -> Iterator[socket.socket]:
+    """Bind the port without listening: until then, clients are refused, which means "not yet" to them."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((host, port))
+        except (OSError, OverflowError) as error:
+            raise _port_fault(host, port, error) from None
+        yield listener
+
+
+def _port_fault(host: str, port: int, error: Exception) -> CannotStart:
+    if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
+        return CannotStart(f"port {port} on {host} is taken by another process (service.http_port, --port)")
+    return CannotStart(f"{host}:{port} cannot be served: {error} (service.host, service.http_port)")
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold the storage folder alone; the lock goes with the process, however it ends."""
+    try:
+        lock = (_folder(path) / ".lock").open("wb")
+    except OSError as error:
+        raise CannotStart(f"the storage folder {path} cannot be written: {error} (storage.storage_path)") from None
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise CannotStart(f"the storage folder {path} is in use by another node") from None
+        yield

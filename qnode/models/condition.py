@@ -108,8 +108,7 @@ def compile_condition(condition: Condition) -> Check:
         case IsEmpty():
             return _is_empty(condition.path, wanted=True)
         case IsNull():
-            path = condition.path
-            return lambda payload, _: any(value is None for value in values_at(payload, path))
+            return _is_null(condition.path)
         case HasId():
             keys = condition.keys
             return lambda _, point: point.key in keys
@@ -196,7 +195,7 @@ def _field(condition: FieldCondition) -> Check:
     if condition.is_empty is not None:
         return _is_empty(condition.path, condition.is_empty)
     if condition.is_null is not None:
-        return _is_null(condition.path, condition.is_null)
+        return _holds_null(condition.path, condition.is_null)
     tests: list[ValueTest] = []
     if condition.match is not None:
         tests.append(match_test(condition.match))
@@ -287,10 +286,10 @@ def _within(bounds: Range | DatetimeRange | ValuesCount) -> Callable[[float], bo
 
     def inside(value: float) -> bool:
         return (
-            (lt is None or value < lt)
-            and (gt is None or value > gt)
-            and (gte is None or value >= gte)
+            (gte is None or value >= gte)
             and (lte is None or value <= lte)
+            and (lt is None or value < lt)
+            and (gt is None or value > gt)
         )
 
     return inside
@@ -305,27 +304,45 @@ def _place_test(inside: Callable[[float, float], bool]) -> ValueTest:
 
 
 def _values_count(path: PayloadPath, bounds: ValuesCount) -> Check:
-    inside = _within(bounds)
+    values_of, inside = _reader(path), _within(bounds)
 
     def check(payload: Payload, _: PointFacts) -> bool:
-        values = values_at(payload, path)
-        return any(inside(_count(value)) for value in values) if values else inside(0)
+        values = values_of(payload)
+        return any(map(inside, map(_count, values))) if values else inside(0)
 
     return check
+
+
+def _is_empty(path: PayloadPath, wanted: bool) -> Check:
+    values_of = _reader(path)
+    return lambda payload, _: (not any(map(_count, values_of(payload)))) is wanted
+
+
+def _is_null(path: PayloadPath) -> Check:
+    values_of = _reader(path)
+    return lambda payload, _: None in values_of(payload)
+
+
+def _holds_null(path: PayloadPath, wanted: bool) -> Check:
+    """Check for a null at a path or, one level deep, in an array there: the form of is_null beside a key."""
+    values_of = _reader(path)
+
+    def check(payload: Payload, _: PointFacts) -> bool:
+        values = values_of(payload)
+        return (None in values or any(type(value) is list and None in value for value in values)) is wanted
+
+    return check
+
+
+def _reader(path: PayloadPath) -> Callable[[Payload], list[Any]]:
+    """Make the function that lists the values at a path, arrays whole."""
+    name = path.steps[0]
+    if len(path.steps) > 1:
+        return lambda payload: values_at(payload, path)
+    return lambda payload: [payload[name]] if name in payload else []
 
 
 def _count(value: Any) -> int:
     if type(value) is list:
         return len(value)
     return 0 if value is None else 1
-
-
-def _is_empty(path: PayloadPath, wanted: bool) -> Check:
-    return lambda payload, _: all(_count(value) == 0 for value in values_at(payload, path)) is wanted
-
-
-def _is_null(path: PayloadPath, wanted: bool) -> Check:
-    def null(value: Any) -> bool:
-        return value is None or (type(value) is list and any(element is None for element in value))
-
-    return lambda payload, _: any(null(value) for value in values_at(payload, path)) is wanted

@@ -1,0 +1,198 @@
+"""The disk, as the log sees it: one seam at which tests put faults, and the few durable file operations.
+
+`Disk` holds every call that changes a log file or a directory of them, so that a test can make each one fail, stop short
+or be forgotten by a crash. Reading goes past the seam: a bad read is tested by damaging real files.
+
+Rules that the functions here keep:
+- A file is made whole under a temporary name, synced, renamed, and its directory synced: a crash leaves the old file or the new
+  one, never half of it.
+- A directory is removed under a trash name: a crash never leaves half a directory that looks whole.
+
+Left out: locking (a shard is owned by one process), files that other libraries write (LMDB, memory-mapped arrays).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import shutil
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Final, Protocol
+
+from qnode.errors import InternalError, OutOfSpace, QnodeError
+
+TEMPORARY_SUFFIX: Final = ".tmp"
+_TRASH_PREFIX: Final = ".trash-"
+_BUFFERS_PER_CALL: Final = 1024  # IOV_MAX of Linux and macOS
+_NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+Buffer = bytes | bytearray | memoryview
+
+
+class Disk(Protocol):
+    """What can go wrong when files are changed. Every call may raise OSError; descriptors are the system's."""
+
+    def create(self, path: Path) -> int:
+        """Make an empty file, or empty the one that is there; give a descriptor for reading and writing."""
+
+    def open(self, path: Path) -> int:
+        """Open an existing file for reading and writing."""
+
+    def close(self, descriptor: int) -> None: ...
+
+    def write(self, descriptor: int, buffers: Sequence[Buffer], offset: int) -> int:
+        """Write at most 1024 buffers at `offset`; give the number of bytes that were taken, which may be fewer."""
+
+    def truncate(self, descriptor: int, size_bytes: int) -> None: ...
+
+    def sync(self, descriptor: int) -> None:
+        """Make content and size durable."""
+
+    def rename(self, source: Path, target: Path) -> None: ...
+
+    def remove(self, path: Path) -> None: ...
+
+    def sync_directory(self, path: Path) -> None:
+        """Make what was created, renamed and removed in the directory durable."""
+
+
+class RealDisk:
+    """The operating system's disk. Every call that may take long releases the GIL."""
+
+    _sync_data = staticmethod(getattr(os, "fdatasync", os.fsync))  # macOS has no fdatasync
+
+    def create(self, path: Path) -> int:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+
+    def open(self, path: Path) -> int:
+        return os.open(path, os.O_RDWR | os.O_CLOEXEC)
+
+    def close(self, descriptor: int) -> None:
+        os.close(descriptor)
+
+    def write(self, descriptor: int, buffers: Sequence[Buffer], offset: int) -> int:
+        return os.pwritev(descriptor, buffers, offset)
+
+    def truncate(self, descriptor: int, size_bytes: int) -> None:
+        os.ftruncate(descriptor, size_bytes)
+
+    def sync(self, descriptor: int) -> None:
+        self._sync_data(descriptor)
+
+    def rename(self, source: Path, target: Path) -> None:
+        source.rename(target)
+
+    def remove(self, path: Path) -> None:
+        path.unlink()
+
+    def sync_directory(self, path: Path) -> None:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+REAL: Final[Disk] = RealDisk()
+
+
+def fault_of(error: OSError, what: str) -> QnodeError:
+    """Give the QnodeError that an OSError means: OutOfSpace for a full disk or quota, else InternalError."""
+    if error.errno in _NO_SPACE:
+        return OutOfSpace(f"{what}: {error.strerror}")
+    return InternalError(f"{what}: {error}")
+
+
+def write_fully(disk: Disk, descriptor: int, buffers: Sequence[Buffer], offset: int) -> int:
+    """Write all buffers, going on after short writes; give the offset behind them. Raise OSError."""
+    for start in range(0, len(buffers), _BUFFERS_PER_CALL):
+        batch: list[Buffer] = list(buffers[start : start + _BUFFERS_PER_CALL])
+        while batch:
+            taken = disk.write(descriptor, batch, offset)
+            offset += taken
+            rest = _behind(batch, taken)
+            if taken == 0 and rest:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            batch = rest
+    return offset
+
+
+def _behind(buffers: list[Buffer], taken_bytes: int) -> list[Buffer]:
+    """Give what is left of the buffers when their first bytes were taken; nothing is copied."""
+    for position, buffer in enumerate(buffers):
+        size_bytes = memoryview(buffer).nbytes
+        if taken_bytes < size_bytes:
+            return [memoryview(buffer).cast("B")[taken_bytes:], *buffers[position + 1 :]]
+        taken_bytes -= size_bytes
+    return []
+
+
+def write_file_durably(path: Path, data: Buffer, disk: Disk = REAL) -> None:
+    """Put `data` into a new file, or in place of an old one, all or nothing. Raise OutOfSpace, and nothing has changed.
+
+    InternalError is raised too when the sync of the directory fails: then the new file stands, and a crash may forget it.
+    """
+    temporary = path.with_name(path.name + TEMPORARY_SUFFIX)
+    try:
+        try:
+            descriptor = disk.create(temporary)
+            try:
+                write_fully(disk, descriptor, [data], 0)
+                disk.sync(descriptor)
+            finally:
+                disk.close(descriptor)
+            disk.rename(temporary, path)
+        except OSError:
+            with suppress(OSError):
+                disk.remove(temporary)
+            raise
+    except OSError as error:
+        raise fault_of(error, f"{path} could not be written") from error
+    try:
+        disk.sync_directory(path.parent)
+    except OSError as error:
+        raise InternalError(f"{path} was written, and its directory could not be synced: {error}") from error
+
+
+def make_directory(path: Path) -> None:
+    """Make a directory and its missing parents, durably; one that is there is left as it is."""
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        for folder in reversed(missing):
+            REAL.sync_directory(folder.parent)
+    except OSError as error:
+        raise fault_of(error, f"{path} could not be made") from error
+
+
+def fsync_directory(path: Path) -> None:
+    """Make what was created, renamed and removed in a directory durable; raise InternalError or OutOfSpace."""
+    try:
+        REAL.sync_directory(path)
+    except OSError as error:
+        raise fault_of(error, f"The directory {path} could not be synced") from error
+
+
+def remove_tree(path: Path) -> None:
+    """Remove a directory with all that is in it. From the first moment on it is gone under its name, also after a crash.
+
+    What a crash leaves of it is taken away by `remove_trash` of its parent.
+    """
+    trash = path.with_name(f"{_TRASH_PREFIX}{secrets.token_hex(8)}")
+    try:
+        path.rename(trash)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise fault_of(error, f"{path} could not be removed") from error
+    fsync_directory(path.parent)
+    shutil.rmtree(trash, ignore_errors=True)
+
+
+def remove_trash(parent: Path) -> None:
+    """Take away what crashes left of removed directories in `parent`; call it when the parent is opened."""
+    for trash in parent.glob(f"{_TRASH_PREFIX}*"):
+        shutil.rmtree(trash, ignore_errors=True)

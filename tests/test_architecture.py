@@ -84,7 +84,11 @@ def test_a_library_is_imported_only_where_it_belongs(library: str) -> None:
 
 
 def test_files_stay_readable() -> None:
-    long = {str(path.relative_to(PACKAGE)): lines for path in modules() if (lines := len(path.read_text().splitlines())) > LONGEST_FILE_LINES}
+    long = {
+        str(path.relative_to(PACKAGE)): lines
+        for path in modules()
+        if (lines := len(path.read_text().splitlines())) > LONGEST_FILE_LINES
+    }
     assert not long, f"split these by what they do: {long}"
 
 

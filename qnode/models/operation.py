@@ -78,10 +78,11 @@ class SetPayload:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class OverwritePayload:
-    """Replace the whole payload."""
+    """Replace the whole payload, or what stands at `path`."""
 
     keys: list[PointKey]
     payload: bytes
+    path: str | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

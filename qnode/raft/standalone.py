@@ -28,6 +28,9 @@ from qnode.raft.topology import (
 )
 
 MAP_BYTES = 1 << 30
+LMDB_ENGINE = 0
+"""The 0.9 engine (data format v1), for a new file; an old one's format decides by itself."""
+
 _NAME = b"topology"
 _WAY_OUT = "Restore the storage folder from a backup"
 
@@ -38,7 +41,8 @@ class StandaloneLog:
     def __init__(self, path: Path) -> None:
         self._file = path / "data.mdb"
         try:
-            self._env = lmdb.open(str(path), map_size=MAP_BYTES, lib_version=None if self._file.exists() else 0)
+            engine: dict[str, Any] = {} if self._file.exists() else {"lib_version": LMDB_ENGINE}
+            self._env = lmdb.open(str(path), map_size=MAP_BYTES, **engine)
             with self._env.begin() as txn:
                 value = txn.get(_NAME)
         except (lmdb.CorruptedError, lmdb.InvalidError, lmdb.VersionMismatchError) as error:
@@ -59,7 +63,7 @@ class StandaloneLog:
         try:
             with self._env.begin(write=True) as txn:
                 txn.put(_NAME, xxhash.xxh3_64_digest(value) + value)
-        except (lmdb.MapFullError, lmdb.DiskError, lmdb.Error) as error:
+        except lmdb.Error as error:
             if isinstance(error, lmdb.MapFullError) or "No space left" in str(error):
                 raise OutOfSpace(f"no space left for {self._file}") from error
             raise InternalError(f"{self._file} could not be written: {error}") from error

@@ -52,7 +52,9 @@ def test_settings_that_changed_meanwhile_are_not_overwritten():
 
 def test_payload_indexes_come_and_go():
     topology = applied(
-        CreateCollection("a", {}), CreateFieldIndex("a", "f", "keyword"), CreateFieldIndex("a", "g", {"type": "integer"})
+        CreateCollection("a", {}),
+        CreateFieldIndex("a", "f", "keyword"),
+        CreateFieldIndex("a", "g", {"type": "integer"}),
     )
     assert topology.collections["a"].fields == {"f": "keyword", "g": {"type": "integer"}}
     topology, _ = apply_command(topology, DropFieldIndex("a", "f"))

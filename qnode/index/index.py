@@ -1,0 +1,242 @@
+"""One shard's points: opened, written by one thread, read by many threads and by other processes.
+
+The store says what is; the heap (population, spaces, columns of the payload indexes) is a cache of it that the writer
+brings up to date after each commit. A reader of a second process opens the same folder with `read_only` and calls
+`refresh` before it reads: then it sees every commit that came before.
+
+Left out: the order of operations (that is the log's), routing, and when to build (that is `shards`').
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import lmdb
+import numpy as np
+
+from qnode.disk import fault_of, remove_tree
+from qnode.errors import Corruption
+from qnode.index.apply import Group
+from qnode.index.fields import FieldIndexes, Filtering
+from qnode.index.manifest import Manifest, SegmentEntry, SegmentState, read_manifest, write_manifest
+from qnode.index.population import Population
+from qnode.index.space import Part, Rows, Space
+from qnode.index.store import (
+    CHUNK_ROWS,
+    RESTORE,
+    Store,
+    get_meta_u64,
+    put_check,
+    put_dead_chunks,
+    read_alive,
+    read_checks,
+)
+from qnode.index.vectors import GrowingSegment, SealedSegment
+from qnode.models.operation import Operation
+from qnode.models.vector_params import IndexParams
+
+
+class Index:
+    """A shard's index; build it with `open`. `params` may be replaced while it is open."""
+
+    def __init__(self, path: Path, params: IndexParams, store: Store, *, read_only: bool, verify: bool) -> None:
+        self.path = path
+        self.params = params
+        self.store = store
+        self.read_only = read_only
+        self._verify = verify
+        self.slots = {vector.name: vector.slot for vector in params.vectors}
+        self.fields = FieldIndexes(store.env, store.postings, store.fields)
+        self.filtering = Filtering(self.fields)
+        self.population = Population(store, self.slots)
+        self.manifest = Manifest()
+        self.spaces: dict[int, Space] = {}
+        self.points_count = 0
+
+    @classmethod
+    def open(cls, path: Path, params: IndexParams, *, read_only: bool = False, verify: bool = True) -> Index:
+        """Open the index in `path`, making an empty one if there is none.
+
+        verify: check the checksums of all segment files first. Raises Corruption naming a damaged file.
+        """
+        index = cls(path, params, Store(path / "store", read_only=read_only), read_only=read_only, verify=verify)
+        try:
+            with index.store.reading() as txn:
+                index._load(txn)
+        except BaseException:
+            index.store.close()
+            raise
+        if not read_only:
+            index._remove_strays()
+        return index
+
+    def _load(self, txn: lmdb.Transaction) -> None:
+        self.manifest = read_manifest(txn, self.store)
+        known = {part.id: part for space in self.spaces.values() for part in space.parts}
+        parts: dict[int, list[Part]] = {vector.slot: [] for vector in self.params.vectors}
+        for entry in self.manifest.segments:
+            if entry.slot in parts:
+                parts[entry.slot].append(self._open_part(txn, entry, known.get(entry.id)))
+        small_kb = self.params.indexing_threshold_kb
+        self.spaces = {
+            vector.slot: Space(vector, max(small_kb, vector.full_scan_threshold_kb), tuple(parts[vector.slot]))
+            for vector in self.params.vectors
+        }
+        self.fields.load(txn)
+        self.points_count = txn.stat(self.store.ids)["entries"]
+        capacity = get_meta_u64(txn, self.store, b"next_number")
+        self.population.load(txn, capacity, get_meta_u64(txn, self.store, b"applied_op"))
+
+    def _open_part(self, txn: lmdb.Transaction, entry: SegmentEntry, known: Part | None) -> Part:
+        params = next(vector for vector in self.params.vectors if vector.slot == entry.slot)
+        folder = self.segment_path(entry.id)
+        segment: GrowingSegment | SealedSegment
+        if entry.state is SegmentState.SEALED:
+            segment = known.segment if known else SealedSegment.open(folder, params, verify=self._verify)
+        else:
+            segment = GrowingSegment.open(folder, params, entry.rows, read_only=self.read_only)
+            if self._verify and known is None:
+                self._verify_growing(txn, entry, segment)
+        alive = read_alive(txn, self.store, entry.id, entry.rows)
+        part = Part(entry.id, segment, alive, int(np.count_nonzero(~alive)), entry.state is SegmentState.FULL)
+        part.make_room(entry.rows)
+        return part
+
+    def _verify_growing(self, txn: lmdb.Transaction, entry: SegmentEntry, segment: GrowingSegment) -> None:
+        for first, last, checksum in read_checks(txn, self.store, entry.id):
+            if segment.checksum(first, last) != checksum:
+                fault = f"rows {first} to {last - 1} do not match their checksum"
+                raise Corruption(self.segment_path(entry.id), fault, RESTORE)
+
+    def _remove_strays(self) -> None:
+        """Remove folders that no manifest refers to: what a build or a commit left when it was cut off."""
+        folder = self.path / "segments"
+        folder.mkdir(exist_ok=True)
+        known = {str(entry.id) for entry in self.manifest.segments}
+        for child in folder.iterdir():
+            if child.name not in known:
+                remove_tree(child)
+
+    def segment_path(self, segment: int) -> Path:
+        return self.path / "segments" / str(segment)
+
+    @property
+    def applied_op(self) -> int:
+        """The last operation that searches see."""
+        return self.population.applied_op
+
+    def refresh(self) -> None:
+        """Take over what another process has committed since; cheap if nothing has."""
+        with self.store.reading() as txn:
+            if get_meta_u64(txn, self.store, b"applied_op") != self.applied_op or (
+                read_manifest(txn, self.store) != self.manifest
+            ):
+                self._load(txn)
+
+    def close(self) -> None:
+        self.store.close()
+
+    def field_points(self, field: str) -> int:
+        """How many points a payload index holds."""
+        with self.store.reading() as txn:
+            return self.fields.points_count(txn, field)
+
+    # What follows is for the writer thread alone.
+
+    def apply(self, operations: Sequence[tuple[int, Operation]]) -> None:
+        """Apply operations in one transaction; when it returns they are on disk and visible.
+
+        operations: (op_num, operation), ascending, all behind `applied_op`. Raises OutOfSpace or InternalError, and
+        then nothing of them is applied.
+        """
+        assert operations[0][0] > self.applied_op
+        applied_op = operations[-1][0]
+        shown: list[tuple[Part, int]] = []
+        before = self.manifest
+        try:
+            with self.store.writing() as txn:
+                group = Group(self.store, txn, self.fields, self.slots, self.applied_op)
+                for op_num, operation in operations:
+                    group.apply(op_num, operation)
+                shown = self._write_rows(txn, group)
+                deaths = self._write_deaths(txn, group)
+                write_manifest(txn, self.store, self.manifest)
+                group.finish(applied_op)
+                changed, live, having = group.current()
+                points_count = txn.stat(self.store.ids)["entries"]
+                for part, rows in shown:
+                    part.make_room(rows)
+                    part.segment.publish(rows)  # type: ignore[union-attr]  # only growing segments are shown
+        except BaseException as error:
+            self._take_back(before)
+            if isinstance(error, OSError):
+                raise fault_of(error, f"{self.path} could not be written") from error
+            raise
+        for part, dead_rows in deaths:
+            part.kill(dead_rows)
+        for staged in group.staged:
+            self.fields.publish(staged)
+        self.points_count = points_count
+        self.population.publish(changed, live, having, group.next_number, applied_op)
+
+    def _write_rows(self, txn: lmdb.Transaction, group: Group) -> list[tuple[Part, int]]:
+        shown = []
+        for slot, new in group.rows.items():
+            if not new.ops:
+                continue
+            ops = np.concatenate(new.ops)
+            kept = ops != 0
+            if not kept.any():
+                continue
+            part = self._growing(slot)
+            segment = part.segment
+            assert isinstance(segment, GrowingSegment)
+            values = np.concatenate(new.values) if len(new.values) > 1 else new.values[0]
+            numbers = np.concatenate(new.numbers)
+            if not kept.all():
+                numbers, ops, values = numbers[kept], ops[kept], values[kept]
+            first = segment.append(numbers, ops, values)
+            rows = first + len(ops)
+            put_check(txn, self.store, part.id, first, rows, segment.checksum(first, rows))
+            entry = next(entry for entry in self.manifest.segments if entry.id == part.id)
+            self.manifest = self.manifest.changed(replace(entry, rows=rows))
+            shown.append((part, rows))
+        return shown
+
+    def _growing(self, slot: int) -> Part:
+        """The part that takes rows; made if there is none."""
+        space = self.spaces[slot]
+        part = space.growing
+        if part is None:
+            self.manifest, entry = self.manifest.added(slot, SegmentState.GROWING)
+            folder = self.segment_path(entry.id)
+            if folder.exists():
+                remove_tree(folder)
+            part = Part(entry.id, GrowingSegment.create(folder, space.params), np.ones(1024, np.bool_))
+            space.parts = (*space.parts, part)
+        return part
+
+    def _write_deaths(self, txn: lmdb.Transaction, group: Group) -> list[tuple[Part, Rows]]:
+        deaths = []
+        for slot, killed in group.killed.items():
+            if not killed.numbers:
+                continue
+            located = self.spaces[slot].locate(np.concatenate(killed.numbers), np.concatenate(killed.ops))
+            for part, rows, _ in located:
+                after = part.alive[: part.rows].copy()
+                after[rows] = False
+                put_dead_chunks(txn, self.store, part.id, after, np.unique(rows // CHUNK_ROWS))
+                deaths.append((part, rows))
+        return deaths
+
+    def _take_back(self, before: Manifest) -> None:
+        """Forget what a failed transaction had put into the heap."""
+        self.manifest = before
+        rows = {entry.id: entry.rows for entry in before.segments}
+        for space in self.spaces.values():
+            for part in space.parts:
+                if isinstance(part.segment, GrowingSegment):
+                    part.segment.publish(rows.get(part.id, 0))
+            space.parts = tuple(part for part in space.parts if part.id in rows)

@@ -1,0 +1,148 @@
+"""Keeping an index in order: payload indexes are built in steps, segments are closed, built, merged and swapped.
+
+All functions but `is_due` are for the writer thread. A build runs in a process of its own between `begin_build` and
+`install`, while writes and searches go on. `install` swaps in one transaction: the new segment enters the manifest, its
+sources leave it, and rows that died meanwhile are dead in the new segment too. A crash before it leaves a folder that no
+manifest knows, a crash after it leaves the sources' folders: both are removed at the next open.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from qnode.disk import remove_tree
+from qnode.index.builders import Build, Source
+from qnode.index.index import Index
+from qnode.index.manifest import Manifest, SegmentEntry, SegmentState, write_manifest
+from qnode.index.planning import SegmentSize, plan, should_close
+from qnode.index.space import Part
+from qnode.index.store import CHUNK_ROWS, forget_segment, put_dead_chunks, read_checks
+from qnode.index.vectors import SealedSegment
+from qnode.models.field_schema import FieldSchema
+from qnode.models.vector_params import IndexParams
+
+
+def create_field(index: Index, field: str, schema: FieldSchema) -> None:
+    """Begin to index a payload field, or to index it in another way."""
+    with index.store.writing() as txn:
+        index.fields.create(txn, field, schema)
+
+
+def drop_field(index: Index, field: str) -> None:
+    """Take a payload index away; its postings go in the steps that follow."""
+    with index.store.writing() as txn:
+        index.fields.drop(txn, field)
+
+
+def step_fields(index: Index, points: int) -> bool:
+    """Do one piece of building and dropping payload indexes; True when nothing is left."""
+    with index.store.writing() as txn:
+        return index.fields.step(txn, index.population, points)
+
+
+def configure(index: Index, params: IndexParams) -> None:
+    """Take over changed settings; segments are rebuilt where they no longer fit."""
+    index.params = params
+    for vector in params.vectors:
+        space = index.spaces[vector.slot]
+        space.params = vector
+        space.small_bytes = max(params.indexing_threshold_kb, vector.full_scan_threshold_kb) * 1024
+
+
+def is_due(index: Index) -> bool:
+    """Whether `begin_build` would find something to do."""
+    for space in index.spaces.values():
+        growing = space.growing
+        if growing is not None and should_close(_size(growing), index.params):
+            return True
+        if plan([_size(part) for part in space.parts], space.params, index.params) is not None:
+            return True
+    return False
+
+
+def begin_build(index: Index) -> Build | None:
+    """Close growing segments that are due, and prepare the next build; None if nothing needs one."""
+    for slot in index.spaces:
+        _close_growing(index, slot)
+    for slot, space in index.spaces.items():
+        chosen = plan([_size(part) for part in space.parts], space.params, index.params)
+        if chosen is None:
+            continue
+        parts = [part for part in space.parts if part.id in chosen.sources]
+        if not any(part.living for part in parts):
+            _swap(index, slot, parts, None)
+            continue
+        target = index.manifest.next_id
+        index.manifest = Manifest(target + 1, index.manifest.segments)
+        with index.store.reading() as txn:
+            sources = [
+                Source(part, part.alive[: part.rows].copy(), tuple(read_checks(txn, index.store, part.id)))
+                for part in parts
+            ]
+        return Build(slot, target, index.segment_path(target), space.params, sources, chosen.with_graph)
+    return None
+
+
+def install(index: Index, build: Build) -> None:
+    """Put a finished build in the place of its sources."""
+    segment = SealedSegment.open(build.folder, index.spaces[build.slot].params, verify=False)
+    alive = np.ones(segment.rows, np.bool_)
+    for source in build.sources:
+        died = np.flatnonzero(source.alive & ~source.part.alive[: len(source.alive)])
+        rows = segment.find(source.part.segment.points[died])
+        same = rows >= 0
+        same[same] = segment.op_nums[rows[same]] == source.part.segment.op_nums[died[same]]
+        alive[rows[same]] = False
+    part = Part(build.target, segment, alive, int(np.count_nonzero(~alive)))
+    _swap(index, build.slot, [source.part for source in build.sources], part)
+
+
+def _close_growing(index: Index, slot: int) -> None:
+    space = index.spaces[slot]
+    growing = space.growing
+    if growing is None or not should_close(_size(growing), index.params):
+        return
+    entry = next(entry for entry in index.manifest.segments if entry.id == growing.id)
+    manifest = index.manifest.changed(replace(entry, state=SegmentState.FULL))
+    with index.store.writing() as txn:
+        write_manifest(txn, index.store, manifest)
+    index.manifest = manifest
+    growing.is_full = True
+
+
+def _swap(index: Index, slot: int, parts: Sequence[Part], made: Part | None) -> None:
+    gone = {part.id for part in parts}
+    manifest = index.manifest.without(gone)
+    if made is not None:
+        entry = SegmentEntry(made.id, slot, SegmentState.SEALED, made.rows)
+        at = next(at for at, old in enumerate(index.manifest.segments) if old.id in gone)
+        manifest = replace(manifest, segments=(*manifest.segments[:at], entry, *manifest.segments[at:]))
+    with index.store.writing() as txn:
+        for part in parts:
+            forget_segment(txn, index.store, part.id)
+        if made is not None:
+            chunks = np.unique(np.flatnonzero(~made.alive) // CHUNK_ROWS)
+            put_dead_chunks(txn, index.store, made.id, made.alive, chunks)
+        write_manifest(txn, index.store, manifest)
+    index.manifest = manifest
+    space = index.spaces[slot]
+    order = {entry.id: place for place, entry in enumerate(manifest.segments)}
+    left = [part for part in space.parts if part.id not in gone] + ([made] if made is not None else [])
+    space.parts = tuple(sorted(left, key=lambda part: order[part.id]))
+    for part in parts:
+        remove_tree(index.segment_path(part.id))
+
+
+def _size(part: Part) -> SegmentSize:
+    return SegmentSize(
+        part.id,
+        part.rows,
+        part.living,
+        part.segment.vector_bytes,
+        part.is_sealed,
+        part.is_full,
+        part.is_indexed,
+    )

@@ -1,0 +1,259 @@
+"""Reading an index: search, retrieve, scroll, count.
+
+A search ranks rows by the heap's state, then reads the winners' records in one transaction and drops those whose row
+is not the current one (an operation was just being applied); for what is missing then it asks again for more. What is
+returned of a point (version, payload, vectors) comes from that one transaction, so a point is always seen whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+import lmdb
+import numpy as np
+import numpy.typing as npt
+import orjson
+
+from qnode.errors import BadInput, NotFound
+from qnode.index.index import Index
+from qnode.index.population import Mask
+from qnode.index.records import key_in, op_in, version_in
+from qnode.index.space import Candidates
+from qnode.index.store import Numbers, get_many, number_keys, open_payload
+from qnode.models.filter import Filter
+from qnode.models.payload_edit import select
+from qnode.models.point_id import PointKey, id_of
+from qnode.models.query import (
+    CountRequest,
+    PayloadSelector,
+    Point,
+    QueryRequest,
+    RetrieveRequest,
+    ScrollRequest,
+    Vector,
+    VectorSelector,
+)
+from qnode.models.vector_params import Distance
+
+SPARE_CANDIDATES = 8
+"""How many more are asked for when winners turned out not to be current."""
+
+GATHER_FACTOR = 20
+"""A filtered page is sorted from all selected points when they are fewer than this many times the page."""
+
+
+def vector_of(index: Index, key: PointKey, name: str) -> Vector:
+    """The current vector of a point, (dim,) float32; raise NotFound if the point or its vector is missing."""
+    slot = index.slots.get(name)
+    if slot is None:
+        raise BadInput(f"Not existing vector name error: {name}")
+    with index.store.reading() as txn:
+        number = txn.get(key, db=index.store.ids)
+        if number is None:
+            raise NotFound(f"No point with id {id_of(key)} found")
+        record = cast("bytes", txn.get(number, db=index.store.records))
+    op_num = op_in(record, slot)
+    found, known = index.spaces[slot].read(np.frombuffer(number, "<u4"), np.array([op_num], np.uint64))
+    if not op_num or not known[0]:
+        raise NotFound(f'Vector with name "{name}" for point not found')
+    vector: Vector = found[0]
+    return vector
+
+
+def search(index: Index, request: QueryRequest, vector: Vector, excluded: PointKey | None = None) -> list[Point]:
+    """Find the nearest points, best first, with reported scores; (limit + offset) of them at most, offset not cut."""
+    slot = index.slots[request.using]
+    space = index.spaces[slot]
+    wanted = request.limit + request.offset
+    with index.store.reading() as txn:
+        seen_op = index.population.applied_op
+        selected, selected_count = _select(index, txn, request.filter)
+        if request.filter is not None and not selected_count:
+            return []
+        ask = wanted + (excluded is not None)
+        ask = min(ask, sum(part.rows for part in space.parts))
+        while True:
+            if ask == 0:
+                return []
+            candidates = space.search(vector, ask, request.params, selected, selected_count)
+            values, places = _current(index, txn, candidates, slot, request.filter, seen_op, excluded)
+            dropped = len(candidates.numbers) - len(places)
+            if len(places) >= wanted or len(candidates.numbers) < ask or dropped == 0:
+                break
+            ask += dropped + SPARE_CANDIDATES
+        scores = reported(candidates.scores[places], space.params.distance)
+        order = _ranked(scores, [key_in(value) for value in values], space.params.distance)
+        if request.score_threshold is not None:
+            limit = np.float32(request.score_threshold)
+            passing = scores < limit if space.params.distance.smaller_is_better else scores > limit
+            order = [place for place in order if passing[place]]
+        order = order[:wanted]
+        numbers = candidates.numbers[places]
+        points = [Point(key_in(values[place]), version_in(values[place]), scores[place]) for place in order]
+        chosen = [values[place] for place in order]
+        _fill(index, txn, points, numbers[order], chosen, request.with_payload, request.with_vector)
+    return points
+
+
+def reported(similarity: npt.NDArray[np.float32], distance: Distance) -> npt.NDArray[np.float32]:
+    """Turn internal similarities into the scores that users see."""
+    if distance is Distance.EUCLID:
+        return np.sqrt(np.abs(similarity))
+    return np.abs(similarity) if distance is Distance.MANHATTAN else similarity
+
+
+def _select(index: Index, txn: lmdb.Transaction, chosen: Filter | None) -> tuple[Mask | None, int]:
+    if chosen is None or chosen.is_empty:
+        return None, 0
+    selection = index.filtering.select(txn, index.population, chosen)
+    return selection.mask, selection.count
+
+
+def _current(
+    index: Index, txn: lmdb.Transaction, found: Candidates, slot: int, chosen: Filter | None, seen_op: int,
+    excluded: PointKey | None,
+) -> tuple[list[bytes], list[int]]:  # fmt: skip
+    """The records of those candidates that are current, and their places among the candidates."""
+    keys = number_keys(found.numbers)
+    records = get_many(txn, index.store.records, keys)
+    values: list[bytes] = []
+    places: list[int] = []
+    newer: list[int] = []
+    for place, (key, op_num) in enumerate(zip(keys, found.ops.tolist(), strict=True)):
+        value = records.get(key)
+        if value is None or op_in(value, slot) != op_num or (excluded is not None and key_in(value) == excluded):
+            continue
+        if chosen is not None and version_in(value) > seen_op:
+            newer.append(len(places))
+        values.append(value)
+        places.append(place)
+    if newer and chosen is not None:
+        numbers = found.numbers[[places[at] for at in newer]]
+        passing = index.filtering.matches(txn, index.population, chosen, numbers)
+        gone = {at for at, passes in zip(newer, passing.tolist(), strict=True) if not passes}
+        values = [value for at, value in enumerate(values) if at not in gone]
+        places = [place for at, place in enumerate(places) if at not in gone]
+    return values, places
+
+
+def _ranked(scores: npt.NDArray[np.float32], keys: Sequence[PointKey], distance: Distance) -> list[int]:
+    """Places best first; among equal scores the larger id first where scores descend, else the smaller."""
+    sign = 1 if distance.smaller_is_better else -1
+    order: list[int] = np.argsort(sign * scores, kind="stable").tolist()
+    ranked = scores[order]
+    if len(ranked) > 1 and (ranked[1:] == ranked[:-1]).any():
+        order.sort(key=lambda place: keys[place], reverse=not distance.smaller_is_better)
+        order.sort(key=lambda place: sign * float(scores[place]))
+    return order
+
+
+def retrieve(index: Index, request: RetrieveRequest) -> list[Point]:
+    """Read points by key, in the order asked, each once; unknown ones are passed over."""
+    with index.store.reading() as txn:
+        keys = list(dict.fromkeys(request.keys))
+        return _points(index, txn, keys, request.with_payload, request.with_vector)
+
+
+def scroll(index: Index, request: ScrollRequest) -> list[Point]:
+    """Read up to limit + 1 points in the order of their keys: the last one tells where the next page begins."""
+    wanted = request.limit + 1
+    with index.store.reading() as txn:
+        selected, count = _select(index, txn, request.filter)
+        if selected is None:
+            keys = _page(index, txn, request.offset, wanted, None)
+        elif count <= GATHER_FACTOR * wanted:
+            keys = sorted(index.population.keys_of(txn, np.flatnonzero(selected).astype(np.uint32)))
+            keys = [key for key in keys if request.offset is None or key >= request.offset][:wanted]
+        else:
+            keys = _page(index, txn, request.offset, wanted, selected)
+        return _points(index, txn, keys, request.with_payload, request.with_vector)
+
+
+def count(index: Index, request: CountRequest) -> int:
+    """Count the points that pass the filter."""
+    if request.filter is None or request.filter.is_empty:
+        return index.points_count
+    with index.store.reading() as txn:
+        if not request.exact:
+            return index.filtering.estimate(txn, index.population, request.filter)[1]
+        return index.filtering.select(txn, index.population, request.filter).count
+
+
+def keys_of_filter(index: Index, chosen: Filter) -> list[PointKey]:
+    """The keys of all points that pass a filter, ascending."""
+    with index.store.reading() as txn:
+        selected, _ = _select(index, txn, chosen)
+        if selected is None:
+            selected = index.population.live
+        return sorted(index.population.keys_of(txn, np.flatnonzero(selected).astype(np.uint32)))
+
+
+def existing(index: Index, keys: Sequence[PointKey]) -> set[PointKey]:
+    """Those of the keys that are points."""
+    with index.store.reading() as txn:
+        return set(get_many(txn, index.store.ids, keys))
+
+
+def _page(
+    index: Index, txn: lmdb.Transaction, offset: PointKey | None, wanted: int, selected: Mask | None
+) -> list[PointKey]:
+    keys: list[PointKey] = []
+    with txn.cursor(db=index.store.ids) as cursor:
+        if not (cursor.first() if offset is None else cursor.set_range(offset)):
+            return keys
+        for key, number in cursor:
+            place = int.from_bytes(number, "little")
+            if selected is None or (place < len(selected) and selected[place]):
+                keys.append(bytes(key))
+                if len(keys) == wanted:
+                    break
+    return keys
+
+
+def _points(
+    index: Index, txn: lmdb.Transaction, keys: Sequence[PointKey], payload: PayloadSelector, vectors: VectorSelector
+) -> list[Point]:
+    found = get_many(txn, index.store.ids, keys)
+    present = [key for key in keys if key in found]
+    number_bytes = [found[key] for key in present]
+    records = get_many(txn, index.store.records, number_bytes)
+    values = [records[number] for number in number_bytes]
+    points = [Point(key, version_in(value)) for key, value in zip(present, values, strict=True)]
+    _fill(index, txn, points, np.frombuffer(b"".join(number_bytes), "<u4"), values, payload, vectors)
+    return points
+
+
+def _fill(
+    index: Index, txn: lmdb.Transaction, points: list[Point], numbers: Numbers, values: Sequence[bytes],
+    payload: PayloadSelector, vectors: VectorSelector,
+) -> None:  # fmt: skip
+    """Put payloads and vectors into points, from the transaction that their records came from."""
+    if not points:
+        return
+    if payload.enabled:
+        keys = number_keys(numbers)
+        found = get_many(txn, index.store.payloads, keys)
+        whole = payload.include is None and payload.exclude is None
+        for point, key in zip(points, keys, strict=True):
+            stored = open_payload(found[key], index.store, int.from_bytes(key, "little"))
+            point.payload = stored if whole else orjson.dumps(select(orjson.loads(stored), payload))
+    if vectors.enabled:
+        for point in points:
+            point.vectors = {}
+        for name, slot in index.slots.items():
+            if vectors.names is None or name in vectors.names:
+                ops = np.array([op_in(value, slot) for value in values], np.uint64)
+                read, known = index.spaces[slot].read(numbers, ops)
+                for place in np.flatnonzero(known).tolist():
+                    points[place].vectors[name] = read[place]  # type: ignore[index]
+
+
+def matching(index: Index, keys: Sequence[PointKey], chosen: Filter) -> list[PointKey]:
+    """Those of these existing points that pass a filter, in their order."""
+    with index.store.reading() as txn:
+        found = get_many(txn, index.store.ids, keys)
+        present = [key for key in keys if key in found]
+        numbers = np.frombuffer(b"".join([found[key] for key in present]), "<u4")
+        passing = index.filtering.matches(txn, index.population, chosen, numbers)
+    return [key for key, passes in zip(present, passing.tolist(), strict=True) if passes]

@@ -1,0 +1,248 @@
+"""The point store: one LMDB environment a shard, and what its databases hold.
+
+    ids       key → number                                 sorted as ids sort, so this is also the scroll order
+    records   number → record (see `records`)
+    payloads  number → checksum u32, JSON bytes
+    free      number → nothing                             numbers of deleted points, to be used again
+    dead      (segment, chunk) → bitmap                    rows that are no longer current, 4096 a chunk, 1 = dead
+    checks    (segment, first row) → last row, checksum    what a growing segment's files must hold
+    postings  see `fields`
+    fields    see `fields`
+    meta      "applied_op", "next_number", "manifest", "format"
+
+Numbers are native unsigned 32-bit integers (LMDB integer keys); (segment, chunk) pairs are big-endian so that a
+segment's chunks are neighbours. Values that a later version may not understand carry `FORMAT`.
+
+Commits are synchronous: what is committed is on disk. One thread writes; read transactions are short, for a long one
+would keep old pages from being used again. The map is sized once, generously: it is address space, not memory.
+LMDB keeps no checksums of its own pages, so payloads and the manifest carry their own.
+"""
+
+from __future__ import annotations
+
+import struct
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import lmdb
+import numpy as np
+import numpy.typing as npt
+import xxhash
+
+from qnode.errors import Corruption, InternalError, OutOfSpace, Unavailable
+from qnode.index.fields import FIELDS_FLAGS, POSTINGS_FLAGS
+
+FORMAT = 1
+MAP_BYTES = 1 << 37
+MAX_READERS = 512
+LMDB_ENGINE = 0
+"""The 0.9 engine (data format v1); the formats of the two bundled engines do not read each other's files."""
+
+Numbers = npt.NDArray[np.uint32]
+
+_U64 = struct.Struct("<Q")
+_PAIR = struct.Struct(">II")
+_CHECK = struct.Struct("<IQ")
+
+
+class Store:
+    """An open environment with its databases. `path` is the directory that holds data.mdb."""
+
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+        self.path = path
+        self._readers = 0
+        self._closing = False
+        self._gate = threading.Condition()
+        if not read_only:
+            path.mkdir(parents=True, exist_ok=True)
+        engine: dict[str, Any] = {} if (path / "data.mdb").exists() else {"lib_version": LMDB_ENGINE}
+        try:
+            self.env = lmdb.open(
+                str(path),
+                map_size=MAP_BYTES,
+                max_dbs=16,
+                max_readers=MAX_READERS,
+                max_spare_txns=4,
+                readonly=read_only,
+                create=not read_only,
+                **engine,
+            )
+        except (lmdb.CorruptedError, lmdb.InvalidError, lmdb.VersionMismatchError) as error:
+            raise Corruption(path / "data.mdb", str(error), RESTORE) from error
+        number_keys: dict[str, Any] = {"integerkey": True}
+
+        def database(name: str, **flags: Any) -> Any:
+            return self.env.open_db(name.encode(), create=not read_only, **flags)
+
+        self.ids = database("ids")
+        self.records = database("records", **number_keys)
+        self.payloads = database("payloads", **number_keys)
+        self.free = database("free", **number_keys)
+        self.dead = database("dead")
+        self.checks = database("checks")
+        self.postings = database("postings", **POSTINGS_FLAGS)
+        self.fields = database("fields", **FIELDS_FLAGS)
+        self.meta = database("meta")
+
+    @contextmanager
+    def reading(self) -> Iterator[lmdb.Transaction]:
+        """Give a read transaction: one state of the store, however long it is held (hold it shortly)."""
+        with self._gate:
+            if self._closing:
+                raise Unavailable(f"the store {self.path} is closed")
+            self._readers += 1
+        try:
+            with self.env.begin() as txn:
+                yield txn
+        finally:
+            with self._gate:
+                self._readers -= 1
+                self._gate.notify_all()
+
+    @contextmanager
+    def writing(self) -> Iterator[lmdb.Transaction]:
+        """Give the write transaction; commit at the end, or change nothing and raise OutOfSpace on a full disk."""
+        try:
+            with self.env.begin(write=True) as txn:
+                yield txn
+        except lmdb.MapFullError as error:
+            raise OutOfSpace(f"the store {self.path} has reached its largest size") from error
+        except lmdb.Error as error:
+            if any(words in str(error) for words in NO_SPACE):
+                raise OutOfSpace(f"no space left on the disk of {self.path}") from error
+            raise InternalError(f"the store {self.path} failed: {error}") from error
+
+    def close(self) -> None:
+        """Refuse new readers, wait for those that are reading, and close."""
+        with self._gate:
+            self._closing = True
+            self._gate.wait_for(lambda: self._readers == 0)
+        self.env.close()
+
+    @property
+    def disk_bytes(self) -> int:
+        return (self.path / "data.mdb").stat().st_size
+
+
+NO_SPACE = ("No space left", "Disk quota", "File too large")
+"""What LMDB's errors say when the disk, the quota or the largest file size is used up."""
+
+RESTORE = "Restore the shard from a snapshot or from another replica"
+
+
+def number_key(number: int) -> bytes:
+    """The LMDB key of a point number."""
+    return number.to_bytes(4, "little")
+
+
+def number_keys(numbers: Numbers) -> list[bytes]:
+    """The LMDB keys of point numbers."""
+    flat = np.ascontiguousarray(numbers, "<u4").tobytes()
+    return [flat[at : at + 4] for at in range(0, len(flat), 4)]
+
+
+def get_meta_u64(txn: lmdb.Transaction, store: Store, name: bytes, default: int = 0) -> int:
+    """Read a counter."""
+    value = txn.get(name, db=store.meta)
+    return default if value is None else int(_U64.unpack(value)[0])
+
+
+def put_meta_u64(txn: lmdb.Transaction, store: Store, name: bytes, value: int) -> None:
+    """Write a counter."""
+    txn.put(name, _U64.pack(value), db=store.meta)
+
+
+def get_sealed(txn: lmdb.Transaction, store: Store, name: bytes) -> bytes | None:
+    """Read a value that carries its checksum; raise Corruption if it does not match."""
+    value = txn.get(name, db=store.meta)
+    if value is None:
+        return None
+    if len(value) < 8 or _U64.unpack_from(value)[0] != xxhash.xxh3_64_intdigest(value[8:]):
+        raise Corruption(store.path / "data.mdb", f"the checksum of its {name.decode()} does not match", RESTORE)
+    return bytes(value[8:])
+
+
+def put_sealed(txn: lmdb.Transaction, store: Store, name: bytes, value: bytes) -> None:
+    """Write a value in front of which its checksum stands."""
+    txn.put(name, _U64.pack(xxhash.xxh3_64_intdigest(value)) + value, db=store.meta)
+
+
+def seal_payload(payload: bytes) -> bytes:
+    """Put the checksum in front of a payload."""
+    return xxhash.xxh32_intdigest(payload).to_bytes(4, "little") + payload
+
+
+def open_payload(value: bytes, store: Store, number: int) -> bytes:
+    """Take the checksum off a payload; raise Corruption if it does not match."""
+    payload = value[4:]
+    if xxhash.xxh32_intdigest(payload) != int.from_bytes(value[:4], "little"):
+        raise Corruption(store.path / "data.mdb", f"the payload of point number {number} does not match", RESTORE)
+    return payload
+
+
+def get_many(txn: lmdb.Transaction, db: Any, keys: Sequence[bytes]) -> dict[bytes, bytes]:
+    """Read several keys at once; missing ones are left out."""
+    with txn.cursor(db=db) as cursor:
+        return dict(cast("list[tuple[bytes, bytes]]", cursor.getmulti(keys)))
+
+
+def put_many(txn: lmdb.Transaction, db: Any, items: Sequence[tuple[bytes, bytes]]) -> None:
+    """Write several keys at once."""
+    if items:
+        with txn.cursor(db=db) as cursor:
+            cursor.putmulti(items)
+
+
+CHUNK_ROWS = 4096
+
+
+def put_dead_chunks(
+    txn: lmdb.Transaction, store: Store, segment: int, alive: npt.NDArray[np.bool_], chunks: npt.NDArray[np.int64]
+) -> None:
+    """Write the dead bitmaps of some chunks of a segment, as `alive` (rows,) has them."""
+    for chunk in chunks.tolist():
+        part = alive[chunk * CHUNK_ROWS : (chunk + 1) * CHUNK_ROWS]
+        txn.put(_PAIR.pack(segment, chunk), np.packbits(~part).tobytes(), db=store.dead)
+
+
+def read_alive(txn: lmdb.Transaction, store: Store, segment: int, rows: int) -> npt.NDArray[np.bool_]:
+    """Read which rows of a segment are alive: (rows,) bool."""
+    alive = np.ones(rows, np.bool_)
+    for chunk, value in _of_segment(txn, store.dead, segment):
+        first = chunk * CHUNK_ROWS
+        dead = np.unpackbits(np.frombuffer(value, np.uint8)).view(np.bool_)
+        count = min(len(dead), rows - first)
+        if count > 0:
+            alive[first : first + count] = ~dead[:count]
+    return alive
+
+
+def put_check(txn: lmdb.Transaction, store: Store, segment: int, first: int, last: int, checksum: int) -> None:
+    """Note what rows first..last-1 of a growing segment must read as."""
+    txn.put(_PAIR.pack(segment, first), _CHECK.pack(last, checksum), db=store.checks)
+
+
+def read_checks(txn: lmdb.Transaction, store: Store, segment: int) -> list[tuple[int, int, int]]:
+    """Read the (first row, last row, checksum) of a growing segment."""
+    return [(first, *_CHECK.unpack(value)) for first, value in _of_segment(txn, store.checks, segment)]
+
+
+def forget_segment(txn: lmdb.Transaction, store: Store, segment: int) -> None:
+    """Remove the dead bitmaps and checks of a segment that leaves the manifest."""
+    for db in (store.dead, store.checks):
+        for at, _ in list(_of_segment(txn, db, segment)):
+            txn.delete(_PAIR.pack(segment, at), db=db)
+
+
+def _of_segment(txn: lmdb.Transaction, db: Any, segment: int) -> Iterator[tuple[int, bytes]]:
+    with txn.cursor(db=db) as cursor:
+        found = cursor.set_range(_PAIR.pack(segment, 0))
+        while found:
+            owner, at = _PAIR.unpack(cursor.key())
+            if owner != segment:
+                return
+            yield at, bytes(cursor.value())
+            found = cursor.next()

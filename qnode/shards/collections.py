@@ -1,0 +1,259 @@
+"""All collections of this node, kept in step with the topology.
+
+The topology says what exists; `_reconcile` makes it so: it opens, reconfigures and removes. The same function runs at
+start and after every change, so a node that is killed half-way through a change finishes it when it starts again.
+Changes are made one after the other. A folder that the topology does not know is removed in the background.
+
+Cancellation: a change that was proposed is carried out even if the caller stops waiting.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+from collections.abc import Coroutine, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from qnode.disk import remove_trash, remove_tree
+from qnode.errors import AlreadyExists, InternalError, NotFound, QnodeError, Unavailable
+from qnode.index import BuilderPool
+from qnode.models.collection import CollectionConfig, CollectionDiff
+from qnode.models.field_schema import FieldSchema
+from qnode.models.write import UpdateResult, UpdateStatus
+from qnode.shards.collection import Collection
+from qnode.shards.local_shard import LocalShard, ShardSettings
+
+_log = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
+
+
+class CollectionRecord(Protocol):
+    """What the topology says of a collection."""
+
+    @property
+    def folder(self) -> str: ...
+    @property
+    def config(self) -> Mapping[str, Any]: ...
+    @property
+    def fields(self) -> Mapping[str, Any]: ...
+
+
+class Proposer(Protocol):
+    """Where the topology is decided; a proposal that returns without raising is durable and shows in `records`."""
+
+    def records(self) -> Mapping[str, CollectionRecord]: ...
+
+    async def create(self, name: str, config: Mapping[str, Any]) -> bool:
+        """Make a collection; False if there is one of this name."""
+
+    async def update(self, name: str, expected: Mapping[str, Any], config: Mapping[str, Any]) -> bool:
+        """Replace settings; False if they are no longer `expected`."""
+
+    async def delete(self, name: str) -> bool: ...
+
+    async def set_field(self, name: str, field: str, schema: Any) -> bool:
+        """Set the schema of a payload index, or take it away (None)."""
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionsSettings:
+    """Where collections live, and how their shards are run. build_threads 0: one for each core."""
+
+    path: Path
+    shard: ShardSettings = field(default_factory=ShardSettings)
+    build_threads: int = 0
+
+
+class Collections:
+    """The collections of this node; `open` before use, `close` at the end."""
+
+    def __init__(self, settings: CollectionsSettings, proposer: Proposer) -> None:
+        self._settings = settings
+        self._proposer = proposer
+        self._open: dict[str, tuple[str, Collection]] = {}
+        self._damaged: dict[str, QnodeError] = {}
+        self._changing = asyncio.Lock()
+        self._pool = BuilderPool(settings.build_threads or os.cpu_count() or 1)
+        self._background: set[asyncio.Task[Any]] = set()
+
+    async def open(self) -> None:
+        """Open every collection of the topology and remove what is left of deleted ones."""
+        self._settings.path.mkdir(parents=True, exist_ok=True)
+        await asyncio.to_thread(remove_trash, self._settings.path)
+        known = {record.folder for record in self._proposer.records().values()}
+        for folder in self._settings.path.iterdir():
+            if folder.name not in known:
+                self._in_background(asyncio.to_thread(remove_tree, folder))
+        async with self._changing:
+            await self._reconcile()
+
+    async def close(self) -> None:
+        async with self._changing:
+            await asyncio.gather(*(collection.close() for _, collection in self._open.values()))
+            self._open.clear()
+        await asyncio.gather(*self._background, return_exceptions=True)
+
+    async def names(self) -> list[str]:
+        return sorted(self._proposer.records())
+
+    def open_collections(self) -> list[Collection]:
+        """All collections that are being served."""
+        return [collection for _, collection in list(self._open.values())]
+
+    def get(self, name: str) -> Collection:
+        """The collection; raise NotFound, or what keeps it from being served."""
+        found = self._open.get(name)
+        if found is not None:
+            return found[1]
+        if name in self._damaged:
+            raise self._damaged[name]
+        if name in self._proposer.records():
+            raise Unavailable(f"collection `{name}` is being opened")
+        raise NotFound(f"Collection `{name}` doesn't exist!")
+
+    async def create(self, name: str, config: CollectionConfig) -> None:
+        """Make an empty collection; raise AlreadyExists."""
+        await self._carry_out(self._create(name, config))
+
+    async def _create(self, name: str, config: CollectionConfig) -> None:
+        async with self._changing:
+            if not await self._proposer.create(name, config.to_json()):
+                raise AlreadyExists(f"Collection `{name}` already exists!")
+            try:
+                await self._reconcile()
+                if name in self._damaged:
+                    raise self._damaged[name]
+            except Exception:
+                await self._proposer.delete(name)
+                await self._reconcile()
+                raise
+
+    async def update(self, name: str, diff: CollectionDiff) -> None:
+        """Merge changed settings; raise NotFound or BadInput."""
+        await self._carry_out(self._update(name, diff))
+
+    async def _update(self, name: str, diff: CollectionDiff) -> None:
+        async with self._changing:
+            record = self._record(name)
+            config = CollectionConfig.from_json(record.config).patched(diff)
+            if not await self._proposer.update(name, record.config, config.to_json()):
+                raise InternalError(f"Collection `{name}` was changed by another request at the same time")
+            await self._reconcile()
+
+    async def delete(self, name: str) -> bool:
+        """Remove a collection; False if there is none."""
+        return await self._carry_out(self._delete(name))
+
+    async def _delete(self, name: str) -> bool:
+        async with self._changing:
+            deleted = await self._proposer.delete(name)
+            await self._reconcile()
+            return deleted
+
+    async def create_field_index(self, name: str, path: str, schema: FieldSchema, wait: bool) -> UpdateResult:
+        """Index a payload field; with `wait` return when the index is built."""
+        return await self._carry_out(self._change_field(name, path, schema, wait))
+
+    async def drop_field_index(self, name: str, path: str, wait: bool) -> UpdateResult:
+        """Take a payload index away; nothing happens if there is none."""
+        return await self._carry_out(self._change_field(name, path, None, wait))
+
+    async def _change_field(self, name: str, path: str, schema: FieldSchema | None, wait: bool) -> UpdateResult:
+        async with self._changing:
+            self._record(name)
+            self.get(name)
+            await self._proposer.set_field(name, path, None if schema is None else schema.to_json())
+            await self._reconcile()
+            collection = self.get(name)
+        if wait:
+            await collection.wait_for_fields(None)
+        last = max(shard.last_op for shard in collection.shards.values())
+        return UpdateResult(last, UpdateStatus.COMPLETED if wait else UpdateStatus.ACKNOWLEDGED)
+
+    def _record(self, name: str) -> CollectionRecord:
+        record = self._proposer.records().get(name)
+        if record is None:
+            raise NotFound(f"Collection `{name}` doesn't exist!")
+        return record
+
+    async def _carry_out(self, change: Coroutine[Any, Any, Result]) -> Result:
+        task = asyncio.create_task(change)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+        return await asyncio.shield(task)
+
+    def _in_background(self, work: Coroutine[Any, Any, Any]) -> None:
+        task = asyncio.create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._finished)
+
+    def _finished(self, task: asyncio.Task[Any]) -> None:
+        self._background.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            _log.warning("a removed collection's files could not all be deleted: %s", task.exception())
+
+    async def _reconcile(self) -> None:
+        """Make what is open what the topology says."""
+        records = self._proposer.records()
+        for name, (folder, collection) in list(self._open.items()):
+            record = records.get(name)
+            if record is None or record.folder != folder:
+                del self._open[name]
+                self._in_background(self._remove(collection, folder))
+        for name in [name for name in self._damaged if name not in records]:
+            del self._damaged[name]
+        for name, record in records.items():
+            if name in self._open:
+                await self._adjust(self._open[name][1], record)
+            elif name not in self._damaged:
+                try:
+                    self._open[name] = record.folder, await self._opened(name, record)
+                except QnodeError as error:
+                    _log.error("collection %s cannot be served: %s", name, error)
+                    self._damaged[name] = error
+
+    async def _opened(self, name: str, record: CollectionRecord) -> Collection:
+        config = CollectionConfig.from_json(record.config)
+        params = config.index_params()
+        shards: dict[int, LocalShard] = {}
+        try:
+            for shard in range(config.shard_number):
+                path = self._settings.path / record.folder / str(shard)
+                shards[shard] = await asyncio.to_thread(LocalShard.open, path, params, self._settings.shard, self._pool)
+                shards[shard].start()
+        except BaseException:
+            for shard_opened in shards.values():
+                await shard_opened.close()
+            raise
+        collection = Collection(name, config, {}, shards)
+        for shard_opened in shards.values():
+            for stale in [path for path in shard_opened.index.fields.schemas if path not in record.fields]:
+                await shard_opened.drop_field_index(stale)
+        await self._adjust(collection, record)
+        return collection
+
+    async def _adjust(self, collection: Collection, record: CollectionRecord) -> None:
+        """Bring settings and payload indexes of an open collection up to date."""
+        if collection.config.to_json() != record.config:
+            config = CollectionConfig.from_json(record.config)
+            for shard in collection.shards.values():
+                await shard.configure(config.index_params())
+            collection.reconfigure(config)
+        wanted = {path: FieldSchema.from_json(schema) for path, schema in record.fields.items()}
+        for shard in collection.shards.values():
+            for path, schema in wanted.items():
+                if shard.index.fields.schemas.get(path) != schema:
+                    await shard.create_field_index(path, schema)
+            for path in [path for path in collection.fields if path not in wanted]:
+                await shard.drop_field_index(path)
+        collection.fields = wanted
+
+    async def _remove(self, collection: Collection, folder: str) -> None:
+        with contextlib.suppress(QnodeError):
+            await collection.close()
+        await asyncio.to_thread(remove_tree, self._settings.path / folder)

@@ -1,0 +1,187 @@
+"""A shard on this node: a log and an index, a writer thread, and the builder that keeps its segments in order.
+
+    write  → queue → writer thread: resolve, log, fsync, apply → answer
+    search → any thread, straight at the index
+
+Opening replays what the log holds behind the index's `applied_op`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from qnode.index import BuilderPool, Index, maintenance
+from qnode.models.field_schema import FieldSchema
+from qnode.models.operation import decode
+from qnode.models.vector_params import IndexParams
+from qnode.models.write import WriteRequest
+from qnode.shards.resolve import check
+from qnode.shards.writer import Writer
+from qnode.wal import Log
+
+REPLAY_OPERATIONS = 64
+"""So many logged operations are applied in one transaction at open."""
+
+BUILD_RETRY_SECONDS = 30.0
+"""After a build failed, the next one is tried after this time."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ShardSettings:
+    """keep_log_bytes: so much of the log is kept for replicas that fell behind. verify: check files at open."""
+
+    keep_log_bytes: int = 32 << 20
+    verify: bool = True
+
+
+class LocalShard:
+    """One shard; make it with `open`, then `start` it on the event loop that it shall live on."""
+
+    def __init__(self, path: Path, log: Log, index: Index, settings: ShardSettings, pool: BuilderPool) -> None:
+        self.path = path
+        self.index = index
+        self._log = log
+        self._pool = pool
+        self._vectors = {vector.name: vector for vector in index.params.vectors}
+        self._writer = Writer(path.name, log, index, self._vectors, settings.keep_log_bytes)
+        self._wake = asyncio.Event()
+        self._optimizer: asyncio.Task[None] | None = None
+        self.optimizer_error: str | None = None
+        self.is_building = False
+
+    @classmethod
+    def open(cls, path: Path, params: IndexParams, settings: ShardSettings, pool: BuilderPool) -> LocalShard:
+        """Open or make the shard in `path` and replay its log. Blocks; raises Corruption naming a damaged file."""
+        index = Index.open(path, params, verify=settings.verify)
+        try:
+            log = Log.open(path / "wal", next_op=index.applied_op + 1)
+            try:
+                _replay(log, index)
+            except BaseException:
+                log.close()
+                raise
+        except BaseException:
+            index.close()
+            raise
+        return cls(path, log, index, settings, pool)
+
+    def start(self) -> None:
+        """Begin to take writes and to build."""
+        self._writer.start()
+        self._wake.set()
+        self._optimizer = asyncio.create_task(self._optimize(), name=f"optimizer {self.path}")
+
+    async def close(self) -> None:
+        """Finish the writes that were taken, stop building, close the files."""
+        if self._optimizer is not None:
+            self._optimizer.cancel()
+            await asyncio.gather(self._optimizer, return_exceptions=True)
+            await asyncio.to_thread(self._writer.stop)
+        self._log.close()
+        self.index.close()
+
+    async def write(self, request: WriteRequest) -> int:
+        """Log and apply a request; give its op_num."""
+        check(request, self._vectors)
+        op_num = await self._writer.write(request)
+        self._wake.set()
+        return op_num
+
+    def submit(self, request: WriteRequest) -> asyncio.Future[Any]:
+        """Queue a request in the order of the calls."""
+        check(request, self._vectors)
+        answered = self._writer.submit(request)
+        answered.add_done_callback(lambda _: self._wake.set())
+        return answered
+
+    async def create_field_index(self, field: str, schema: FieldSchema) -> None:
+        """Begin to index a payload field; it is built between writes."""
+        await self._writer.run(lambda: maintenance.create_field(self.index, field, schema))
+
+    async def drop_field_index(self, field: str) -> None:
+        """Take a payload index away."""
+        await self._writer.run(lambda: maintenance.drop_field(self.index, field))
+
+    async def wait_for_fields(self) -> None:
+        """Return when no payload index is being built."""
+        while self._writer.indexes_fields and self._writer.fault is None:
+            await self._writer.run(lambda: None)
+
+    async def configure(self, params: IndexParams) -> None:
+        """Take over changed settings."""
+        await self._writer.run(lambda: maintenance.configure(self.index, params))
+        self._vectors.update({vector.name: vector for vector in params.vectors})
+        self._wake.set()
+
+    @property
+    def needs_build(self) -> bool:
+        """Whether a segment waits for the builder."""
+        return maintenance.is_due(self.index)
+
+    @property
+    def queue_length(self) -> int:
+        return self._writer.queue_length
+
+    @property
+    def last_op(self) -> int:
+        return self.index.applied_op
+
+    @property
+    def fault(self) -> str | None:
+        """Why the shard takes no writes, if it takes none."""
+        return None if self._writer.fault is None else str(self._writer.fault)
+
+    async def _optimize(self) -> None:
+        """Close, build, merge and rewrite segments whenever writes have made it necessary."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            try:
+                while await self._optimize_once():
+                    self.optimizer_error = None
+            except asyncio.CancelledError:
+                raise
+            except Exception as error:
+                _log.exception("a build of %s failed", self.path)
+                self.optimizer_error = str(error)
+                asyncio.get_running_loop().call_later(BUILD_RETRY_SECONDS, self._wake.set)
+
+    async def _optimize_once(self) -> bool:
+        """Do the next build, if there is one to do."""
+        if not maintenance.is_due(self.index):
+            return False
+        self.is_building = True
+        try:
+            async with self._pool.place():
+                build = await self._run(lambda: maintenance.begin_build(self.index))
+                if build is None:
+                    return False
+                try:
+                    await self._pool.build(build)
+                    await self._run(lambda: maintenance.install(self.index, build))
+                finally:
+                    build.clean_up()
+            return True
+        finally:
+            self.is_building = False
+
+    async def _run(self, work: Callable[[], Any]) -> Any:
+        return await self._writer.run(work)
+
+
+def _replay(log: Log, index: Index) -> None:
+    operations = []
+    for record in log.read(index.applied_op + 1):
+        operations.append((record.op_num, decode(record.payload)))
+        if len(operations) == REPLAY_OPERATIONS:
+            index.apply(operations)
+            operations = []
+    if operations:
+        index.apply(operations)

@@ -1,0 +1,167 @@
+"""From a request to the operation that is logged: filters become keys, repeats are gone, vectors are normalised.
+
+`check` looks only at the request and the collection's settings, so a wrong request is refused before anything is
+logged; `resolve` reads the shard as all earlier operations left it. A logged operation depends on neither clock nor
+filter: replaying it gives the same points.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from qnode.errors import BadInput, NotFound
+from qnode.index import Index, reading
+from qnode.index.vectors.query import normalised
+from qnode.models.operation import (
+    ClearPayload,
+    Delete,
+    DeletePayload,
+    DeleteVectors,
+    Operation,
+    OverwritePayload,
+    SetPayload,
+    UpdateVectors,
+    Upsert,
+    VectorColumn,
+)
+from qnode.models.point_id import PointKey, id_of
+from qnode.models.vector_params import Distance, VectorParams
+from qnode.models.write import (
+    ClearPayloadRequest,
+    DeletePayloadRequest,
+    DeleteRequest,
+    DeleteVectorsRequest,
+    OverwritePayloadRequest,
+    Selector,
+    SetPayloadRequest,
+    UpdateMode,
+    UpdateVectorsRequest,
+    UpsertRequest,
+    WriteRequest,
+)
+from qnode.shards.routing import taken_of
+
+
+def check(request: WriteRequest, vectors: Mapping[str, VectorParams]) -> None:
+    """Raise BadInput if a vector's name or dimension is not the collection's."""
+    match request:
+        case UpsertRequest() | UpdateVectorsRequest():
+            for name, column in request.vectors.items():
+                params = vectors.get(name)
+                if params is None:
+                    raise BadInput(f"Not existing vector name error: {name}")
+                if len(column.at) and column.values.shape[1] != params.size:
+                    suffix = f" for vector '{name}'" if name else ""
+                    raise BadInput(
+                        f"Vector dimension error: expected dim: {params.size}, got {column.values.shape[1]}{suffix}"
+                    )
+        case DeleteVectorsRequest():
+            for name in request.names:
+                if name not in vectors:
+                    raise BadInput(f"Not existing vector name error: {name}")
+        case _:
+            pass
+
+
+def needs_state(request: WriteRequest) -> bool:
+    """Whether resolving the request reads points: then all earlier operations must have been applied."""
+    if isinstance(request, UpsertRequest):
+        return request.update_filter is not None or request.update_mode is not UpdateMode.UPSERT
+    return not (isinstance(request, DeleteRequest) and request.selector.keys is not None)
+
+
+def resolve(request: WriteRequest, index: Index, vectors: Mapping[str, VectorParams]) -> Operation:
+    """Make the operation; raise NotFound for points that must exist and do not."""
+    match request:
+        case UpsertRequest():
+            return _upsert(request, index, vectors)
+        case DeleteRequest():
+            return Delete(_selected(request.selector, index, must_exist=False))
+        case UpdateVectorsRequest():
+            return _update_vectors(request, index, vectors)
+        case DeleteVectorsRequest():
+            return DeleteVectors(_selected(request.selector, index, must_exist=False), list(request.names))
+        case SetPayloadRequest():
+            return SetPayload(_selected(request.selector, index), request.payload, request.path)
+        case OverwritePayloadRequest():
+            return OverwritePayload(_selected(request.selector, index), request.payload, request.path)
+        case DeletePayloadRequest():
+            return DeletePayload(_selected(request.selector, index), list(request.paths))
+        case ClearPayloadRequest():
+            return ClearPayload(_selected(request.selector, index))
+
+
+def _selected(selector: Selector, index: Index, *, must_exist: bool = True) -> list[PointKey]:
+    if selector.keys is None:
+        assert selector.filter is not None
+        return reading.keys_of_filter(index, selector.filter)
+    keys = list(dict.fromkeys(selector.keys))
+    if must_exist:
+        _check_existing(keys, index)
+    return keys
+
+
+def _check_existing(keys: Sequence[PointKey], index: Index) -> None:
+    present = reading.existing(index, keys)
+    for key in keys:
+        if key not in present:
+            raise NotFound(f"No point with id {id_of(key)} found")
+
+
+def _upsert(request: UpsertRequest, index: Index, vectors: Mapping[str, VectorParams]) -> Upsert:
+    keys, payloads = request.keys, request.payloads
+    columns = request.vectors
+    last = {key: at for at, key in enumerate(keys)}
+    taken = list(last.values())
+    if needs_state(request):
+        present = reading.existing(index, list(last))
+        updatable = present
+        if request.update_filter is not None:
+            updatable = set(reading.matching(index, sorted(present), request.update_filter))
+        match request.update_mode:
+            case UpdateMode.INSERT_ONLY:
+                taken = [at for key, at in last.items() if key not in present]
+            case UpdateMode.UPDATE_ONLY:
+                taken = [at for key, at in last.items() if key in updatable]
+            case UpdateMode.UPSERT:
+                taken = [at for key, at in last.items() if key not in present or key in updatable]
+    if len(taken) < len(keys):
+        taken.sort()
+        columns = _taken(columns, taken, len(keys))
+        keys, payloads = [keys[at] for at in taken], [payloads[at] for at in taken]
+    return Upsert(keys, payloads, _prepared(columns, vectors))
+
+
+def _update_vectors(request: UpdateVectorsRequest, index: Index, vectors: Mapping[str, VectorParams]) -> UpdateVectors:
+    _check_existing(request.keys, index)
+    keys = list(dict.fromkeys(request.keys))
+    if request.update_filter is not None:
+        keys = reading.matching(index, keys, request.update_filter)
+    place = {key: at for at, key in enumerate(keys)}
+    columns = {}
+    for name, column in request.vectors.items():
+        rows: dict[int, int] = {}
+        for row, at in enumerate(column.at.tolist()):
+            if (target := place.get(request.keys[at])) is not None:
+                rows[target] = row
+        at_sorted = sorted(rows)
+        values = column.values[[rows[at] for at in at_sorted]]
+        columns[name] = VectorColumn(np.array(at_sorted, np.int32), values.reshape(len(at_sorted), -1))
+    return UpdateVectors(keys, _prepared(columns, vectors))
+
+
+def _taken(columns: Mapping[str, VectorColumn], taken: list[int], total: int) -> dict[str, VectorColumn]:
+    places = np.array(taken, np.intp)
+    return {name: taken_of(column, places, total) for name, column in columns.items()}
+
+
+def _prepared(columns: Mapping[str, VectorColumn], vectors: Mapping[str, VectorParams]) -> dict[str, VectorColumn]:
+    return {
+        name: VectorColumn(column.at, normalised(column.values))
+        if vectors[name].distance is Distance.COSINE
+        else column
+        for name, column in columns.items()
+        if len(column.at)
+    }

@@ -1,0 +1,262 @@
+"""The builder: a process that turns segments into one sealed segment, with a graph if asked.
+
+    python -m qnode.index.vectors.build <job.json>
+
+It reads its sources from their files, writes beside the output, fsyncs, and renames the directory into place as its last
+act: a builder that dies leaves nothing but a directory that no manifest names. It prints one line of JSON, {"rows": n} or
+{"error": text, "damaged": path or null}, and exits with 0 or 1.
+
+The kernel ends it when the thread that started it ends (PR_SET_PDEATHSIG), so it must be started from a thread that lives as
+long as the owner.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import signal
+import sys
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numba
+import numpy as np
+import numpy.typing as npt
+import orjson
+import usearch.index as untyped_usearch
+
+from qnode.errors import Corruption, QnodeError
+from qnode.index.vectors import codes, files, graph_file, scoring, sealed
+from qnode.index.vectors.codes import CodeKind
+from qnode.index.vectors.growing import GrowingSegment
+from qnode.index.vectors.job import BuildJob, BuildSource
+from qnode.index.vectors.query import normalised
+from qnode.index.vectors.sealed import Description, FileFacts, SealedSegment
+from qnode.models.vector_params import Datatype, Distance, VectorParams
+
+usearch: Any = untyped_usearch
+
+CHUNK_ROWS = 1 << 14
+NICENESS = 10
+PR_SET_PDEATHSIG = 1
+SAMPLE_SEED = 0
+
+SMALLEST_GRAPH_ROWS = 2
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rows:
+    """The rows to write, in order: from which source, which row of it, of which point, set by which operation."""
+
+    source: npt.NDArray[np.int32]
+    row: npt.NDArray[np.int64]
+    points: npt.NDArray[np.uint32]
+    op_nums: npt.NDArray[np.uint64]
+
+
+Segment = GrowingSegment | SealedSegment
+
+
+def open_source(source: BuildSource, params: VectorParams) -> Segment:
+    """Open and verify a source; raise Corruption."""
+    if source.sealed:
+        return SealedSegment.open(source.directory, params, verify=True)
+    segment = GrowingSegment.open(source.directory, params, source.rows, read_only=True)
+    for first, last, expected in source.checksums:
+        if segment.checksum(first, last) != expected:
+            raise Corruption(
+                source.directory, f"the checksum of its rows {first} to {last} is wrong", files.WAY_OUT_SEGMENT
+            )
+    return segment
+
+
+def gather(job: BuildJob, segments: list[Segment]) -> Rows:
+    """Choose the alive rows, in ascending order of points, of each point the one set last."""
+    parts: list[tuple[npt.NDArray[Any], ...]] = []
+    for number, (source, segment) in enumerate(zip(job.sources, segments, strict=True)):
+        alive = np.fromfile(source.alive, np.bool_)
+        if len(alive) < source.rows:
+            raise Corruption(source.alive, f"it has {len(alive)} bytes of {source.rows}", files.WAY_OUT_SEGMENT)
+        rows = np.flatnonzero(alive[: source.rows])
+        origin = np.full(len(rows), number, np.int32)
+        parts.append((origin, rows, segment.points[rows], segment.op_nums[rows]))
+    source_of, row, points, op_nums = (np.concatenate(column) for column in zip(*parts, strict=True))
+    order = np.lexsort((op_nums, points))
+    last = np.append(points[order][1:] != points[order][:-1], True)[: len(order)]
+    order = order[last]
+    return Rows(source_of[order], row[order], points[order], op_nums[order])
+
+
+def read_rows(rows: Rows, segments: list[Segment], chosen: Any, dimensions: int) -> npt.NDArray[np.float32]:
+    """Read the vectors of some of the output's rows."""
+    origin, row = rows.source[chosen], rows.row[chosen]
+    values = np.empty((len(row), dimensions), np.float32)
+    for number, segment in enumerate(segments):
+        mine = origin == number
+        if mine.any():
+            values[mine] = segment.read(row[mine])
+    return values
+
+
+class GraphBuilder:
+    """usearch, fed in pieces. Vectors go in as bf16 (or float32 where that is too coarse), keyed by row."""
+
+    def __init__(self, job: BuildJob, kind: CodeKind) -> None:
+        params = job.params
+        coarse = kind is not CodeKind.NONE or params.datatype is Datatype.UINT8
+        self._width = (2 if coarse else 4) * params.size
+        self._threads, self._m = job.threads, params.m
+        self._normalise = params.distance is Distance.COSINE and params.datatype is Datatype.UINT8
+        self._index: Any = usearch.Index(
+            ndim=params.size,
+            metric=_graph_metric(params.distance),
+            dtype="bf16" if coarse and params.distance is not Distance.MANHATTAN else "f32",
+            connectivity=params.m,
+            expansion_add=max(params.ef_construct, params.m),
+        )
+        if params.distance is Distance.MANHATTAN:
+            self._width = 4 * params.size
+
+    def add(self, first: int, values: npt.NDArray[np.float32]) -> None:
+        """Insert rows [first, first + n)."""
+        values = normalised(values) if self._normalise else values
+        self._index.add(np.arange(first, first + len(values)), values, threads=self._threads)
+
+    def flatten(self, scratch: Path) -> graph_file.FlatGraph:
+        """Return the graph; `scratch` is a file name to use in between."""
+        rows = len(self._index)
+        self._index.save(str(scratch))
+        self._index.reset()
+        graph = graph_file.flatten(scratch, rows, self._width, self._m)
+        scratch.unlink()
+        return graph
+
+
+def _graph_metric(distance: Distance) -> Any:
+    """Return usearch's name for a metric; Manhattan, which it lacks, is compiled here."""
+    if distance is Distance.EUCLID:
+        return "l2sq"
+    if distance is not Distance.MANHATTAN:
+        return "ip"
+    return usearch.CompiledMetric(
+        _absolute_differences().address, usearch.MetricKind.L2sq, usearch.MetricSignature.ArrayArraySize
+    )
+
+
+@cache
+def _absolute_differences() -> Any:
+    """Compile Σ|a-b| over float32; kept for the life of the process, since usearch holds only its address."""
+    pointer: Any = numba.types.CPointer(numba.types.float32)  # type: ignore[no-untyped-call]
+
+    def absolute_differences(a: Any, b: Any, count: Any) -> Any:
+        left, right = numba.carray(a, count), numba.carray(b, count)  # type: ignore[attr-defined]
+        total = np.float32(0)
+        for i in range(count):
+            total += abs(left[i] - right[i])
+        return total
+
+    return numba.cfunc(numba.types.float32(pointer, pointer, numba.types.uint64), fastmath=True)(absolute_differences)
+
+
+def build(job: BuildJob) -> int:
+    """Write the sealed segment of a job; return its number of rows. Raises Corruption, OutOfSpace."""
+    building = job.output.with_name(job.output.name + ".building")
+    shutil.rmtree(building, ignore_errors=True)
+    try:
+        building.mkdir(parents=True)
+        segments = [open_source(source, job.params) for source in job.sources]
+        rows = gather(job, segments)
+        _write(job, segments, rows, building)
+        files.sync_directory(building)
+        building.rename(job.output)
+        files.sync_directory(job.output.parent)
+    except OSError as error:
+        shutil.rmtree(building, ignore_errors=True)
+        raise files.out_of_space(error, job.output) or error from error
+    return len(rows.points)
+
+
+def _write(job: BuildJob, segments: list[Segment], rows: Rows, directory: Path) -> None:
+    """Write all files of a segment."""
+    params, count = job.params, len(rows.points)
+    chosen = np.arange(count)
+    if count > codes.SAMPLE_ROWS:
+        generator = np.random.default_rng(SAMPLE_SEED)
+        chosen = np.sort(generator.choice(count, codes.SAMPLE_ROWS, replace=False))
+    kind, limit = codes.choose(params, read_rows(rows, segments, chosen, params.size))
+    with_graph = job.graph and params.m > 0 and count >= SMALLEST_GRAPH_ROWS
+    builder = GraphBuilder(job, kind) if with_graph else None
+    writers = {name: files.ArrayWriter(directory / name) for name in _names(params, kind)}
+    writers["points.bin"].write(rows.points.astype("<u4"))
+    writers["op_nums.bin"].write(rows.op_nums.astype("<u8"))
+    for first in range(0, count, CHUNK_ROWS):
+        values = read_rows(rows, segments, slice(first, first + CHUNK_ROWS), params.size)
+        writers["vectors.bin"].write(scoring.to_stored(values, params.datatype))
+        if kind is CodeKind.INT8:
+            encoded, bounds = codes.to_int8(values, limit)
+            writers["codes.bin"].write(encoded)
+            if "bounds.bin" in writers:
+                writers["bounds.bin"].write(bounds.astype("<f4"))
+        elif kind is not CodeKind.NONE:
+            writers["codes.bin"].write(codes.encode(kind, values, limit))
+        if builder is not None:
+            builder.add(first, values)
+    graph = builder.flatten(directory / "graph.usearch") if builder is not None else None
+    if graph is not None:
+        for name, array in (("links.bin", graph.links), ("upper.bin", graph.upper), ("first.bin", graph.first)):
+            writers[name] = files.ArrayWriter(directory / name)
+            writers[name].write(array.astype("<i4", copy=False))
+    facts = {name: FileFacts(writer.bytes, writer.close()) for name, writer in writers.items()}
+    Description(
+        version=sealed.FORMAT_VERSION,
+        rows=count,
+        dimensions=params.size,
+        datatype=params.datatype.value,
+        distance=params.distance.value,
+        codes=kind.value,
+        code_limit=limit,
+        m=params.m if graph is not None else 0,
+        ef_construct=params.ef_construct,
+        upper_rows=len(graph.upper) if graph is not None else 0,
+        entry=graph.entry if graph is not None else 0,
+        top=graph.top if graph is not None else 0,
+        files=facts,
+    ).write(directory / sealed.DESCRIPTION)
+
+
+def _names(params: VectorParams, kind: CodeKind) -> list[str]:
+    names = ["vectors.bin", "points.bin", "op_nums.bin"]
+    if kind is not CodeKind.NONE:
+        names.append("codes.bin")
+    if kind is CodeKind.INT8 and codes.has_bounds(params):
+        names.append("bounds.bin")
+    return names
+
+
+def die_with(parent: int) -> None:
+    """Have the kernel end this process when its parent ends; end it now if that has happened."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:
+        sys.exit(1)
+
+
+def main(arguments: list[str]) -> int:
+    """Do the job in the file that is named."""
+    job = BuildJob.from_json(Path(arguments[0]).read_bytes())
+    die_with(job.parent)
+    os.nice(NICENESS)
+    try:
+        answer: dict[str, Any] = {"rows": build(job)}
+    except QnodeError as error:
+        damaged = str(error.path) if isinstance(error, Corruption) else None
+        answer = {"error": str(error), "damaged": damaged}
+    sys.stdout.write(orjson.dumps(answer).decode() + "\n")
+    return 1 if "error" in answer else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

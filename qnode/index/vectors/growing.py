@@ -1,0 +1,273 @@
+"""Growing segments: rows are appended, and searched by exact scan.
+
+    vectors.bin    (rows, dim) in the stored type
+    entries.bin    (rows,) of op_num uint64, point uint32
+
+One writer; any number of threads and processes search. `append` makes rows durable, `publish` lets searches see them:
+the caller commits in between. What lies behind the published rows counts for nothing and is overwritten. Files grow in
+steps, so they are longer than their rows.
+
+From `CODED_FROM` rows on, int8 codes with bounds are kept in the heap, in whole blocks, so that a scan reads a quarter of the
+bytes; its results stay exact.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import xxhash
+
+from qnode.errors import Corruption
+from qnode.index.vectors import codes, files, scoring
+from qnode.index.vectors.codes import BOUND_VALUES, CodeKind, code_bytes
+from qnode.index.vectors.query import Query
+from qnode.index.vectors.search import Codes, View, search
+from qnode.models.query import QuantizationParams
+from qnode.models.vector_params import VectorParams
+
+ENTRY = np.dtype([("op_num", "<u8"), ("point", "<u4")])
+
+CODED_FROM = 2048
+CODED_BLOCK = 1024
+
+FIRST_STEP_BYTES = 1 << 20
+LARGEST_STEP_BYTES = 1 << 28
+
+CHECKSUM_ROWS = 4096
+
+
+class GrowingSegment:
+    """An appendable segment. Only the owner appends and publishes; a read-only one publishes what the owner has committed."""
+
+    def __init__(self, directory: Path, params: VectorParams, *, read_only: bool) -> None:
+        self.directory, self.params = directory, params
+        self._dtype = scoring.STORED_TYPE[params.datatype]
+        self._row_bytes = self._dtype.itemsize * params.size
+        flags = os.O_RDONLY if read_only else os.O_RDWR
+        self._vector_file = _File(directory / "vectors.bin", flags)
+        self._entry_file = _File(directory / "entries.bin", flags)
+        self._pending = 0
+        self.rows = 0
+        self._points = np.empty(0, np.uint32)
+        self._op_nums = np.empty(0, np.uint64)
+        self._latest = np.empty(0, np.int32)
+        width = code_bytes(CodeKind.INT8, params.size)
+        self._coded = Codes(
+            CodeKind.INT8, 0.0, 0, np.empty((0, width), np.int8), np.empty((0, BOUND_VALUES), np.float32)
+        )
+        self._view = self._make_view(0)
+
+    @classmethod
+    def create(cls, directory: Path, params: VectorParams) -> GrowingSegment:
+        """Make an empty segment; the directory must not exist."""
+        directory.mkdir(parents=True)
+        for name in ("vectors.bin", "entries.bin"):
+            files.ArrayWriter(directory / name).close()
+        files.sync_directory(directory)
+        files.sync_directory(directory.parent)
+        return cls(directory, params, read_only=False)
+
+    @classmethod
+    def open(cls, directory: Path, params: VectorParams, rows: int, *, read_only: bool = False) -> GrowingSegment:
+        """Open with the first `rows` rows published; raise Corruption if there are not so many."""
+        segment = cls(directory, params, read_only=read_only)
+        segment._pending = rows
+        segment.publish(rows)
+        return segment
+
+    @property
+    def points(self) -> npt.NDArray[np.uint32]:
+        return self._view.points
+
+    @property
+    def op_nums(self) -> npt.NDArray[np.uint64]:
+        return self._op_nums[: self._view.rows]
+
+    @property
+    def disk_bytes(self) -> int:
+        return self._vector_file.size + self._entry_file.size
+
+    @property
+    def vector_bytes(self) -> int:
+        return self.rows * self._row_bytes
+
+    def append(
+        self, points: npt.NDArray[np.uint32], op_nums: npt.NDArray[np.uint64], values: npt.NDArray[np.float32]
+    ) -> int:
+        """Write rows behind the pending ones and make them durable; return the first one's number.
+
+        Raises OutOfSpace; then nothing counts as appended.
+        """
+        assert values.shape == (len(points), self.params.size)
+        assert len(op_nums) == len(points)
+        first = self._pending
+        entries = np.empty(len(points), ENTRY)
+        entries["op_num"], entries["point"] = op_nums, points
+        stored = scoring.to_stored(values, self.params.datatype)
+        self._vector_file.write(first * self._row_bytes, stored)
+        self._entry_file.write(first * ENTRY.itemsize, entries)
+        self._vector_file.sync()
+        self._entry_file.sync()
+        self._pending = first + len(points)
+        return first
+
+    def publish(self, rows: int) -> None:
+        """Let searches see rows [0, rows); pending ones behind them are forgotten."""
+        before = self.rows
+        vectors = self._vector_file.mapped(rows * self._row_bytes)
+        entries = np.frombuffer(self._entry_file.mapped(rows * ENTRY.itemsize), ENTRY, rows)
+        known = min(before, rows)
+        self._points = _grown(self._points, known, rows)
+        self._op_nums = _grown(self._op_nums, known, rows)
+        self._points[known:rows] = entries["point"][known:]
+        self._op_nums[known:rows] = entries["op_num"][known:]
+        self._vectors = np.frombuffer(vectors, self._dtype, rows * self.params.size).reshape(rows, self.params.size)
+        self._encode(rows)
+        self._view = self._make_view(rows)
+        self.rows = self._pending = rows
+        if rows < before:
+            self._latest = np.empty(0, np.int32)
+            known = 0
+        self._note_latest(known, rows)
+
+    def checksum(self, first: int, last: int) -> int:
+        """Return a 64-bit checksum of the bytes of rows [first, last), pending ones included."""
+        digest = xxhash.xxh3_64()
+        for file, width in ((self._vector_file, self._row_bytes), (self._entry_file, ENTRY.itemsize)):
+            for start in range(first, last, CHECKSUM_ROWS):
+                end = min(start + CHECKSUM_ROWS, last)
+                digest.update(file.read(start * width, (end - start) * width))
+        return digest.intdigest()
+
+    def find(self, points: npt.NDArray[np.uint32]) -> npt.NDArray[np.int64]:
+        """Return the last published row of each point, or -1."""
+        latest = self._latest
+        inside = points < len(latest)
+        rows = np.full(len(points), -1, np.int64)
+        rows[inside] = latest[points[inside]]
+        return rows
+
+    def read(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+        """Return the stored vectors as (n, dim) float32."""
+        return self._view.vectors[rows].astype(np.float32, copy=False)
+
+    def search(
+        self,
+        query: Query,
+        k: int,
+        ef: int,
+        alive: npt.NDArray[np.bool_],
+        selected: npt.NDArray[np.bool_] | None,
+        selected_count: int,
+        *,
+        exact: bool,
+        quantization: QuantizationParams,
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int32]]:
+        """Return (similarities, rows) of the best k, best first, ties by row; always exact. See SealedSegment.search.
+
+        Searches the rows that both `alive` and the segment know, so a search that began before a publish may end after it.
+        """
+        view = self._view
+        if len(alive) < view.rows:
+            view = self._make_view(len(alive))
+        return search(view, query, k, ef, alive, selected, selected_count, exact=exact, quantization=quantization)
+
+    def _make_view(self, rows: int) -> View:
+        if rows == 0:
+            self._vectors = np.empty((0, self.params.size), self._dtype)
+        coded = self._coded if self._coded.rows else None
+        return View(self.params, self._vectors[:rows], self._points[:rows], ascending=False, coded=coded)
+
+    def _encode(self, rows: int) -> None:
+        """Bring the codes up to date with the whole blocks of the first `rows` rows."""
+        whole = rows // CODED_BLOCK * CODED_BLOCK
+        old = self._coded
+        if rows < CODED_FROM or not codes.has_bounds(self.params):
+            whole = 0
+        done = min(old.rows, whole)
+        assert old.bounds is not None
+        values, bounds = _grown(old.values, done, whole), _grown(old.bounds, done, whole)
+        for start in range(done, whole, CODED_BLOCK):
+            block = slice(start, start + CODED_BLOCK)
+            values[block], bounds[block] = codes.to_int8(self._vectors[block].astype(np.float32, copy=False), 0.0)
+        self._coded = Codes(CodeKind.INT8, 0.0, whole, values, bounds)
+
+    def _note_latest(self, first: int, last: int) -> None:
+        points = self._points[first:last]
+        if len(points):
+            self._latest = _grown(self._latest, len(self._latest), int(points.max()) + 1, fill=-1)
+            self._latest[points] = np.arange(first, last, dtype=np.int32)
+
+
+def _grown(array: npt.NDArray[Any], keep: int, size: int, fill: int | None = None) -> npt.NDArray[Any]:
+    """Return an array of at least `size` rows with the first `keep` kept: the same one if it has room.
+
+    With `fill` the length is `size` itself or more, and every new row holds it.
+    """
+    if len(array) >= size:
+        return array
+    larger = np.empty((max(size, 2 * len(array)), *array.shape[1:]), array.dtype)
+    larger[:keep] = array[:keep]
+    if fill is not None:
+        larger[keep:] = fill
+    return larger
+
+
+class _File:
+    """A file that grows in steps and is mapped as a whole."""
+
+    def __init__(self, path: Path, flags: int) -> None:
+        self.path = path
+        try:
+            self._handle = os.open(path, flags)
+        except FileNotFoundError as error:
+            raise Corruption(path, "it is missing", files.WAY_OUT_SEGMENT) from error
+        self._map: mmap.mmap | None = None
+        self.size = os.fstat(self._handle).st_size
+
+    def __del__(self) -> None:
+        if hasattr(self, "_handle"):
+            os.close(self._handle)
+
+    def write(self, at: int, values: npt.NDArray[Any]) -> None:
+        """Write all bytes at a place; raise OutOfSpace if they find no room."""
+        data = files.bytes_of(values)
+        try:
+            if at + len(data) > self.size:
+                step = min(max(FIRST_STEP_BYTES, self.size), LARGEST_STEP_BYTES)
+                os.ftruncate(self._handle, max(self.size + step, at + len(data)))
+                self.size = os.fstat(self._handle).st_size
+            while data:
+                written = os.pwrite(self._handle, data, at)
+                data, at = data[written:], at + written
+        except OSError as error:
+            raise files.out_of_space(error, self.path) or error from error
+
+    def sync(self) -> None:
+        try:
+            os.fdatasync(self._handle)
+        except OSError as error:
+            raise files.out_of_space(error, self.path) or error from error
+
+    def read(self, at: int, count: int) -> bytes:
+        """Read exactly so many bytes; raise Corruption if the file ends before."""
+        data = os.pread(self._handle, count, at)
+        if len(data) != count:
+            raise Corruption(self.path, f"it ends at byte {at + len(data)}", files.WAY_OUT_SEGMENT)
+        return data
+
+    def mapped(self, wanted: int) -> mmap.mmap | bytes:
+        """Return a mapping of at least so many bytes; raise Corruption if the file is shorter."""
+        if wanted == 0:
+            return b""
+        if self._map is None or len(self._map) < wanted:
+            self.size = os.fstat(self._handle).st_size
+            if self.size < wanted:
+                raise Corruption(self.path, f"it has {self.size} bytes of {wanted}", files.WAY_OUT_SEGMENT)
+            self._map = mmap.mmap(self._handle, self.size, prot=mmap.PROT_READ)
+        return self._map

@@ -1,0 +1,217 @@
+"""Sealed segments: immutable files, written by `build`, mapped here.
+
+    segment.json   one line of JSON and its checksum: shape, codes, graph, and size and checksum of every file below
+    vectors.bin    (rows, dim) in the stored type
+    points.bin     (rows,) uint32, ascending, each once
+    op_nums.bin    (rows,) uint64
+    codes.bin      (rows, width), see `codes`; bounds.bin (rows, 3) float32 beside int8
+    links.bin      (rows, 2m) int32, -1 behind the last; upper.bin (n, m) int32; first.bin (rows,) int32: where a row's upper
+                   levels begin in upper.bin, or -1
+
+Opening maps the files. Sizes, the description's checksum and the bounds of the links are always checked, the contents
+only if asked.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+import xxhash
+
+from qnode.errors import Corruption
+from qnode.index.vectors import files, scoring
+from qnode.index.vectors.codes import BOUND_VALUES, CodeKind, code_bytes, has_bounds
+from qnode.index.vectors.query import Query
+from qnode.index.vectors.search import Codes, Graph, View, search
+from qnode.models.query import QuantizationParams
+from qnode.models.vector_params import VectorParams
+
+DESCRIPTION = "segment.json"
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class FileFacts:
+    """What a file must be."""
+
+    bytes: int
+    xxh3: str
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """segment.json. m 0: no graph."""
+
+    version: int
+    rows: int
+    dimensions: int
+    datatype: str
+    distance: str
+    codes: str
+    code_limit: float
+    m: int
+    ef_construct: int
+    upper_rows: int
+    entry: int
+    top: int
+    files: dict[str, FileFacts]
+
+    def write(self, path: Path) -> None:
+        """Write and fsync."""
+        body = orjson.dumps(asdict(self), option=orjson.OPT_SORT_KEYS)
+        writer = files.ArrayWriter(path)
+        writer.write(np.frombuffer(body + b"\n" + xxhash.xxh3_64(body).hexdigest().encode() + b"\n", np.uint8))
+        writer.close()
+
+    @classmethod
+    def read(cls, path: Path) -> Description:
+        """Read and check; raise Corruption."""
+        try:
+            body, checksum, rest = path.read_bytes().split(b"\n")
+        except FileNotFoundError as error:
+            raise Corruption(path, "it is missing", files.WAY_OUT_SEGMENT) from error
+        except ValueError as error:
+            raise Corruption(path, "it is not two lines", files.WAY_OUT_SEGMENT) from error
+        if rest or xxhash.xxh3_64(body).hexdigest().encode() != checksum:
+            raise Corruption(path, "its checksum is wrong", files.WAY_OUT_SEGMENT)
+        fields = orjson.loads(body)
+        if fields["version"] > FORMAT_VERSION:
+            raise Corruption(path, "a later version of qnode wrote it", "Start that version")
+        fields["files"] = {name: FileFacts(**facts) for name, facts in fields["files"].items()}
+        return cls(**fields)
+
+
+class SealedSegment:
+    """An immutable segment; safe to search from any number of threads and processes."""
+
+    def __init__(self, directory: Path, params: VectorParams, description: Description, view: View) -> None:
+        self.directory, self.params, self.rows = directory, params, description.rows
+        self.description = description
+        self._view = view
+        self.points: npt.NDArray[np.uint32] = view.points
+        self.op_nums: npt.NDArray[np.uint64] = files.map_array(directory / "op_nums.bin", "<u8", (self.rows,))
+        self.indexed = view.graph is not None
+        self.vector_bytes = self.rows * view.stride
+        self.disk_bytes = sum(facts.bytes for facts in description.files.values())
+
+    @classmethod
+    def open(cls, directory: Path, params: VectorParams, *, verify: bool) -> SealedSegment:
+        """Map a segment; raise Corruption naming the damaged file. verify: check the contents of all files too."""
+        description = Description.read(directory / DESCRIPTION)
+        fits = (params.size, params.datatype.value, params.distance.value)
+        if fits != (description.dimensions, description.datatype, description.distance):
+            raise Corruption(directory / DESCRIPTION, "it belongs to another kind of vector", files.WAY_OUT_SEGMENT)
+        for name, facts in description.files.items():
+            _check(directory / name, facts, verify)
+        rows = description.rows
+        points = files.map_array(directory / "points.bin", "<u4", (rows,))
+        if verify and rows > 1 and not bool(np.all(points[1:] > points[:-1])):
+            raise Corruption(directory / "points.bin", "its points do not ascend", files.WAY_OUT_SEGMENT)
+        vectors = files.map_array(directory / "vectors.bin", scoring.STORED_TYPE[params.datatype], (rows, params.size))
+        view = View(
+            params,
+            vectors,
+            points,
+            ascending=True,
+            coded=_map_codes(directory, params, description),
+            graph=_map_graph(directory, description),
+        )
+        return cls(directory, params, description, view)
+
+    def find(self, points: npt.NDArray[np.uint32]) -> npt.NDArray[np.int64]:
+        """Return the row of each point, or -1."""
+        rows = np.searchsorted(self.points, points)
+        if self.rows == 0:
+            return np.full(len(points), -1, np.int64)
+        rows[rows == self.rows] = 0
+        return np.where(self.points[rows] == points, rows, -1)
+
+    def read(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+        """Return the stored vectors as (n, dim) float32."""
+        return self._view.vectors[rows].astype(np.float32, copy=False)
+
+    def search(
+        self,
+        query: Query,
+        k: int,
+        ef: int,
+        alive: npt.NDArray[np.bool_],
+        selected: npt.NDArray[np.bool_] | None,
+        selected_count: int,
+        *,
+        exact: bool,
+        quantization: QuantizationParams,
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int32]]:
+        """Return (similarities, rows) of the best k, best first, ties by row.
+
+        alive: (rows,), False for dead rows. selected: (capacity,) by point number, None for no filter; selected_count: how many
+        points of the shard are selected. Both contiguous.
+        """
+        return search(self._view, query, k, ef, alive, selected, selected_count, exact=exact, quantization=quantization)
+
+
+def _check(path: Path, facts: FileFacts, contents: bool) -> None:
+    try:
+        size = path.stat().st_size
+    except FileNotFoundError as error:
+        raise Corruption(path, "it is missing", files.WAY_OUT_SEGMENT) from error
+    if size != facts.bytes:
+        raise Corruption(path, f"it has {size} bytes instead of {facts.bytes}", files.WAY_OUT_SEGMENT)
+    if contents and files.checksum_of(path) != facts.xxh3:
+        raise Corruption(path, "its checksum is wrong", files.WAY_OUT_SEGMENT)
+
+
+def _map_codes(directory: Path, params: VectorParams, description: Description) -> Codes | None:
+    kind, rows = CodeKind(description.codes), description.rows
+    if kind is CodeKind.NONE:
+        return None
+    dtype: Any = {CodeKind.INT8: np.int8, CodeKind.BF16: np.dtype("<u2"), CodeKind.BITS: np.uint8}[kind]
+    width = code_bytes(kind, params.size) // np.dtype(dtype).itemsize
+    values = files.map_array(directory / "codes.bin", dtype, (rows, width))
+    bounds = None
+    if kind is CodeKind.INT8 and has_bounds(params):
+        bounds = files.map_array(directory / "bounds.bin", "<f4", (rows, BOUND_VALUES))
+    return Codes(kind, description.code_limit, rows, values, bounds)
+
+
+def _map_graph(directory: Path, description: Description) -> Graph | None:
+    """Map the links and check that none leads out of the graph."""
+    if description.m == 0:
+        return None
+    rows, m = description.rows, description.m
+    links = files.map_array(directory / "links.bin", "<i4", (rows, 2 * m))
+    upper = files.map_array(directory / "upper.bin", "<i4", (description.upper_rows, m))
+    first = files.map_array(directory / "first.bin", "<i4", (rows,))
+    for name, targets, end in (
+        ("links.bin", links, rows),
+        ("upper.bin", upper, rows),
+        ("first.bin", first, len(upper)),
+    ):
+        if targets.size and (targets.min() < -1 or targets.max() >= end):
+            raise Corruption(directory / name, "a link leads nowhere", files.WAY_OUT_SEGMENT)
+    if not 0 <= description.entry < rows:
+        raise Corruption(directory / DESCRIPTION, "its entry is no row", files.WAY_OUT_SEGMENT)
+    _check_levels(directory, description, upper, first)
+    return Graph(links, upper, first, description.entry, description.top)
+
+
+def _check_levels(
+    directory: Path, description: Description, upper: npt.NDArray[np.int32], first: npt.NDArray[np.int32]
+) -> None:
+    """Check that a descent stays on rows that have the level it is on."""
+    tall = np.flatnonzero(first >= 0)
+    order = np.argsort(first[tall], kind="stable")
+    starts = np.append(first[tall][order], len(upper))
+    levels = np.zeros(description.rows, np.int64)
+    levels[tall[order]] = np.diff(starts)
+    owner_level = levels[np.repeat(tall[order], np.diff(starts))] if len(tall) else np.empty(0, np.int64)
+    level = np.arange(len(upper)) - np.repeat(starts[:-1], np.diff(starts)) + 1
+    assert owner_level.shape == level.shape
+    reached = np.where(upper >= 0, levels[upper], level[:, None] if len(level) else 0)
+    if levels[description.entry] < description.top or np.any(reached < level[:, None]):
+        raise Corruption(directory / "upper.bin", "a link leads to a row without that level", files.WAY_OUT_SEGMENT)

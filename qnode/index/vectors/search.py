@@ -1,0 +1,309 @@
+"""How a segment is searched: scan or walk, and the fall-back from the one to the other.
+
+`View` is a segment as the kernels see it. The costs below decide; they were measured on 200 000 × 384 float32 rows with
+int8 codes (benchmarks/kernel.py --costs) and matter only as ratios.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from qnode.index.vectors import codes, native, scan, scoring, traverse
+from qnode.index.vectors.codes import CodeKind
+from qnode.index.vectors.query import Query
+from qnode.index.vectors.scoring import Scorer
+from qnode.models.query import QuantizationParams
+from qnode.models.vector_params import Distance, QuantizationKind, VectorParams
+
+COMPARED_PER_EF = 24
+"""Rows that a walk compares for each candidate it keeps, when nothing is filtered (m 16)."""
+
+WALK_COST, SCAN_COST = 1.25, 1.0
+"""Relative cost of comparing one row in a walk (random) and in a scan of a list (fetched ahead)."""
+
+BUDGET_FACTOR = 2.0
+"""A walk may cost this many times the scan that would replace it before it gives up."""
+
+LISTED_SHARE = 16
+"""The selection is turned into a list of rows if it is at most one in so many of them."""
+
+MINIMAL_RESCORED, RESCORED_FACTOR = 20, 2
+"""Own codes: candidates scored exactly, k + the first or k times the second."""
+
+ROUNDING = 1.2e-7
+"""Relative error of a float32 sum, for each summand."""
+
+Bools = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Graph:
+    """A flattened HNSW graph. links: (rows, width) int32, upper: (n, m) int32, first: (rows,) int32, ends padded with -1."""
+
+    links: npt.NDArray[np.int32]
+    upper: npt.NDArray[np.int32]
+    first: npt.NDArray[np.int32]
+    entry: int
+    top: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Codes:
+    """The first `rows` rows as codes; bounds (rows, 3) only for int8."""
+
+    kind: CodeKind
+    limit: float
+    rows: int
+    values: npt.NDArray[Any]
+    bounds: npt.NDArray[np.float32] | None
+
+
+class View:
+    """The rows of a segment that a search sees, with the addresses that the kernels take."""
+
+    def __init__(
+        self,
+        params: VectorParams,
+        vectors: npt.NDArray[Any],
+        points: npt.NDArray[np.uint32],
+        *,
+        ascending: bool,
+        coded: Codes | None = None,
+        graph: Graph | None = None,
+    ) -> None:
+        self.params, self.rows, self.ascending = params, len(points), ascending
+        self.vectors, self.points, self.codes, self.graph = vectors, points, coded, graph
+        self.exact: Scorer = scoring.exact_scorer(params.distance, params.datatype)
+        self.vectors_at, self.points_at = native.address_of(vectors), native.address_of(points)
+        self.stride = vectors.dtype.itemsize * params.size
+        self.codes_at = native.address_of(coded.values) if coded else 0
+        self.code_stride = coded.values.dtype.itemsize * coded.values.shape[1] if coded else 0
+        self.bounds_at = native.address_of(coded.bounds) if coded and coded.bounds is not None else 0
+        self.code_scorer = codes.code_scorer(coded.kind, params.distance) if coded else None
+        self._alive: tuple[Bools | None, int] = (None, 0)
+        self._selected: tuple[Bools | None, int] = (None, 0)
+        if graph is not None:
+            self.graph_at = tuple(native.address_of(part) for part in (graph.links, graph.upper, graph.first))
+
+    def alive_at(self, alive: Bools) -> int:
+        """Return the array's address; remembered, since asking numpy costs microseconds and arrays come back."""
+        known = self._alive
+        if known[0] is not alive:
+            known = self._alive = (alive, native.address_of(alive))
+        return known[1]
+
+    def selected_at(self, selected: Bools | None) -> int:
+        """Return the array's address, 0 for None; remembered like that of `alive`."""
+        if selected is None:
+            return 0
+        known = self._selected
+        if known[0] is not selected:
+            known = self._selected = (selected, native.address_of(selected))
+        return known[1]
+
+
+class Scratch(threading.local):
+    """What the kernels write to: one set a thread, kept, sized for the largest segment that the thread has searched."""
+
+    def __init__(self) -> None:
+        self.rows, self.kept, self.mark = 0, 0, 0
+        self.fresh = np.empty(1, np.int64)
+        self.cell = np.zeros(2, np.uint64)
+        self.cell_at = native.address_of(self.cell)
+
+    def reserve(self, rows: int, kept: int, width: int) -> None:
+        """Make room for segments of `rows` rows, for `kept` results, for nodes of `width` links."""
+        if rows + kept > self.rows:
+            self.rows = rows + kept
+            self.marks = np.zeros(self.rows, np.uint8)
+            self.mark = 0
+            self.frontier = np.empty(self.rows + 1, np.uint64)
+            self.list = np.empty(self.rows, np.int32)
+            self.list_at = native.address_of(self.list)
+        if kept > self.kept:
+            self.kept = kept
+            self.best = np.empty(kept + 1, np.uint64)
+            self.scores = np.empty(kept, np.float32)
+            self.found = np.empty(kept, np.int32)
+        if width > len(self.fresh):
+            self.fresh = np.empty(width, np.int64)
+
+    def next_mark(self) -> int:
+        """Return a mark that no row bears."""
+        self.mark += 1
+        if self.mark == 256:
+            self.marks[:] = 0
+            self.mark = 1
+        return self.mark
+
+
+_scratch = Scratch()
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How to walk the graph: kept candidates, of them scored exactly (0: none), rows it may compare."""
+
+    ef: int
+    rescored: int
+    budget: int
+    on_codes: bool
+
+
+def search(
+    view: View,
+    query: Query,
+    k: int,
+    ef: int,
+    alive: Bools,
+    selected: Bools | None,
+    selected_count: int,
+    *,
+    exact: bool,
+    quantization: QuantizationParams,
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int32]]:
+    """Return the similarities and rows of the best k, best first; see the segments' `search`."""
+    assert len(alive) >= view.rows
+    wanted = view.rows if selected is None else min(selected_count, view.rows)
+    k = min(k, view.rows)
+    if k <= 0 or wanted <= 0:
+        return np.empty(0, np.float32), np.empty(0, np.int32)
+    plan = None if exact or view.graph is None else _plan(view, k, ef, wanted, quantization)
+    _scratch.reserve(view.rows, max(k, plan.ef if plan else 0), view.graph.links.shape[1] if view.graph else 0)
+    count = traverse.OUT_OF_BUDGET
+    if plan is not None:
+        count = _walk(view, query, k, plan, alive, selected)
+    if count < min(k, wanted):
+        count = _scan(view, query, k, alive, selected, wanted)
+    return _scratch.scores[:count].copy(), _scratch.found[:count].copy()
+
+
+def _plan(view: View, k: int, ef: int, wanted: int, quantization: QuantizationParams) -> Plan | None:
+    """Decide how to walk the graph, or None if a scan of the wanted rows is cheaper."""
+    asked = view.params.quantization is not None and view.params.quantization.kind in (
+        QuantizationKind.SCALAR,
+        QuantizationKind.BINARY,
+    )
+    on_codes = view.codes is not None and not (asked and quantization.ignore)
+    candidates, rescored = k, 0
+    if on_codes:
+        if asked:
+            candidates = max(k, int(np.ceil(k * (quantization.oversampling or 1.0))))
+        if not asked or quantization.rescore is not False:
+            rescored = (
+                candidates if asked and quantization.oversampling else max(k + MINIMAL_RESCORED, k * RESCORED_FACTOR)
+            )
+    ef = min(max(ef, candidates, 1), view.rows)
+    compared = COMPARED_PER_EF * ef * view.rows / wanted
+    if min(compared, view.rows) * WALK_COST > wanted * SCAN_COST:
+        return None
+    return Plan(ef, min(rescored, ef), int(BUDGET_FACTOR * wanted * SCAN_COST / WALK_COST) + 1, on_codes)
+
+
+def _walk(view: View, query: Query, k: int, plan: Plan, alive: Bools, selected: Bools | None) -> int:
+    graph, exact = view.graph, view.exact
+    assert graph is not None
+    links_at, upper_at, first_at = view.graph_at
+    near: tuple[int, int, int, int, float, int]
+    if plan.on_codes:
+        assert view.codes is not None
+        assert view.code_scorer is not None
+        scorer = view.code_scorer
+        code_query_at, scale = query.encoded(view.codes.kind, view.codes.limit)
+        near = (
+            scorer.kind,
+            scorer.function,
+            view.codes_at,
+            view.code_stride,
+            scorer.factor * scale,
+            code_query_at,
+        )
+    else:
+        near = (exact.kind, exact.function, view.vectors_at, view.stride, exact.factor, query.address)
+    kind, function, codes_at, stride, factor, query_at = near
+    return traverse.graph_search(
+        kind,
+        function,
+        codes_at,
+        stride,
+        view.params.size,
+        np.float32(factor),
+        query_at,
+        exact.kind,
+        exact.function,
+        view.vectors_at,
+        view.stride,
+        np.float32(exact.factor),
+        query.address,
+        links_at,
+        graph.links.shape[1],
+        upper_at,
+        first_at,
+        graph.upper.shape[1],
+        graph.entry,
+        graph.top,
+        view.alive_at(alive),
+        view.points_at,
+        view.selected_at(selected),
+        0 if selected is None else len(selected),
+        plan.ef,
+        k,
+        plan.rescored,
+        plan.budget,
+        _scratch.next_mark(),
+        _scratch.marks,
+        _scratch.frontier,
+        _scratch.best,
+        _scratch.fresh,
+        _scratch.scores,
+        _scratch.found,
+        _scratch.cell_at,
+    )
+
+
+def _scan(view: View, query: Query, k: int, alive: Bools, selected: Bools | None, wanted: int) -> int:
+    selected_at = view.selected_at(selected)
+    capacity = 0 if selected is None else len(selected)
+    list_at, count = 0, view.rows
+    if selected_at and view.ascending and wanted * LISTED_SHARE <= view.rows:
+        list_at = _scratch.list_at
+        count = scan.list_selected(selected_at, capacity, view.points_at, view.rows, list_at)
+        selected_at = 0
+    bounded = view.codes is not None and view.bounds_at != 0
+    coded_rows = view.codes.rows if bounded and view.codes is not None else 0
+    return scan.scan(
+        view.exact.kind,
+        view.exact.function,
+        view.vectors_at,
+        view.stride,
+        view.params.size,
+        np.float32(view.exact.factor),
+        query.address,
+        coded_rows,
+        view.codes_at,
+        view.code_stride,
+        scoring.c_function("dot", "int8") if bounded else 0,
+        query.own_address,
+        view.bounds_at,
+        view.params.distance is Distance.EUCLID,
+        query.scale,
+        query.missed,
+        query.length,
+        max(1e-5, ROUNDING * view.params.size),
+        list_at,
+        count,
+        view.alive_at(alive),
+        view.points_at,
+        selected_at,
+        capacity,
+        k,
+        _scratch.best,
+        _scratch.scores,
+        _scratch.found,
+        _scratch.cell_at,
+    )

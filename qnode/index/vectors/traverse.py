@@ -1,0 +1,216 @@
+"""The graph walk: best-first search of one HNSW graph, with deadness and the filter applied inside.
+
+Rows that are dead or not selected are walked through but never returned. The walk gives up when it has compared more
+rows than its budget allows; the caller then scans. Order: the upper levels greedily, level 0 best-first with two heaps of
+keys (score and row in one integer), then rescoring of the best by the exact routine.
+
+The links are trusted: whoever opens a graph checks that they stay within it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from qnode.index.vectors import native
+from qnode.index.vectors.scoring import score
+
+OUT_OF_BUDGET = -1
+
+
+@native.compiled
+def is_wanted(row: int, alive_at: int, points_at: int, selected_at: int, capacity: int) -> bool:
+    """Say whether a row may be returned."""
+    if native.load_u8(alive_at + row) == 0:
+        return False
+    if selected_at == 0:
+        return True
+    point = native.load_u32(points_at + 4 * row)
+    return bool(point < capacity and native.load_u8(selected_at + point) != 0)
+
+
+@native.compiled
+def descend(
+    kind: int,
+    function: int,
+    codes_at: int,
+    stride: int,
+    dimensions: int,
+    factor: np.float32,
+    query_at: int,
+    upper_at: int,
+    first_at: int,
+    m: int,
+    entry: int,
+    top: int,
+    cell: int,
+) -> int:
+    """Walk the upper levels greedily; return the row to start level 0 from."""
+    node = entry
+    best = score(kind, function, codes_at + node * stride, query_at, dimensions, factor, cell)
+    for level in range(top, 0, -1):
+        moved = True
+        while moved:
+            moved = False
+            links = upper_at + 4 * m * (native.load_i32(first_at + 4 * node) + level - 1)
+            for j in range(m):
+                other = native.load_i32(links + 4 * j)
+                if other < 0:
+                    break
+                s = score(kind, function, codes_at + other * stride, query_at, dimensions, factor, cell)
+                if s > best:
+                    node, best, moved = other, s, True
+    return node
+
+
+@native.compiled
+def rescore(
+    kind: int,
+    function: int,
+    vectors_at: int,
+    stride: int,
+    dimensions: int,
+    factor: np.float32,
+    query_at: int,
+    candidates: npt.NDArray[np.uint64],
+    count: int,
+    k: int,
+    best: npt.NDArray[np.uint64],
+    cell: int,
+) -> int:
+    """Score `count` candidates exactly and leave the best k in `best`, as a heap; return how many."""
+    for j in range(count):
+        at = vectors_at + native.row_in(candidates[j]) * stride
+        for line in range(0, min(stride, 512), native.CACHE_LINE):
+            native.prefetch(at + line)
+    found = 0
+    for j in range(count):
+        row = native.row_in(candidates[j])
+        key = native.key_of(score(kind, function, vectors_at + row * stride, query_at, dimensions, factor, cell), row)
+        if found < k:
+            native.push(best, found, key)
+            found += 1
+        elif key > best[0]:
+            native.replace_first(best, found, key)
+    return found
+
+
+@native.compiled
+def graph_search(
+    kind: int,
+    function: int,
+    codes_at: int,
+    stride: int,
+    dimensions: int,
+    factor: np.float32,
+    query_at: int,
+    exact_kind: int,
+    exact_function: int,
+    vectors_at: int,
+    vector_stride: int,
+    exact_factor: np.float32,
+    exact_query_at: int,
+    links_at: int,
+    width: int,
+    upper_at: int,
+    first_at: int,
+    m: int,
+    entry: int,
+    top: int,
+    alive_at: int,
+    points_at: int,
+    selected_at: int,
+    capacity: int,
+    ef: int,
+    k: int,
+    rescored: int,
+    budget: int,
+    mark: int,
+    marks: npt.NDArray[np.uint8],
+    frontier: npt.NDArray[np.uint64],
+    best: npt.NDArray[np.uint64],
+    fresh: Any,
+    out_scores: npt.NDArray[np.float32],
+    out_rows: npt.NDArray[np.int32],
+    cell: int,
+) -> int:
+    """Find the k best wanted rows; return how many were written to the outputs, or OUT_OF_BUDGET.
+
+    rescored: how many of the walk's best to score exactly; 0 reports the codes' scores.
+    """
+    node = descend(
+        kind, function, codes_at, stride, dimensions, factor, query_at, upper_at, first_at, m, entry, top, cell
+    )
+    seen = np.uint8(mark)
+    marks[node] = seen
+    s = score(kind, function, codes_at + node * stride, query_at, dimensions, factor, cell)
+    key = native.key_of(s, node)
+    frontier[0] = ~key  # the heaps give their smallest first, the frontier must give its best
+    waiting, kept, compared = 1, 0, 1
+    if is_wanted(node, alive_at, points_at, selected_at, capacity):
+        best[0] = key
+        kept = 1
+    fetched = min(stride, 512)
+    while waiting > 0:
+        key = ~frontier[0]
+        if kept == ef and key < best[0]:
+            break
+        if compared > budget:
+            return OUT_OF_BUDGET
+        waiting -= 1
+        native.replace_first(frontier, waiting, frontier[waiting])
+        links = links_at + 4 * width * native.row_in(key)
+        count = 0
+        for j in range(width):
+            other = native.load_i32(links + 4 * j)
+            if other < 0:
+                break
+            if marks[other] != seen:
+                marks[other] = seen
+                fresh[count] = other
+                count += 1
+                at = codes_at + other * stride
+                for line in range(0, fetched, native.CACHE_LINE):
+                    native.prefetch(at + line)
+        compared += count
+        for j in range(count):
+            row = fresh[j]
+            s = score(kind, function, codes_at + row * stride, query_at, dimensions, factor, cell)
+            key = native.key_of(s, row)
+            if kept < ef or key > best[0]:
+                native.push(frontier, waiting, ~key)
+                waiting += 1
+                if is_wanted(row, alive_at, points_at, selected_at, capacity):
+                    if kept < ef:
+                        native.push(best, kept, key)
+                        kept += 1
+                    else:
+                        native.replace_first(best, kept, key)
+    native.sort_best_first(best, kept)
+    if rescored > 0:
+        found = rescore(
+            exact_kind,
+            exact_function,
+            vectors_at,
+            vector_stride,
+            dimensions,
+            exact_factor,
+            exact_query_at,
+            best,
+            min(kept, rescored),
+            k,
+            frontier,
+            cell,
+        )
+        native.sort_best_first(frontier, found)
+        for j in range(found):
+            out_scores[j] = native.score_in(frontier[j])
+            out_rows[j] = native.row_in(frontier[j])
+        return found
+    found = min(kept, k)
+    for j in range(found):
+        out_scores[j] = native.score_in(best[j])
+        out_rows[j] = native.row_in(best[j])
+    return found

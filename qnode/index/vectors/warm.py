@@ -1,0 +1,42 @@
+"""Compiling the kernels, or loading them from numba's cache, before the first request needs them."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+
+from qnode.index.vectors.codes import CodeKind, code_bytes, to_int8
+from qnode.index.vectors.query import prepare_query
+from qnode.index.vectors.search import Codes, Graph, View, search
+from qnode.models.query import QuantizationParams
+from qnode.models.vector_params import Distance, VectorParams
+
+log = logging.getLogger(__name__)
+
+ROWS, DIMENSIONS = 256, 32
+
+
+def warm_up() -> None:
+    """Run every kernel once on a tiny segment: seconds when they must be compiled, well below one when they are cached."""
+    try:
+        _search_all_ways()
+    except OSError as error:  # the cache could not be written; what was compiled is usable all the same
+        log.warning("numba's cache cannot be written, so kernels are compiled at each start: %s", error)
+        _search_all_ways()
+
+
+def _search_all_ways() -> None:
+    params = VectorParams("", 0, DIMENSIONS, Distance.DOT)
+    vectors = np.eye(ROWS, DIMENSIONS, dtype=np.float32)
+    values, bounds = to_int8(vectors, 1.0)
+    assert values.shape[1] == code_bytes(CodeKind.INT8, DIMENSIONS)
+    links = np.arange(1, ROWS + 1, dtype=np.int32).reshape(ROWS, 1) % ROWS
+    graph = Graph(links, np.full((1, 1), -1, np.int32), np.full(ROWS, -1, np.int32), 0, 0)
+    coded = Codes(CodeKind.INT8, 1.0, ROWS, values, bounds)
+    view = View(params, vectors, np.arange(ROWS, dtype=np.uint32), ascending=True, coded=coded, graph=graph)
+    query = prepare_query(params, vectors[0])
+    alive, few = np.ones(ROWS, np.bool_), np.zeros(ROWS, np.bool_)
+    few[3] = True
+    for selected, count, exact in ((None, ROWS, False), (None, ROWS, True), (few, 1, True)):
+        search(view, query, 1, 1, alive, selected, count, exact=exact, quantization=QuantizationParams())

@@ -1,0 +1,144 @@
+"""The builder: what it gathers, how it runs, what it refuses."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import orjson
+import pytest
+
+from qnode.errors import Corruption, InternalError
+from qnode.index.vectors import BuildJob, BuildSource, SealedSegment, graph_file
+from qnode.index.vectors.build import build
+from qnode.models.vector_params import Datatype, Distance, Quantization, QuantizationKind
+from tests.index.vectors.common import find_best, growing_of, params_of, seal, vectors_for
+
+
+def run_builder(job: BuildJob, path) -> tuple[int, dict]:
+    path.write_bytes(job.to_json())
+    command = [sys.executable, "-m", "qnode.index.vectors.build", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.stdout, done.stderr
+    return done.returncode, orjson.loads(done.stdout)
+
+
+def test_a_job_survives_json():
+    params = params_of(
+        7, Distance.MANHATTAN, datatype=Datatype.FLOAT16, quantization=Quantization(QuantizationKind.SCALAR, 0.9)
+    )
+    from pathlib import Path
+
+    source = BuildSource(Path("a/b"), True, 5, Path("c"), ((0, 5, 2**63 + 1),))
+    job = BuildJob((source, source), Path("out"), params, 42, 3, False)
+    assert BuildJob.from_json(job.to_json()) == job
+
+
+def test_alive_rows_of_all_sources_are_gathered_in_order_of_points(tmp_path):
+    params = params_of(40, Distance.DOT)
+    vectors = vectors_for(params, 600, seed=1)
+    generator = np.random.default_rng(2)
+    points = generator.permutation(1000)[:600]
+    first = growing_of(tmp_path / "a", params, vectors[:400], points[:400])
+    second = growing_of(tmp_path / "b", params, vectors[400:], points[400:])
+    (tmp_path / "once").mkdir()
+    seal(tmp_path / "once", params, [second])
+    sealed_second = SealedSegment.open(tmp_path / "once" / "sealed", params, verify=True)
+    alive = [generator.random(400) < 0.8, generator.random(200) < 0.5]
+    assert seal(tmp_path, params, [first, sealed_second], alive=alive) == alive[0].sum() + alive[1].sum()
+    merged = SealedSegment.open(tmp_path / "sealed", params, verify=True)
+    expected = {}
+    for segment, mask in ((first, alive[0]), (sealed_second, alive[1])):
+        for row in np.flatnonzero(mask):
+            expected[int(segment.points[row])] = (int(segment.op_nums[row]), segment.read(np.array([row]))[0].tolist())
+    assert merged.points.tolist() == sorted(expected)
+    for row, point in enumerate(merged.points.tolist()):
+        assert (int(merged.op_nums[row]), merged.read(np.array([row]))[0].tolist()) == expected[point]
+
+
+def test_of_a_point_with_two_alive_rows_the_last_one_is_taken(tmp_path):
+    params = params_of(4, Distance.DOT)
+    growing = growing_of(tmp_path / "a", params, np.arange(12, dtype=np.float32).reshape(3, 4), [5, 2, 5])
+    assert seal(tmp_path, params, [growing]) == 2
+    sealed = SealedSegment.open(tmp_path / "sealed", params, verify=True)
+    assert sealed.points.tolist() == [2, 5]
+    assert sealed.op_nums.tolist() == [2, 3]
+
+
+@pytest.mark.parametrize("rows", [0, 1, 2, 3])
+def test_tiny_segments_can_be_sealed(tmp_path, rows):
+    params = params_of(40)
+    growing = growing_of(tmp_path / "a", params, vectors_for(params, 3, seed=1))
+    assert seal(tmp_path, params, [growing], alive=[np.arange(3) < rows]) == rows
+    sealed = SealedSegment.open(tmp_path / "sealed", params, verify=True)
+    assert len(find_best(sealed, np.ones(40, np.float32))[1]) == rows
+    assert sealed.find(np.array([0], np.uint32)).tolist() == [0 if rows else -1]
+
+
+def test_the_process_builds_and_reports(tmp_path):
+    params = params_of(32)
+    growing = growing_of(tmp_path / "a", params, vectors_for(params, 500, seed=1))
+    np.ones(500, np.bool_).tofile(tmp_path / "alive")
+    source = BuildSource(growing.directory, False, 500, tmp_path / "alive", ((0, 500, growing.checksum(0, 500)),))
+    code, answer = run_builder(BuildJob((source,), tmp_path / "out", params, os.getpid()), tmp_path / "job.json")
+    assert (code, answer) == (0, {"rows": 500})
+    assert SealedSegment.open(tmp_path / "out", params, verify=True).indexed
+    assert not (tmp_path / "out.building").exists()
+
+
+def test_a_damaged_source_is_named_and_nothing_appears(tmp_path):
+    params = params_of(32)
+    growing = growing_of(tmp_path / "a", params, vectors_for(params, 500, seed=1))
+    np.ones(500, np.bool_).tofile(tmp_path / "alive")
+    checksum = growing.checksum(0, 500)
+    with (tmp_path / "a" / "vectors.bin").open("r+b") as file:
+        file.seek(1000)
+        file.write(b"\x77\x77")
+    source = BuildSource(growing.directory, False, 500, tmp_path / "alive", ((0, 500, checksum),))
+    code, answer = run_builder(BuildJob((source,), tmp_path / "out", params, os.getpid()), tmp_path / "job.json")
+    assert code == 1
+    assert answer["damaged"] == str(growing.directory)
+    assert "rows 0 to 500" in answer["error"]
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_builder_whose_parent_is_gone_does_nothing(tmp_path):
+    params = params_of(32)
+    job = BuildJob((), tmp_path / "out", params, parent=2**22 + 1)
+    (tmp_path / "job.json").write_bytes(job.to_json())
+    command = [sys.executable, "-m", "qnode.index.vectors.build", str(tmp_path / "job.json")]
+    assert subprocess.run(command, capture_output=True, check=False).returncode == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_short_alive_file_is_refused(tmp_path):
+    params = params_of(32)
+    growing = growing_of(tmp_path / "a", params, vectors_for(params, 50, seed=1))
+    np.ones(49, np.bool_).tofile(tmp_path / "alive")
+    source = BuildSource(growing.directory, False, 50, tmp_path / "alive")
+    with pytest.raises(Corruption, match="alive"):
+        build(BuildJob((source,), tmp_path / "out", params, os.getpid()))
+
+
+def test_a_graph_file_of_another_layout_is_refused(tmp_path):
+    from usearch.index import Index
+
+    index = Index(ndim=16, metric="ip", dtype="f32", connectivity=8)
+    index.add(np.arange(300), np.random.default_rng(1).random((300, 16), np.float32))
+    path = tmp_path / "graph"
+    index.save(str(path))
+    flat = graph_file.flatten(path, 300, 64, 8)
+    assert flat.links.shape == (300, 16)
+    original = path.read_bytes()
+    with pytest.raises(InternalError, match="unknown layout"):
+        graph_file.flatten(path, 300, 64, 16)
+    head = 8 + 300 * 64
+    for at in (0, 4, head, head + 7, head + 64, head + 72, head + 80, head + 96, len(original) - 4 * 17):
+        damaged = bytearray(original)
+        damaged[at] ^= 0xFF
+        path.write_bytes(damaged)
+        with pytest.raises(InternalError, match="unknown layout"):
+            graph_file.flatten(path, 300, 64, 8)
+    path.write_bytes(original + b"\0")
+    with pytest.raises(InternalError, match="unknown layout"):
+        graph_file.flatten(path, 300, 64, 8)

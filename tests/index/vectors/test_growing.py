@@ -1,0 +1,158 @@
+"""Growing segments: what is published is found, exactly; what is not, is not."""
+
+import numpy as np
+import pytest
+
+from qnode.errors import Corruption
+from qnode.index.vectors import GrowingSegment, prepare_query
+from qnode.index.vectors.growing import CODED_FROM
+from qnode.models.vector_params import Datatype, Distance
+from tests.index.vectors.common import brute_force, find_best, growing_of, params_of, recall, vectors_for
+
+
+@pytest.mark.parametrize("distance", list(Distance))
+@pytest.mark.parametrize("datatype", list(Datatype))
+def test_search_is_exact_with_and_without_codes(tmp_path, distance, datatype):
+    params = params_of(48, distance, datatype=datatype)
+    for rows in (100, CODED_FROM + 700):
+        vectors, queries = vectors_for(params, rows, seed=1), vectors_for(params, 20, seed=2)
+        segment = growing_of(tmp_path / str(rows), params, vectors)
+        stored = segment.read(np.arange(rows))
+        assert recall(segment, stored, queries.astype(params.datatype.value), k=7) >= 0.985  # last bits may swap ties
+        for query in queries:
+            scores, rows_found = find_best(segment, query, 7)
+            prepared = prepare_query(params, query)
+            alone = [find_best(segment, prepared, 1, alive=np.arange(rows) == row)[0][0] for row in rows_found.tolist()]
+            assert scores.tolist() == alone  # one routine, bit for bit
+
+
+def test_skipping_by_codes_gives_the_very_same_result(tmp_path):
+    params = params_of(64, Distance.DOT)
+    generator = np.random.default_rng(3)
+    vectors = (generator.standard_t(2, (CODED_FROM + 100, 64)) * 10).astype(np.float32)
+    coded = growing_of(tmp_path / "coded", params, vectors)
+    assert coded._view.codes is not None
+    pieces = [growing_of(tmp_path / str(i), params, vectors[i : i + 500]) for i in range(0, len(vectors), 500)]
+    for query in generator.standard_t(2, (30, 64)).astype(np.float32):
+        scores, rows = find_best(coded, query, 20)
+        merged = [
+            (-score, row + 500 * number)
+            for number, piece in enumerate(pieces)
+            for score, row in zip(*(part.tolist() for part in find_best(piece, query, 20)), strict=True)
+        ]
+        assert sorted(merged)[:20] == list(zip((-scores).tolist(), rows.tolist(), strict=True))
+
+
+def test_ties_are_broken_by_row(tmp_path):
+    params = params_of(8, Distance.DOT)
+    segment = growing_of(tmp_path / "s", params, np.ones((50, 8), np.float32))
+    assert find_best(segment, np.ones(8, np.float32), 5)[1].tolist() == [0, 1, 2, 3, 4]
+
+
+def test_pending_rows_are_invisible_until_published(tmp_path):
+    params = params_of(8, Distance.DOT)
+    segment = growing_of(tmp_path / "s", params, np.eye(8, dtype=np.float32))
+    first = segment.append(np.array([9], np.uint32), np.array([9], np.uint64), np.full((1, 8), 5, np.float32))
+    assert first == 8
+    assert segment.rows == 8
+    assert 8 not in find_best(segment, np.ones(8, np.float32), 20)[1]
+    segment.publish(9)
+    assert find_best(segment, np.ones(8, np.float32), 1)[1].tolist() == [8]
+
+
+def test_pending_rows_are_overwritten_after_a_failed_commit(tmp_path):
+    params = params_of(8, Distance.DOT)
+    segment = growing_of(tmp_path / "s", params, np.eye(8, dtype=np.float32))
+    segment.append(np.array([9], np.uint32), np.array([9], np.uint64), np.full((1, 8), 5, np.float32))
+    segment.publish(8)
+    assert segment.append(np.array([3], np.uint32), np.array([10], np.uint64), np.full((1, 8), 7, np.float32)) == 8
+    segment.publish(9)
+    assert segment.find(np.array([3, 9], np.uint32)).tolist() == [8, -1]
+    assert segment.read(np.array([8])).tolist() == [[7.0] * 8]
+
+
+def test_publishing_fewer_rows_restores_what_find_said_before(tmp_path):
+    params = params_of(8, Distance.DOT)
+    segment = growing_of(tmp_path / "s", params, np.eye(8, dtype=np.float32))
+    segment.append(np.array([3], np.uint32), np.array([10], np.uint64), np.full((1, 8), 7, np.float32))
+    segment.publish(9)
+    assert segment.find(np.array([3], np.uint32)).tolist() == [8]
+    segment.publish(8)
+    assert segment.find(np.array([3, 100], np.uint32)).tolist() == [3, -1]
+
+
+def test_a_reader_sees_rows_that_the_owner_publishes_later(tmp_path):
+    params = params_of(40, Distance.DOT)
+    vectors = vectors_for(params, 6000, seed=4)
+    owner = GrowingSegment.create(tmp_path / "s", params)
+    reader = GrowingSegment.open(tmp_path / "s", params, 0, read_only=True)
+    for first in range(0, 6000, 1500):
+        numbers = np.arange(first, first + 1500)
+        owner.append(numbers.astype(np.uint32), numbers.astype(np.uint64), vectors[numbers])
+        owner.publish(first + 1500)
+        reader.publish(first + 1500)
+        for query in vectors[:5]:
+            expected = brute_force(params, vectors[: first + 1500], query, 3)
+            assert find_best(reader, query, 3)[1].tolist() == expected
+            assert find_best(owner, query, 3)[1].tolist() == expected
+
+
+def test_a_search_with_an_older_alive_array_ignores_newer_rows(tmp_path):
+    params = params_of(8, Distance.DOT)
+    segment = growing_of(tmp_path / "s", params, np.eye(8, dtype=np.float32))
+    alive = np.ones(5, np.bool_)
+    assert max(find_best(segment, np.ones(8, np.float32), 20, alive=alive)[1].tolist()) == 4
+
+
+def test_reopening_finds_the_rows_that_count(tmp_path):
+    params = params_of(16, Distance.EUCLID)
+    vectors = vectors_for(params, 300, seed=5)
+    growing_of(tmp_path / "s", params, vectors, points=np.arange(300) * 2)
+    segment = GrowingSegment.open(tmp_path / "s", params, 200)
+    assert segment.rows == 200
+    assert segment.points.tolist() == list(range(0, 400, 2))
+    assert segment.op_nums.tolist() == list(range(1, 201))
+    assert find_best(segment, vectors[150], 1)[1].tolist() == [150]
+
+
+def test_a_shortened_file_is_named(tmp_path):
+    params = params_of(16, Distance.EUCLID)
+    growing_of(tmp_path / "s", params, vectors_for(params, 300, seed=5))
+    path = tmp_path / "s" / "vectors.bin"
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(Corruption, match=r"vectors\.bin"):
+        GrowingSegment.open(tmp_path / "s", params, 300)
+
+
+def test_the_checksum_notices_any_flipped_byte(tmp_path):
+    params = params_of(4, Distance.EUCLID)
+    segment = growing_of(tmp_path / "s", params, vectors_for(params, 10, seed=5))
+    expected = segment.checksum(2, 7)
+    for name, at in (
+        ("vectors.bin", 16 * 2),
+        ("vectors.bin", 16 * 7 - 1),
+        ("entries.bin", 12 * 2),
+        ("entries.bin", 83),
+    ):
+        with (tmp_path / "s" / name).open("r+b") as file:
+            file.seek(at)
+            byte = file.read(1)[0]
+            file.seek(at)
+            file.write(bytes([byte ^ 1]))
+            file.flush()
+            assert segment.checksum(2, 7) != expected
+            file.seek(at)
+            file.write(bytes([byte]))
+    assert segment.checksum(2, 7) == expected
+
+
+@pytest.mark.parametrize("distance", list(Distance))
+def test_filters_and_dead_rows_are_left_out(tmp_path, distance):
+    params = params_of(40, distance)
+    vectors = vectors_for(params, 3000, seed=6)
+    segment = growing_of(tmp_path / "s", params, vectors)
+    generator = np.random.default_rng(7)
+    alive, selected = generator.random(3000) < 0.7, generator.random(3000) < 0.1
+    for query in vectors[:10]:
+        expected = brute_force(params, vectors, query, 10, alive & selected)
+        assert find_best(segment, query, 10, alive=alive, selected=selected)[1].tolist() == expected

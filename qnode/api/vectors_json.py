@@ -11,6 +11,7 @@ hold integers, and for naming the fault.
 from __future__ import annotations
 
 import marshal
+import math
 
 import numpy as np
 import numpy.typing as npt
@@ -54,11 +55,14 @@ def matrix_of(rows: list[list[object]], size: int) -> Matrix:
 
 
 def _narrowed(wide: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
+    """Convert to float32, C-contiguous; JSON has no infinities, so one of them is a number that was too large."""
     with np.errstate(over="ignore"):
-        narrow = wide.astype(np.float32)
-    if not np.isfinite(narrow).all():
-        worst = wide[~np.isfinite(narrow)][0]
-        raise MalformedBody(f"invalid value: floating point `{worst}`, expected f32")
+        narrow = np.ascontiguousarray(wide, np.float32)
+        flat = narrow.reshape(-1)
+        # A finite sum of squares proves every component finite, in a third of the time of looking at each.
+        if not math.isfinite(np.dot(flat, flat)) and not np.isfinite(flat).all():
+            worst = wide[~np.isfinite(narrow)][0]
+            raise MalformedBody(f"invalid value: floating point `{worst}`, expected f32")
     return narrow
 
 

@@ -24,7 +24,7 @@ _CHECKSUM_BYTES = 8
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One payload index. `built_to`: points with smaller numbers are in it; None: all are."""
+    """One payload index. `built_to`: points with smaller numbers are in it, the others `step` will add; None: all are."""
 
     name: str
     id: int
@@ -35,10 +35,6 @@ class Field:
     @property
     def ready(self) -> bool:
         return self.built_to is None
-
-    def holds(self, number: int) -> bool:
-        """Whether a write must keep this point's postings right (else `step` will come by)."""
-        return self.built_to is None or number < self.built_to
 
 
 @dataclass(frozen=True, slots=True)

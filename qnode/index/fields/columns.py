@@ -24,7 +24,7 @@ import orjson
 from qnode.index.fields.catalog import Catalog, Field
 from qnode.index.fields.column import Column
 from qnode.index.fields.extract import extractor_of
-from qnode.index.fields.keys import COLUMN_TAGS, HEAD_BYTES, Tag, decode, tag_prefix
+from qnode.index.fields.keys import COLUMN_TAGS, TAG_AT, Tag, decode, tag_prefix
 from qnode.index.fields.population import Numbers, Population
 
 CHUNK_POSTINGS = 8192
@@ -46,7 +46,7 @@ class FieldChange:
     """New values of an index: the points whose values are replaced, and their postings as `decode` reads them."""
 
     changed: Numbers
-    records: dict[Tag, bytes]
+    records: dict[int, bytes]
 
 
 @dataclass(slots=True, eq=False)
@@ -142,10 +142,10 @@ class Columns:
         if changed is None:
             return None
         keys_in = extractor_of(field)
-        records: dict[Tag, list[bytes]] = {}
+        records: dict[int, list[bytes]] = {}
         for number, payload in zip(changed.tolist(), population.payloads_of(txn, changed), strict=True):
             for key in keys_in(orjson.loads(payload)):
-                records.setdefault(Tag(key[HEAD_BYTES - 1]), []).append(key + number.to_bytes(4, "little"))
+                records.setdefault(key[TAG_AT], []).append(key + number.to_bytes(4, "little"))
         _apply(loaded.columns, FieldChange(changed, {tag: b"".join(parts) for tag, parts in records.items()}))
         loaded.applied_op = applied_op
         return loaded

@@ -50,6 +50,7 @@ LONG_KEYWORD_PREFIX_BYTES = 64
 DIGEST_BYTES = 16
 
 FIELD_ID_BYTES = 2
+TAG_AT = 2
 HEAD_BYTES = 3
 MAX_FIELD_ID = 0xFFFF
 
@@ -166,15 +167,10 @@ _ENCODERS: dict[str, Callable[[int], Encoder]] = {
 }
 
 COUNTED_TAGS: dict[str, frozenset[int]] = {
-    "keyword": frozenset((Tag.KEYWORD, Tag.LONG_KEYWORD)),
-    "integer": frozenset((Tag.INTEGER,)),
-    "float": frozenset((Tag.INTEGER, Tag.LARGE_INTEGER, Tag.FLOAT)),
-    "bool": frozenset((Tag.BOOL,)),
-    "datetime": frozenset((Tag.DATETIME,)),
-    "uuid": frozenset((Tag.UUID, Tag.UUID_TEXT)),
-    "geo": frozenset((Tag.GEO,)),
+    "integer": frozenset({int(Tag.INTEGER)}),
+    "uuid": frozenset({int(Tag.UUID), int(Tag.UUID_TEXT)}),
 }
-"""The values that make a point count as indexed, by field type."""
+"""The values that make a point count as indexed, by field type; any, for a type that is not listed."""
 
 COLUMN_TAGS: dict[str, tuple[Tag, ...]] = {
     "integer": (Tag.INTEGER, Tag.LARGE_INTEGER, Tag.FLOAT),

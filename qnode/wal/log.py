@@ -83,6 +83,12 @@ class Log:
             raise fault_of(error, f"The log {directory} could not be opened") from error
         return cls(directory, disk, file_bytes, read_only, files)
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     @property
     def first_op(self) -> int:
         """The op_num of the oldest record kept; equals next_op when there is none. Read-only: as of opening."""
@@ -100,9 +106,8 @@ class Log:
 
     @property
     def size_bytes(self) -> int:
-        """What the files take on disk."""
-        with self._write_lock:
-            return sum(file.size_bytes() for file in self._files)
+        """What the files take on disk. Read-only: as of opening."""
+        return sum(file.end for file in self._files)
 
     def append(self, records: Sequence[Record]) -> None:
         """Add records, contiguous from next_op, epochs not falling. They are not durable before the next `sync`.
@@ -301,7 +306,10 @@ class Log:
 
 
 def _nothing(directory: Path, next_op: int) -> LogFile:
-    return LogFile(path_of(directory, next_op), Header(generation=0, identity=0, first_op=next_op, epoch_before=0))
+    """Give what stands for the files of a log that nobody has begun."""
+    file = LogFile(path_of(directory, next_op), Header(generation=0, identity=0, first_op=next_op, epoch_before=0))
+    file.end = 0
+    return file
 
 
 def _current_files(directory: Path) -> tuple[list[LogFile], list[Path]]:

@@ -39,7 +39,9 @@ def path_of(directory: Path, first_op: int) -> Path:
 
 
 class LogFile:
-    """A file of the log. `end`, `next_op`, `last_epoch` are known of a new file, and after `recover`."""
+    """A file of the log. `end`, `next_op`, `last_epoch` are known of a new file, and after `recover`;
+    of one that was only checked to be complete, the epoch is not.
+    """
 
     def __init__(self, path: Path, header: Header) -> None:
         self.path = path
@@ -115,11 +117,11 @@ class LogFile:
         if type(mark) is not Mark:
             raise self._corruption(offset, "its end is not marked")
         if mark.next_op != successor.first_op:
-            raise Corruption(
-                path_of(self.path.parent, mark.next_op),
-                f"the file is missing (records {mark.next_op} to {successor.first_op - 1})",
-                FROM_A_COPY,
+            gap = f"records {mark.next_op} to {successor.first_op - 1} are missing"
+            raise self._corruption(
+                size, f"{gap}: its end was cut off, or {path_of(self.path.parent, mark.next_op)} removed"
             )
+        self.end, self.next_op = size, mark.next_op
 
     def _frames(self, from_op: int, limit: int, *, is_last: bool) -> Iterator[tuple[int, Record | Mark]]:
         """Give each frame with the offset behind it, beginning at or before `from_op`."""

@@ -26,6 +26,7 @@ from qnode import __version__
 from qnode.api.app import build_application
 from qnode.config import Configuration
 from qnode.errors import CannotStart
+from qnode.index.vectors import warm_up
 from qnode.raft import StandaloneLog
 from qnode.shards.collections import Collections, CollectionsSettings
 from qnode.shards.local_shard import ShardSettings
@@ -51,7 +52,7 @@ async def run(configuration: Configuration) -> None:
         )
         collections = Collections(settings, topology)
         opened.push_async_callback(collections.close)
-        await collections.open()
+        await asyncio.gather(collections.open(), asyncio.to_thread(warm_up))
         parsers = opened.enter_context(ThreadPoolExecutor(service.parser_threads, "parser"))
         application = build_application(
             collections,

@@ -12,6 +12,7 @@ from typing import Any
 from qnode.api.vectors_json import vector_of
 from qnode.errors import BadRequest, MalformedBody, ValidationFailed
 from qnode.models import reading
+from qnode.models.filter import Filter
 from qnode.models.filter_json import parse_filter
 from qnode.models.payload_path import PayloadPath, parse_path
 from qnode.models.point_id import key_of
@@ -65,7 +66,7 @@ def parse_query(body: object, path: str = "internal.") -> QueryRequest:
     return QueryRequest(
         nearest,
         UNNAMED if using is None else reading.text(using),
-        None if given.get("filter") is None else parse_filter(given["filter"]),
+        _filter(given),
         _search_params(given.get("params"), path),
         threshold,
         _limit(given.get("limit"), path),
@@ -90,7 +91,7 @@ def parse_search(body: object, path: str = "search_request.") -> QueryRequest:
     return QueryRequest(
         Nearest(_dense(vector, f"{path}vector")),
         using,
-        None if given.get("filter") is None else parse_filter(given["filter"]),
+        _filter(given),
         _search_params(given.get("params"), path),
         _threshold(given),
         _limit(reading.first_of(given, "limit", "top"), path),
@@ -119,7 +120,7 @@ def parse_scroll(body: object) -> ScrollRequest:
     return ScrollRequest(
         None if offset is None else key_of(offset),
         _limit(given.get("limit"), "scroll_request."),
-        None if given.get("filter") is None else parse_filter(given["filter"]),
+        _filter(given),
         _payload_selector(given.get("with_payload"), ALL_PAYLOAD),
         _vector_selector(given),
     )
@@ -141,7 +142,7 @@ def parse_count(body: object) -> CountRequest:
     given = _object(body, "struct CountRequest")
     exact = given.get("exact")
     return CountRequest(
-        None if given.get("filter") is None else parse_filter(given["filter"]),
+        _filter(given),
         True if exact is None else reading.boolean(exact),
     )
 
@@ -204,6 +205,13 @@ def _limit(value: object, path: str) -> int:
     if limit < 1:
         raise ValidationFailed([(f"{path}limit", f"value {limit} invalid, must be 1 or larger")])
     return limit
+
+
+def _filter(given: dict[str, Any]) -> Filter | None:
+    """Read the filter; one without conditions passes everything, so it is as good as none."""
+    value = given.get("filter")
+    read = None if value is None else parse_filter(value)
+    return None if read is None or read.is_empty else read
 
 
 def _offset(given: dict[str, Any]) -> int:

@@ -1,12 +1,11 @@
 """What the node knows of itself, in the shape of Qdrant's telemetry; more with a higher level of detail.
 
-Left out until there is something honest to say: hardware counters, search pool, snapshots, and what is inside a shard.
+Left out until there is something honest to say: the system, hardware counters, search pool, snapshots, and what is inside a
+shard.
 """
 
 from __future__ import annotations
 
-import os
-import platform
 import uuid
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -55,13 +54,6 @@ class Telemetry:
         return {
             **self._app,
             "features": dict.fromkeys(_FEATURES, False),
-            "system": {
-                "distribution": platform.system(),
-                "distribution_version": platform.release(),
-                "is_docker": os.path.exists("/.dockerenv"),  # noqa: PTH110 - a question, not a path
-                "cores": os.cpu_count(),
-                "cpu_flags": platform.machine(),
-            },
         }
 
     def _show_responses(self) -> dict[str, dict[str, Any]]:

@@ -5,7 +5,7 @@ import pytest
 from qnode.api import reads_json
 from qnode.api.reads_json import parse_query, parse_search
 from qnode.errors import BadRequest, MalformedBody, QnodeError, ValidationFailed
-from qnode.models.filter import Filter
+from qnode.models.filter import Filter, HasId
 from qnode.models.payload_path import parse_path
 from qnode.models.point_id import key_of
 from qnode.models.query import (
@@ -49,7 +49,7 @@ def test_all_settings_of_a_query_are_read() -> None:
         {
             "query": [1.0],
             "using": "a",
-            "filter": {},
+            "filter": {"must": {"has_id": [7]}},
             "params": {
                 "hnsw_ef": 5,
                 "exact": True,
@@ -66,7 +66,11 @@ def test_all_settings_of_a_query_are_read() -> None:
             "unknown": 1,
         }
     )
-    assert (request.using, request.filter, request.score_threshold) == ("a", Filter(), 0.25)
+    assert (request.using, request.filter, request.score_threshold) == (
+        "a",
+        Filter(must=(HasId(frozenset({key_of(7)})),)),
+        0.25,
+    )
     assert (request.limit, request.offset) == (2**64 - 1, 3)
     assert request.params == SearchParams(5, True, True, QuantizationParams(True, False, 2.0))
     assert request.with_payload == PayloadSelector(True, exclude=(parse_path("a.b"),))
@@ -142,7 +146,7 @@ def test_scroll_retrieve_and_count_have_their_defaults() -> None:
     assert reads_json.parse_retrieve({"ids": [2, 1, 2]}) == RetrieveRequest((key_of(2), key_of(1)))
     assert reads_json.parse_retrieve({"ids": [], "with_vector": True}).with_vector == ALL_VECTORS
     assert reads_json.parse_count({}) == CountRequest(None, True)
-    assert reads_json.parse_count({"exact": False, "filter": {}}) == CountRequest(Filter(), False)
+    assert reads_json.parse_count({"exact": False, "filter": {}}) == CountRequest(None, False)
 
 
 def test_wrong_scrolls_and_counts_are_refused() -> None:

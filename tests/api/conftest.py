@@ -1,0 +1,71 @@
+"""A whole node without the port: the real floors over a temporary folder, spoken to in HTTP."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import orjson
+import pytest
+
+from qnode.api.app import build_application
+from qnode.models.collection import CollectionDefaults
+from qnode.raft import StandaloneLog
+from qnode.shards.collections import Collections, CollectionsSettings
+
+BODY_LIMIT_BYTES = 1 << 20
+
+
+class Client:
+    """Sends requests to the application; `result` also checks the envelope."""
+
+    def __init__(self, runner: asyncio.Runner, http: httpx.AsyncClient) -> None:
+        self._runner = runner
+        self._http = http
+
+    def send(self, method: str, path: str, body: Any = None, **options: Any) -> httpx.Response:
+        if body is not None:
+            options["content"] = body if isinstance(body, bytes | AsyncIterator) else orjson.dumps(body)
+            options.setdefault("headers", {"content-type": "application/json"})
+        return self._runner.run(self._http.request(method, path, **options))
+
+    def result(self, method: str, path: str, body: Any = None, **options: Any) -> Any:
+        response = self.send(method, path, body, **options)
+        assert response.status_code == 200, response.text
+        assert response.headers["content-type"] == "application/json"
+        envelope = orjson.loads(response.content)
+        assert list(envelope) == ["result", "status", "time"]
+        assert envelope["status"] == "ok"
+        return envelope["result"]
+
+    def error(self, method: str, path: str, body: Any = None, **options: Any) -> tuple[int, str]:
+        response = self.send(method, path, body, **options)
+        assert response.headers["content-type"] == "application/json"
+        envelope = orjson.loads(response.content)
+        assert list(envelope) == ["status", "time"]
+        return response.status_code, envelope["status"]["error"]
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    path: Path = tmp_path_factory.mktemp("node")
+    (path / "raft").mkdir()
+    with asyncio.Runner() as runner, ThreadPoolExecutor(1) as parsers:
+        topology = StandaloneLog(path / "raft")
+
+        async def opened() -> tuple[Collections, httpx.AsyncClient]:
+            collections = Collections(CollectionsSettings(path / "collections"), topology)
+            await collections.open()
+            application = build_application(
+                collections, parsers, CollectionDefaults(), body_limit_bytes=BODY_LIMIT_BYTES
+            )
+            transport = httpx.ASGITransport(application, raise_app_exceptions=False)
+            return collections, httpx.AsyncClient(transport=transport, base_url="http://node")
+
+        collections, http = runner.run(opened())
+        yield Client(runner, http)
+        runner.run(http.aclose())
+        runner.run(collections.close())
+        topology.close()

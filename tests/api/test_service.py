@@ -1,0 +1,99 @@
+import orjson
+import pytest
+from conftest import Client
+from prometheus_client.parser import text_string_to_metric_families
+from pydantic import TypeAdapter
+from qdrant_client.http import models
+
+DOT = {"size": 2, "distance": "Dot"}
+
+
+def test_the_root_tells_name_and_version_as_clients_expect(client: Client) -> None:
+    shown = orjson.loads(client.send("GET", "/").content)
+    assert (shown["title"], shown["version"]) == ("qdrant - vector search engine", "1.19.0")
+    assert len(shown["commit"]) == 40
+
+
+def test_health_is_plain_text(client: Client) -> None:
+    for path, text in (
+        ("/healthz", "healthz check passed"),
+        ("/livez", "healthz check passed"),
+        ("/readyz", "all shards are ready"),
+    ):
+        response = client.send("GET", path)
+        assert (response.status_code, response.text) == (200, text)
+        assert response.headers["content-type"].startswith("text/plain")
+
+
+def test_metrics_count_answers_and_points(client: Client) -> None:
+    client.result("PUT", "/collections/m", {"vectors": {"v": DOT}})
+    client.result("PUT", "/collections/m/points?wait=true", {"points": [{"id": 1, "vector": {"v": [1.0, 1.0]}}]})
+    for _ in range(3):
+        client.result("POST", "/collections/m/points/count", {})
+    client.error("POST", "/collections/m/points/count", {"exact": 7})
+    text = client.send("GET", "/metrics").text
+    samples = {
+        (sample.name, *sorted(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+    count = ("endpoint", "/collections/{collection_name}/points/count"), ("method", "POST")
+    assert samples["rest_responses_total", *count, ("status", "200")] == 3
+    assert samples["rest_responses_total", *count, ("status", "400")] == 1
+    assert samples["rest_responses_duration_seconds_count", *count, ("status", "200")] == 3
+    assert samples["app_info", ("name", "qdrant"), ("version", "1.19.0")] == 1
+    assert samples["collection_points", ("id", "m")] == 1
+    assert samples["collection_vectors", ("collection", "m"), ("vector", "v")] == 1
+    assert samples["collections_total",] == 1
+    client.result("DELETE", "/collections/m")
+
+
+@pytest.mark.parametrize("level", [0, 1, 2, 4])
+def test_telemetry_is_what_the_client_library_reads(client: Client, level: int) -> None:
+    client.result("PUT", "/collections/t", {"vectors": DOT})
+    shown = client.result("GET", f"/telemetry?details_level={level}")
+    TypeAdapter(models.RequestsTelemetry).validate_json(orjson.dumps(shown["requests"]), strict=True)
+    TypeAdapter(models.AppBuildTelemetry).validate_json(orjson.dumps(shown["app"]), strict=True)
+    TypeAdapter(models.CollectionsTelemetry).validate_json(orjson.dumps(shown["collections"]), strict=True)
+    assert shown["collections"]["number_of_collections"] == 1
+    assert ("memory" in shown) == (level >= 1)
+    assert shown["requests"]["rest"]["responses"]["PUT /collections/{collection_name}"]["200"]["count"] >= 1
+    client.result("DELETE", "/collections/t")
+
+
+def test_a_node_alone_says_so(client: Client) -> None:
+    assert client.result("GET", "/cluster") == {"status": "disabled"}
+    standalone = "Qdrant is running in standalone mode"
+    for method, path in (("POST", "/cluster/recover"), ("DELETE", "/cluster/peer/1"), ("PUT", "/collections/a/shards")):
+        assert client.error(method, path, {}) == (405, standalone)
+
+
+def test_there_are_no_issues(client: Client) -> None:
+    assert client.result("GET", "/issues") == {"issues": []}
+    assert client.result("DELETE", "/issues") is True
+
+
+def test_what_is_not_there_yet_says_so(client: Client) -> None:
+    status, text = client.error("POST", "/collections/aliases", {"actions": []})
+    assert (status, text) == (400, "Bad request: POST /collections/aliases is not supported yet")
+
+
+def test_unknown_routes_and_methods_get_the_envelope(client: Client) -> None:
+    assert client.error("GET", "/nothing/here") == (404, "Not found: there is nothing at /nothing/here")
+    assert client.error("DELETE", "/metrics") == (405, "DELETE is not allowed at /metrics")
+    assert client.error("POST", "/collections/a/b/c/d", {})[0] == 404
+
+
+def test_pages_of_any_origin_may_call(client: Client) -> None:
+    origin = {"origin": "http://page"}
+    for path in ("/collections", "/collections/x/points/1"):
+        assert client.send("GET", path, headers=origin).headers["access-control-allow-origin"] == "*"
+    headers = {**origin, "content-type": "application/json"}
+    hot = client.send("POST", "/collections/x/points/query", b"{}", headers=headers)
+    assert hot.headers["access-control-allow-origin"] == "*"
+    asked = {**origin, "access-control-request-method": "PUT", "access-control-request-headers": "api-key"}
+    preflight = client.send("OPTIONS", "/collections/x/points", headers=asked)
+    assert preflight.status_code == 200
+    assert preflight.headers["access-control-allow-methods"] == "PUT"
+    assert preflight.headers["access-control-allow-headers"] == "api-key"
+    assert "access-control-allow-origin" not in client.send("GET", "/collections").headers

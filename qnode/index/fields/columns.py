@@ -68,7 +68,7 @@ class Columns:
         self._loaded: dict[int, _Loaded] = {}
         self._missed: dict[int, list[FieldChange]] = {}
 
-    def of(self, txn: lmdb.Transaction, population: Population, field: Field) -> FieldColumns | None:
+    def of(self, population: Population, field: Field) -> FieldColumns | None:
         """Give the columns of an index by tag, empty for a type that has none; None if it was dropped meanwhile."""
         if field.schema.type not in COLUMN_TAGS:
             return {}
@@ -77,7 +77,7 @@ class Columns:
             with self._loading:
                 loaded = self._loaded.get(field.generation)
                 if loaded is not None and self._read_only:
-                    loaded = self._followed(txn, population, field, loaded)
+                    loaded = self._followed(population, field, loaded)
                 if loaded is None:
                     loaded = self._load(population.applied_op, field)
         return None if loaded is None else loaded.columns
@@ -135,7 +135,7 @@ class Columns:
                     return
                 sleep(0)
 
-    def _followed(self, txn: lmdb.Transaction, population: Population, field: Field, loaded: _Loaded) -> _Loaded | None:
+    def _followed(self, population: Population, field: Field, loaded: _Loaded) -> _Loaded | None:
         """Bring a column of a read-only process up to the population; None if it must be read anew."""
         applied_op = population.applied_op
         changed = population.changed_since(loaded.applied_op)
@@ -143,11 +143,13 @@ class Columns:
             return None
         keys_in = extractor_of(field)
         records: dict[int, list[bytes]] = {}
-        for number, payload in zip(changed.tolist(), population.payloads_of(txn, changed), strict=True):
+        with self._env.begin(buffers=False) as txn:
+            payloads = population.payloads_of(txn, changed)
+        for number, payload in zip(changed.tolist(), payloads, strict=True):
             for key in keys_in(orjson.loads(payload)):
                 records.setdefault(key[TAG_AT], []).append(key + number.to_bytes(4, "little"))
         _apply(loaded.columns, FieldChange(changed, {tag: b"".join(parts) for tag, parts in records.items()}))
-        loaded.applied_op = applied_op
+        loaded.applied_op = max(loaded.applied_op, applied_op)
         return loaded
 
 

@@ -48,7 +48,7 @@ class Evaluation:
             if mask is None:
                 self._open.append(condition)
             else:
-                self._known[condition] = mask
+                self._known[condition] = fitted(mask, len(self._live))
 
     @property
     def from_indexes(self) -> bool:
@@ -79,7 +79,7 @@ class Evaluation:
             numbers = self._population.numbers_of(self._txn, condition.keys)
             return _mask_of(numbers[numbers < capacity], capacity)
         if isinstance(condition, HasVector):
-            return fitted(self._population.with_vector(condition.name), capacity)
+            return self._population.with_vector(condition.name)
         if isinstance(condition, FieldCondition):
             return lookup.select(fields, self._txn, self._population, condition, capacity)
         return None
@@ -119,7 +119,7 @@ class Evaluation:
         return mask
 
     def _enough(self, clause: MinShould, *, sure: bool) -> Mask:
-        count = np.zeros(len(self._live), np.uint16)
+        count = np.zeros(len(self._live), np.uint32)
         for condition in clause.conditions:
             count += self._holding(condition, sure=sure)
         enough: Mask = count >= clause.min_count

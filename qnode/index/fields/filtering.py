@@ -3,7 +3,9 @@
 Invariants:
 
 - A remembered mask shows at least the operation that it is remembered for, and the points that changed since are
-  evaluated again before it is used. So it may be ahead of the population that it is asked for, never behind.
+  evaluated again before it is used. So it may be ahead of the population that it is asked for, never behind. To this
+  end masks are made from a transaction that begins after the operation was noted, whatever the caller's sees: whoever
+  looks at the points of a mask in a transaction rechecks those that have changed since.
 - What `select` gives is what `matches` gives for every live point, with any indexes: they change the cost alone.
 
 Left out: two threads that ask for the same new filter at the same moment both evaluate it.
@@ -40,13 +42,14 @@ class Filtering:
 
     def select(self, txn: lmdb.Transaction, population: Population, chosen: Filter) -> Selection:
         """Give the live points that pass."""
-        applied_op = population.applied_op
         known = self._remembered(txn, population, chosen)
         if known is not None:
             return Selection(known.mask, known.count)
-        evaluation = self._evaluation(txn, population, chosen)
-        from_indexes = evaluation.from_indexes
-        mask, by_condition = evaluation.complete()
+        applied_op = population.applied_op
+        with self._fields.newest(txn) as newest:
+            evaluation = self._evaluation(newest, population, chosen)
+            from_indexes = evaluation.from_indexes
+            mask, by_condition = evaluation.complete()
         for condition, found in by_condition.items():
             self._remember(_alone(condition), found, applied_op, from_indexes=False)
         entry = self._remember(chosen, mask, applied_op, from_indexes=from_indexes)
@@ -106,7 +109,8 @@ class Filtering:
             changed = changed[changed < len(live)]
             mask[changed] = False
             changed = changed[live[changed]]
-            mask[changed] = self.matches(txn, population, chosen, changed)
+            with self._fields.newest(txn) as newest:
+                mask[changed] = self.matches(newest, population, chosen, changed)
             return self._remember(chosen, mask, applied_op, from_indexes=entry.from_indexes)
         if len(entry.mask) == len(live):
             return entry

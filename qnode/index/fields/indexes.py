@@ -14,7 +14,8 @@ transaction leaves no trace.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
@@ -75,6 +76,15 @@ class FieldIndexes:
         self._seen = (bytes(record), catalog)
         return catalog
 
+    @contextmanager
+    def newest(self, txn: lmdb.Transaction) -> Iterator[lmdb.Transaction]:
+        """Give a transaction that sees every commit up to now: `txn` itself if it does, else one of its own."""
+        if txn.id() >= self._env.info()["last_txnid"]:
+            yield txn
+        else:
+            with self._env.begin(buffers=False) as newest:
+                yield newest
+
     @property
     def schemas(self) -> dict[str, FieldSchema]:
         """The indexes of the last commit."""
@@ -92,9 +102,9 @@ class FieldIndexes:
         field = self.catalog(txn).fields.get(name)
         return 0 if field is None else self._count(txn, field)
 
-    def columns(self, txn: lmdb.Transaction, population: Population, field: Field) -> FieldColumns | None:
+    def columns(self, population: Population, field: Field) -> FieldColumns | None:
         """Give the heap columns of an index by tag; None if it was dropped meanwhile."""
-        return self._columns.of(txn, population, field)
+        return self._columns.of(population, field)
 
     def numbers_with(self, txn: lmdb.Transaction, key: bytes) -> Numbers:
         """The points that have a posting under this key."""

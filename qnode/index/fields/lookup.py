@@ -48,7 +48,7 @@ def select(
         return None
     mask: Mask = np.zeros(capacity, np.bool_)
     if tests:
-        columns = fields.columns(txn, population, field)
+        columns = fields.columns(population, field)
         if columns is None:
             return None
         _select_in_columns(columns, tests, mask)

@@ -17,7 +17,10 @@ Numbers = npt.NDArray[np.uint32]
 
 
 class Population(Protocol):
-    """The points as of `applied_op`. Transactions used beside it are at least as new as it is."""
+    """The points of a shard; may move on at any moment.
+
+    Invariant: what it shows is committed, and `published` to the indexes; `applied_op` is set last.
+    """
 
     @property
     def applied_op(self) -> int:

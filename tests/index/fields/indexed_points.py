@@ -40,8 +40,9 @@ class StoredPoints:
         return self._mask(lambda vectors: vectors is not None and name in vectors)
 
     def _mask(self, test):
-        mask = np.zeros(1 + max(self.masks, default=-1), np.bool_)
-        for number, vectors in self.masks.items():
+        shown = self.masks.copy()
+        mask = np.zeros(1 + max(shown, default=-1), np.bool_)
+        for number, vectors in shown.items():
             mask[number] = test(vectors)
         return mask
 
@@ -69,7 +70,7 @@ class StoredPoints:
     def changed_since(self, op_num):
         if op_num < self.journal_begins:
             return None
-        return np.array(sorted({number for op, number in self.journal if op > op_num}), np.uint32)
+        return np.array(sorted({number for op, number in self.journal.copy() if op > op_num}), np.uint32)
 
 
 class Shard:

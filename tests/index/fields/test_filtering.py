@@ -1,3 +1,4 @@
+import random
 import subprocess
 import sys
 import threading
@@ -183,6 +184,40 @@ def test_a_column_that_is_read_while_writes_go_on_has_them_all(shard):
         shard.write({round_number: {"n": 6000}})
         reading.join()
         assert shard.select(above, Filtering(shard.fields)) == list(range(round_number + 1))
+
+
+def test_masks_that_are_remembered_while_writes_go_on_are_right_when_these_end(shard):
+    seed = random.SystemRandom().randrange(2**32)
+    rng = random.Random(seed)
+    shard.create("n", FieldSchema("integer"))
+    filters = [
+        only(field("n", range=Range(gt=50.0))),
+        only(field("m", range=Range(gt=50.0))),
+        Filter(must=(field("n", range=Range(gt=20.0)), field("m", range=Range(lt=80.0)))),
+    ]
+    ended, faults = threading.Event(), []
+
+    def search():
+        while not ended.is_set():
+            for chosen in filters:
+                try:
+                    shard.select(chosen)
+                except Exception as fault:
+                    faults.append(fault)
+                    return
+
+    searchers = [threading.Thread(target=search) for _ in range(2)]
+    for searcher in searchers:
+        searcher.start()
+    for _ in range(150):
+        number = rng.randrange(100)
+        shard.write({number: {"n": rng.randrange(100), "m": rng.randrange(100)} if rng.random() < 0.9 else None})
+    ended.set()
+    for searcher in searchers:
+        searcher.join()
+    assert not faults, seed
+    for chosen in filters:
+        assert shard.select(chosen) == shard.brute_force(chosen), seed
 
 
 READER = """

@@ -18,7 +18,7 @@ FLOORS = {
 SOLE_IMPORTERS = {
     "lmdb": ("index", "raft"),
     "usearch": ("index/vectors/build",),
-    "numba": ("index/vectors", "api/vectors_json"),
+    "numba": ("index/vectors", "api/number_scan"),
     "llvmlite": ("index/vectors",),
     "numkong": ("index/vectors",),
     "pysyncobj": ("raft",),

@@ -85,12 +85,12 @@ async def _drain(receive: Receive, expected_bytes: int, limit_bytes: int) -> Non
         left -= len(message.get("body", b""))
 
 
-def json_of(call: Call) -> Any:
+def json_of(call: Call, decode: Callable[[bytes], Any] = orjson.loads) -> Any:
     """Parse the body as JSON; raise RefusedBody if it is not declared as JSON, MalformedBody if it is none."""
     if call.content_type != JSON and call.content_type.partition(b";")[0].strip().lower() != JSON:
         raise RefusedBody("Content type error")
     try:
-        return orjson.loads(call.body)
+        return decode(call.body)
     except orjson.JSONDecodeError as error:
         raise MalformedBody(str(error)) from None
 

@@ -10,9 +10,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from qnode.api import answers, reads_json, writes_json
+import orjson
+
+from qnode.api import answers, number_scan, reads_json, writes_json
 from qnode.api.http import Call, json_of, read_parameters, write_parameters
 from qnode.api.writes_json import Sizes
 from qnode.errors import BadInput, NotFound, QnodeError, TimedOut
@@ -112,7 +114,9 @@ class Points:
     async def batch(self, call: Call) -> bytes:
         """Run writes in order; stop at the first that fails."""
         parameters = write_parameters(call.query_string)
-        requests = await self._parsed(call, lambda body: writes_json.parse_operations(body, self._sizes(call)))
+        requests = await self._parsed(
+            call, lambda body: writes_json.parse_operations(body, self._sizes(call)), number_scan.parse
+        )
         collection = self._collections.get(call.name)
         results = [
             await collection.write(request, wait=parameters.wait, timeout_seconds=parameters.timeout_seconds)
@@ -125,7 +129,7 @@ class Points:
 
         async def write(call: Call) -> bytes:
             parameters = write_parameters(call.query_string)
-            request = await self._parsed(call, lambda body: parse(body, self._sizes(call)))
+            request = await self._parsed(call, lambda body: parse(body, self._sizes(call)), number_scan.parse)
             collection = self._collections.get(call.name)
             result = await collection.write(request, wait=parameters.wait, timeout_seconds=parameters.timeout_seconds)
             return answers.ok(answers.update(result), call.started)
@@ -144,11 +148,13 @@ class Points:
             call.timeout_seconds = read_parameters(call.query_string).timeout_seconds
         return await self._parsed(call, parse), self._collections.get(call.name)
 
-    async def _parsed(self, call: Call, parse: Callable[[object], Result]) -> Result:
+    async def _parsed(
+        self, call: Call, parse: Callable[[object], Result], decode_large: Callable[[bytes], Any] = orjson.loads
+    ) -> Result:
         if len(call.body) <= _INLINE_BODY_BYTES:
             return parse(json_of(call))
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._parsers, lambda: parse(json_of(call)))
+        return await loop.run_in_executor(self._parsers, lambda: parse(json_of(call, decode_large)))
 
 
 async def _found(call: Call, collection: Collection, request: QueryRequest) -> list[Point]:

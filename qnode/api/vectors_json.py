@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import marshal
 import math
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -38,8 +39,16 @@ def vector_of(numbers: list[object]) -> Vector:
     return _narrowed(np.array([_real(number) for number in numbers], np.float64))
 
 
-def matrix_of(rows: list[list[object]], size: int) -> Matrix:
-    """Read dense vectors of one size, (n, size) float32; raise MalformedBody for anything but finite numbers."""
+def matrix_of(rows: list[Any], size: int) -> Matrix:
+    """Read dense vectors of one size, (n, size) float32; raise MalformedBody for anything but finite numbers.
+
+    Rows may be float32 arrays already.
+    """
+    arrays = sum(type(row) is np.ndarray for row in rows)
+    if arrays == len(rows):
+        return np.concatenate(rows).reshape(len(rows), size)
+    if arrays:
+        rows = [row.tolist() if isinstance(row, np.ndarray) else row for row in rows]
     raw = marshal.dumps(rows, _MARSHAL_VERSION)
     count = len(rows)
     row_bytes = _LIST_HEADER_BYTES + _FLOAT_BYTES * size

@@ -1,4 +1,6 @@
-"""Bodies of write requests, as orjson parsed them, to the values of `models.write`.
+"""Bodies of write requests, as orjson or `number_scan` parsed them, to the values of `models.write`.
+
+A vector is a list of numbers, or already an array where the scan has read it.
 
 Everything is checked that can be without the collection; nothing of a body is written unless all of it was read.
 Only when vectors of one name differ in length are the collection's sizes asked for, to name the one that is wrong.
@@ -78,7 +80,7 @@ def _columns_of_points(points: list[dict[str, Any]], sizes: Sizes) -> dict[str, 
     gathered: dict[str, tuple[list[int], list[Any]]] = {}
     for position, point in enumerate(points):
         vectors = point["vector"] if "vector" in point else point.get("vectors")
-        if type(vectors) is list:
+        if type(vectors) is list or type(vectors) is np.ndarray:
             named: Mapping[str, object] = {UNNAMED: vectors}
         elif type(vectors) is dict:
             _refuse_inference(vectors)
@@ -86,7 +88,7 @@ def _columns_of_points(points: list[dict[str, Any]], sizes: Sizes) -> dict[str, 
         else:
             raise reading.missing("vector") if vectors is None else reading.mistyped(vectors, "a vector")
         for name, vector in named.items():
-            if type(vector) is not list or not vector or type(vector[0]) is list:
+            if type(vector) is not np.ndarray and (type(vector) is not list or not vector or type(vector[0]) is list):
                 _refuse_vector(vector, f"points[{position}].vector")
             column = gathered.get(name)
             if column is None:
@@ -108,7 +110,7 @@ def _read_batch(batch: dict[str, Any], sizes: Sizes) -> tuple[list[PointKey], li
     for rows in columns.values():
         _check_count(keys, reading.sequence(rows), "vectors")
         for row in rows:
-            if type(row) is not list or not row or type(row[0]) is list:
+            if type(row) is not np.ndarray and (type(row) is not list or not row or type(row[0]) is list):
                 _refuse_vector(row, "batch.vectors")
     payloads = [_EMPTY_PAYLOAD] * len(keys)
     if batch.get("payloads") is not None:
@@ -205,7 +207,8 @@ def parse_update_vectors(body: object, sizes: Sizes) -> UpdateVectorsRequest:
     if not points:
         raise ValidationFailed([("points", "must specify points to update")])
     keys, _, vectors = _read_points(points, sizes)
-    bare = [number for number, point in enumerate(points) if point.get("vector", point.get("vectors")) == {}]
+    named_by_point = [point.get("vector", point.get("vectors")) for point in points]
+    bare = [number for number, named in enumerate(named_by_point) if type(named) is dict and not named]
     reading.raise_faults([(f"points[{number}].vector", "must specify vectors to update for point") for number in bare])
     return UpdateVectorsRequest(keys, vectors, _optional_filter(given.get("update_filter")))
 

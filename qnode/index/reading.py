@@ -69,7 +69,7 @@ def search(index: Index, request: QueryRequest, vector: Vector, excluded: PointK
     with index.store.reading() as txn:
         seen_op = index.population.applied_op
         selected, selected_count = _select(index, txn, request.filter)
-        if request.filter is not None and not selected_count:
+        if selected is not None and not selected_count:
             return []
         ask = wanted + (excluded is not None)
         ask = min(ask, sum(part.rows for part in space.parts))

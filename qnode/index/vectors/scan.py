@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from qnode.index.vectors import native
 from qnode.index.vectors.scoring import score
-from qnode.index.vectors.traverse import is_wanted
+from qnode.index.vectors.traverse import fetch, is_wanted
 
 AHEAD = 12
 """How many rows before its turn a listed row is fetched."""
@@ -50,7 +50,7 @@ def scan(
     vectors_at: int,
     stride: int,
     dimensions: int,
-    factor: np.float32,
+    factor: float,
     query_at: int,
     coded_rows: int,
     codes_at: int,
@@ -90,8 +90,8 @@ def scan(
                 at, length = vectors_at + later * stride, stride
                 if later < coded_rows:
                     at, length = codes_at + later * code_stride, code_stride
-                for line in range(0, min(length, 512), native.CACHE_LINE):
-                    native.prefetch(at + line)
+                    native.prefetch(bounds_at + BOUND_BYTES * later)
+                fetch(at, length)
         if not is_wanted(row, alive_at, points_at, selected_at, capacity):
             continue
         if found == k and row < coded_rows:

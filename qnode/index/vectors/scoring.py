@@ -88,7 +88,7 @@ def normalises(params: VectorParams) -> bool:
 
 @native.compiled
 def score(
-    kind: int, function: int, row_at: int, query_at: int, dimensions: int, factor: np.float32, cell: int
+    kind: int, function: int, row_at: int, query_at: int, dimensions: int, factor: float, cell: int
 ) -> np.float32:
     """Return the similarity of the values at two addresses; `cell` is the address of 8 bytes of scratch."""
     total = np.float32(0)

@@ -1,7 +1,17 @@
 """How a segment is searched: scan or walk, and the fall-back from the one to the other.
 
-`View` is a segment as the kernels see it. The costs below decide; they were measured on 200 000 × 384 float32 rows with
-int8 codes (benchmarks/kernel.py --costs) and matter only as ratios.
+`View` is a segment as the kernels see it. Which is cheaper under a filter was measured at ef 64 (microseconds, one thread,
+int8 codes, on a busy machine, so only ratios count; benchmarks/kernel.py --costs repeats it):
+
+    selected                  1      .2      .1     .05     .02     .01
+    200 000 made:   walk     525     412     918   1 743   3 452   6 454
+                    scan  11 516   6 644   4 747   2 019     851     479
+                    rows compared by the walk: 462, 832, 2 799, 6 219, 14 264, 26 005
+    50 000 texts:   walk     305     556   1 015   1 597   3 428   5 604
+                    scan   2 708   1 194     598     402     239     125
+                    rows compared by the walk: 1 143, 4 134, 7 521, 11 986, 22 207, 31 692
+
+A row costs a walk about as much as a scan, and a walk compares about 10 · ef / share rows where the two meet.
 """
 
 from __future__ import annotations
@@ -20,11 +30,13 @@ from qnode.index.vectors.scoring import Scorer
 from qnode.models.query import QuantizationParams
 from qnode.models.vector_params import Distance, QuantizationKind, VectorParams
 
-COMPARED_PER_EF = 24
-"""Rows that a walk compares for each candidate it keeps, when nothing is filtered (m 16)."""
+COMPARED_PER_EF = 10
+"""Rows that a walk compares for each candidate it keeps, times the share of rows that may be returned (m 16)."""
 
-WALK_COST, SCAN_COST = 1.25, 1.0
-"""Relative cost of comparing one row in a walk (random) and in a scan of a list (fetched ahead)."""
+USUAL_M = 16
+
+WALK_COST, SCAN_COST = 1.2, 1.0
+"""Relative cost of comparing one row in a walk and in a scan."""
 
 BUDGET_FACTOR = 2.0
 """A walk may cost this many times the scan that would replace it before it gives up."""
@@ -87,8 +99,21 @@ class View:
         self.code_scorer = codes.code_scorer(coded.kind, params.distance) if coded else None
         self._alive: tuple[Bools | None, int] = (None, 0)
         self._selected: tuple[Bools | None, int] = (None, 0)
+        exact, scorer = self.exact, self.code_scorer
+        self.exactly = (exact.kind, exact.function, self.vectors_at, self.stride, exact.factor)
+        self.near_vectors = (exact.kind, exact.function, self.vectors_at, self.stride, params.size)
+        if scorer is not None:
+            self.near_codes = (scorer.kind, scorer.function, self.codes_at, self.code_stride, params.size)
         if graph is not None:
-            self.graph_at = tuple(native.address_of(part) for part in (graph.links, graph.upper, graph.first))
+            self.graph_arguments = (
+                native.address_of(graph.links),
+                graph.links.shape[1],
+                native.address_of(graph.upper),
+                native.address_of(graph.first),
+                graph.upper.shape[1],
+                graph.entry,
+                graph.top,
+            )
 
     def alive_at(self, alive: Bools) -> int:
         """Return the array's address; remembered, since asking numpy costs microseconds and arrays come back."""
@@ -147,11 +172,12 @@ _scratch = Scratch()
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How to walk the graph: kept candidates, of them scored exactly (0: none), rows it may compare."""
+    """How to walk the graph: kept candidates, of them scored exactly (0: none), rows it may compare, share wanted."""
 
     ef: int
     rescored: int
     budget: int
+    share: float
     on_codes: bool
 
 
@@ -174,13 +200,14 @@ def search(
     if k <= 0 or wanted <= 0:
         return np.empty(0, np.float32), np.empty(0, np.int32)
     plan = None if exact or view.graph is None else _plan(view, k, ef, wanted, quantization)
-    _scratch.reserve(view.rows, max(k, plan.ef if plan else 0), view.graph.links.shape[1] if view.graph else 0)
+    scratch = _scratch
+    scratch.reserve(view.rows, max(k, plan.ef if plan else 0), view.graph.links.shape[1] if view.graph else 0)
     count = traverse.OUT_OF_BUDGET
     if plan is not None:
         count = _walk(view, query, k, plan, alive, selected)
     if count < min(k, wanted):
         count = _scan(view, query, k, alive, selected, wanted)
-    return _scratch.scores[:count].copy(), _scratch.found[:count].copy()
+    return scratch.scores[:count].copy(), scratch.found[:count].copy()
 
 
 def _plan(view: View, k: int, ef: int, wanted: int, quantization: QuantizationParams) -> Plan | None:
@@ -199,54 +226,31 @@ def _plan(view: View, k: int, ef: int, wanted: int, quantization: QuantizationPa
                 candidates if asked and quantization.oversampling else max(k + MINIMAL_RESCORED, k * RESCORED_FACTOR)
             )
     ef = min(max(ef, candidates, 1), view.rows)
-    compared = COMPARED_PER_EF * ef * view.rows / wanted
-    if min(compared, view.rows) * WALK_COST > wanted * SCAN_COST:
+    expected = COMPARED_PER_EF * max(1.0, view.params.m / USUAL_M) * ef * view.rows / wanted
+    scanning = wanted * SCAN_COST / WALK_COST
+    if min(expected, view.rows) > scanning:
         return None
-    return Plan(ef, min(rescored, ef), int(BUDGET_FACTOR * wanted * SCAN_COST / WALK_COST) + 1, on_codes)
+    budget = int(BUDGET_FACTOR * scanning) + 1
+    return Plan(ef, min(rescored, ef), budget, wanted / view.rows, on_codes)
 
 
 def _walk(view: View, query: Query, k: int, plan: Plan, alive: Bools, selected: Bools | None) -> int:
-    graph, exact = view.graph, view.exact
-    assert graph is not None
-    links_at, upper_at, first_at = view.graph_at
-    near: tuple[int, int, int, int, float, int]
     if plan.on_codes:
-        assert view.codes is not None
-        assert view.code_scorer is not None
-        scorer = view.code_scorer
-        code_query_at, scale = query.encoded(view.codes.kind, view.codes.limit)
-        near = (
-            scorer.kind,
-            scorer.function,
-            view.codes_at,
-            view.code_stride,
-            scorer.factor * scale,
-            code_query_at,
-        )
+        coded, code_scorer = view.codes, view.code_scorer
+        assert coded is not None
+        assert code_scorer is not None
+        query_at, scale = query.encoded(coded.kind, coded.limit)
+        near, factor = view.near_codes, code_scorer.factor * scale
     else:
-        near = (exact.kind, exact.function, view.vectors_at, view.stride, exact.factor, query.address)
-    kind, function, codes_at, stride, factor, query_at = near
+        query_at, near, factor = query.address, view.near_vectors, view.exact.factor
+    scratch = _scratch
     return traverse.graph_search(
-        kind,
-        function,
-        codes_at,
-        stride,
-        view.params.size,
-        np.float32(factor),
+        *near,
+        factor,
         query_at,
-        exact.kind,
-        exact.function,
-        view.vectors_at,
-        view.stride,
-        np.float32(exact.factor),
+        *view.exactly,
         query.address,
-        links_at,
-        graph.links.shape[1],
-        upper_at,
-        first_at,
-        graph.upper.shape[1],
-        graph.entry,
-        graph.top,
+        *view.graph_arguments,
         view.alive_at(alive),
         view.points_at,
         view.selected_at(selected),
@@ -255,14 +259,15 @@ def _walk(view: View, query: Query, k: int, plan: Plan, alive: Bools, selected: 
         k,
         plan.rescored,
         plan.budget,
-        _scratch.next_mark(),
-        _scratch.marks,
-        _scratch.frontier,
-        _scratch.best,
-        _scratch.fresh,
-        _scratch.scores,
-        _scratch.found,
-        _scratch.cell_at,
+        plan.share,
+        scratch.next_mark(),
+        scratch.marks,
+        scratch.frontier,
+        scratch.best,
+        scratch.fresh,
+        scratch.scores,
+        scratch.found,
+        scratch.cell_at,
     )
 
 
@@ -282,7 +287,7 @@ def _scan(view: View, query: Query, k: int, alive: Bools, selected: Bools | None
         view.vectors_at,
         view.stride,
         view.params.size,
-        np.float32(view.exact.factor),
+        view.exact.factor,
         query.address,
         coded_rows,
         view.codes_at,

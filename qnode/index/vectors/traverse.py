@@ -1,7 +1,7 @@
 """The graph walk: best-first search of one HNSW graph, with deadness and the filter applied inside.
 
 Rows that are dead or not selected are walked through but never returned. The walk gives up when it has compared more
-rows than its budget allows; the caller then scans. Order: the upper levels greedily, level 0 best-first with two heaps of
+rows than its budget allows, or when it sees that filter and query disagree; the caller then scans. Order: the upper levels greedily, level 0 best-first with two heaps of
 keys (score and row in one integer), then rescoring of the best by the exact routine.
 
 The links are trusted: whoever opens a graph checks that they stay within it.
@@ -18,6 +18,24 @@ from qnode.index.vectors import native
 from qnode.index.vectors.scoring import score
 
 OUT_OF_BUDGET = -1
+
+LEAST_PASSED, DISAGREEMENT = 512, 3.0
+"""Filter (or deletions) and query disagree when, of at least so many rows that were near enough to keep, not even a third of
+the expected share may be returned. The walk would settle on whatever it found first, so it gives up."""
+
+AHEAD = 4
+"""How many rows before its turn a row is fetched: enough to hide memory, few enough to stay in the first cache."""
+
+FETCH_BYTES = 1024
+RESCORED_FETCH_BYTES = 256
+"""How much of a row is fetched; the hardware follows from there."""
+
+
+@native.compiled
+def fetch(address: int, length: int) -> None:
+    """Ask for the start of a row."""
+    for line in range(0, min(length, FETCH_BYTES), native.CACHE_LINE):
+        native.prefetch(address + line)
 
 
 @native.compiled
@@ -38,7 +56,7 @@ def descend(
     codes_at: int,
     stride: int,
     dimensions: int,
-    factor: np.float32,
+    factor: float,
     query_at: int,
     upper_at: int,
     first_at: int,
@@ -72,7 +90,7 @@ def rescore(
     vectors_at: int,
     stride: int,
     dimensions: int,
-    factor: np.float32,
+    factor: float,
     query_at: int,
     candidates: npt.NDArray[np.uint64],
     count: int,
@@ -82,9 +100,7 @@ def rescore(
 ) -> int:
     """Score `count` candidates exactly and leave the best k in `best`, as a heap; return how many."""
     for j in range(count):
-        at = vectors_at + native.row_in(candidates[j]) * stride
-        for line in range(0, min(stride, 512), native.CACHE_LINE):
-            native.prefetch(at + line)
+        fetch(vectors_at + native.row_in(candidates[j]) * stride, min(stride, RESCORED_FETCH_BYTES))
     found = 0
     for j in range(count):
         row = native.row_in(candidates[j])
@@ -104,13 +120,13 @@ def graph_search(
     codes_at: int,
     stride: int,
     dimensions: int,
-    factor: np.float32,
+    factor: float,
     query_at: int,
     exact_kind: int,
     exact_function: int,
     vectors_at: int,
     vector_stride: int,
-    exact_factor: np.float32,
+    exact_factor: float,
     exact_query_at: int,
     links_at: int,
     width: int,
@@ -127,6 +143,7 @@ def graph_search(
     k: int,
     rescored: int,
     budget: int,
+    share: float,
     mark: int,
     marks: npt.NDArray[np.uint8],
     frontier: npt.NDArray[np.uint64],
@@ -138,7 +155,7 @@ def graph_search(
 ) -> int:
     """Find the k best wanted rows; return how many were written to the outputs, or OUT_OF_BUDGET.
 
-    rescored: how many of the walk's best to score exactly; 0 reports the codes' scores.
+    rescored: how many of the walk's best to score exactly; 0 reports the codes' scores. share: of rows that are wanted.
     """
     node = descend(
         kind, function, codes_at, stride, dimensions, factor, query_at, upper_at, first_at, m, entry, top, cell
@@ -148,16 +165,15 @@ def graph_search(
     s = score(kind, function, codes_at + node * stride, query_at, dimensions, factor, cell)
     key = native.key_of(s, node)
     frontier[0] = ~key  # the heaps give their smallest first, the frontier must give its best
-    waiting, kept, compared = 1, 0, 1
+    waiting, kept, compared, passed, wanted = 1, 0, 1, 0, 0
     if is_wanted(node, alive_at, points_at, selected_at, capacity):
         best[0] = key
         kept = 1
-    fetched = min(stride, 512)
     while waiting > 0:
         key = ~frontier[0]
         if kept == ef and key < best[0]:
             break
-        if compared > budget:
+        if compared > budget or (passed > LEAST_PASSED and wanted * DISAGREEMENT < share * passed):
             return OUT_OF_BUDGET
         waiting -= 1
         native.replace_first(frontier, waiting, frontier[waiting])
@@ -171,18 +187,21 @@ def graph_search(
                 marks[other] = seen
                 fresh[count] = other
                 count += 1
-                at = codes_at + other * stride
-                for line in range(0, fetched, native.CACHE_LINE):
-                    native.prefetch(at + line)
+                if count <= AHEAD:
+                    fetch(codes_at + other * stride, stride)
         compared += count
         for j in range(count):
             row = fresh[j]
+            if j + AHEAD < count:
+                fetch(codes_at + fresh[j + AHEAD] * stride, stride)
             s = score(kind, function, codes_at + row * stride, query_at, dimensions, factor, cell)
             key = native.key_of(s, row)
             if kept < ef or key > best[0]:
                 native.push(frontier, waiting, ~key)
                 waiting += 1
+                passed += 1
                 if is_wanted(row, alive_at, points_at, selected_at, capacity):
+                    wanted += 1
                     if kept < ef:
                         native.push(best, kept, key)
                         kept += 1

@@ -15,7 +15,7 @@ def score(distance: Distance, datatype: Datatype, row: np.ndarray, query: np.nda
         native.address_of(row),
         native.address_of(query),
         len(row),
-        np.float32(scorer.factor),
+        scorer.factor,
         native.address_of(cell),
     )
 

@@ -7,15 +7,16 @@ returned of a point (version, payload, vectors) comes from that one transaction,
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import cast
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import ParamSpec, TypeVar, cast
 
 import lmdb
 import numpy as np
 import numpy.typing as npt
 import orjson
 
-from qnode.errors import BadInput, NotFound
+from qnode.errors import BadInput, NotFound, Unavailable
 from qnode.index.index import Index
 from qnode.index.population import Mask
 from qnode.index.records import key_in, op_in, version_in
@@ -36,11 +37,36 @@ from qnode.models.query import (
 )
 from qnode.models.vector_params import Distance
 
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+
 SPARE_CANDIDATES = 8
 """How many more are asked for when winners turned out not to be current."""
 
 GATHER_FACTOR = 20
 """A filtered page is sorted from all selected points when they are fewer than this many times the page."""
+
+READ_ATTEMPTS = 10
+"""A read that is superseded while it reads is repeated so often."""
+
+
+class _Superseded(Exception):
+    """A vector went while its point was read: an operation replaced it, and a build has dropped the old row since."""
+
+
+def _whole(read: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+    """Read anew, from a later transaction, what was superseded while it was read."""
+
+    @wraps(read)
+    def again(*arguments: Arguments.args, **options: Arguments.kwargs) -> Result:
+        for _ in range(READ_ATTEMPTS):
+            try:
+                return read(*arguments, **options)
+            except _Superseded:
+                continue
+        raise Unavailable("points change faster than they can be read")
+
+    return again
 
 
 def vector_of(index: Index, key: PointKey, name: str) -> Vector:
@@ -61,6 +87,7 @@ def vector_of(index: Index, key: PointKey, name: str) -> Vector:
     return vector
 
 
+@_whole
 def search(index: Index, request: QueryRequest, vector: Vector, excluded: PointKey | None = None) -> list[Point]:
     """Find the nearest points, best first, with reported scores; (limit + offset) of them at most, offset not cut."""
     slot = index.slots[request.using]
@@ -148,6 +175,7 @@ def _ranked(scores: npt.NDArray[np.float32], keys: Sequence[PointKey], distance:
     return order
 
 
+@_whole
 def retrieve(index: Index, request: RetrieveRequest) -> list[Point]:
     """Read points by key, in the order asked, each once; unknown ones are passed over."""
     with index.store.reading() as txn:
@@ -155,6 +183,7 @@ def retrieve(index: Index, request: RetrieveRequest) -> list[Point]:
         return _points(index, txn, keys, request.with_payload, request.with_vector)
 
 
+@_whole
 def scroll(index: Index, request: ScrollRequest) -> list[Point]:
     """Read up to limit + 1 points in the order of their keys: the last one tells where the next page begins."""
     wanted = request.limit + 1
@@ -245,6 +274,8 @@ def _fill(
             if vectors.names is None or name in vectors.names:
                 ops = np.array([op_in(value, slot) for value in values], np.uint64)
                 read, known = index.spaces[slot].read(numbers, ops)
+                if np.count_nonzero(ops) != np.count_nonzero(known):
+                    raise _Superseded
                 for place in np.flatnonzero(known).tolist():
                     points[place].vectors[name] = read[place]  # type: ignore[index]
 

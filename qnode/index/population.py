@@ -66,9 +66,8 @@ class Population:
         self._journal.append((applied_op, changed))
         self._journal_points += len(changed)
         while self._journal_points > JOURNAL_POINTS and len(self._journal) > 1:
-            op_num, numbers = self._journal.popleft()
-            self._journal_points -= len(numbers)
-            self._journal_begins = op_num
+            self._journal_begins = self._journal[0][0]  # before it goes: see changed_since
+            self._journal_points -= len(self._journal.popleft()[1])
         self.applied_op = applied_op
 
     def _grow(self, capacity: int) -> None:
@@ -119,9 +118,9 @@ class Population:
 
     def changed_since(self, op_num: int) -> Numbers | None:
         """The points that changed after op_num, each once; None if that is too long ago to be known."""
-        if op_num < self._journal_begins:
-            return None
         changed = [numbers for op, numbers in list(self._journal) if op > op_num]
+        if op_num < self._journal_begins:  # asked after the copy: the writer may have shortened the journal before it
+            return None
         if not changed:
             return np.empty(0, np.uint32)
         return np.unique(np.concatenate(changed))

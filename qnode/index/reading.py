@@ -93,11 +93,10 @@ def search(index: Index, request: QueryRequest, vector: Vector, excluded: PointK
     slot = index.slots[request.using]
     space = index.spaces[slot]
     wanted = request.limit + request.offset
+    selected, selected_count, seen_op = _select(index, request.filter)
+    if selected is not None and not selected_count:
+        return []
     with index.store.reading() as txn:
-        seen_op = index.population.applied_op
-        selected, selected_count = _select(index, txn, request.filter)
-        if selected is not None and not selected_count:
-            return []
         ask = wanted + (excluded is not None)
         ask = min(ask, sum(part.rows for part in space.parts))
         while True:
@@ -130,11 +129,17 @@ def reported(similarity: npt.NDArray[np.float32], distance: Distance) -> npt.NDA
     return np.abs(similarity) if distance is Distance.MANHATTAN else similarity
 
 
-def _select(index: Index, txn: lmdb.Transaction, chosen: Filter | None) -> tuple[Mask | None, int]:
+def _select(index: Index, chosen: Filter | None) -> tuple[Mask | None, int, int]:
+    """The points that pass a filter, their number, and the operation up to which that is known to be true.
+
+    It comes before the transaction that reads the winners: what that one sees as newer is checked again there.
+    """
+    seen_op = index.population.applied_op
     if chosen is None or chosen.is_empty:
-        return None, 0
-    selection = index.filtering.select(txn, index.population, chosen)
-    return selection.mask, selection.count
+        return None, 0, seen_op
+    with index.store.reading() as txn:
+        selection = index.filtering.select(txn, index.population, chosen)
+    return selection.mask, selection.count, seen_op
 
 
 def _current(
@@ -187,34 +192,40 @@ def retrieve(index: Index, request: RetrieveRequest) -> list[Point]:
 def scroll(index: Index, request: ScrollRequest) -> list[Point]:
     """Read up to limit + 1 points in the order of their keys: the last one tells where the next page begins."""
     wanted = request.limit + 1
+    selected, selected_count, seen_op = _select(index, request.filter)
     with index.store.reading() as txn:
-        selected, count = _select(index, txn, request.filter)
         if selected is None:
             keys = _page(index, txn, request.offset, wanted, None)
-        elif count <= GATHER_FACTOR * wanted:
+        elif selected_count <= GATHER_FACTOR * wanted:
             keys = sorted(index.population.keys_of(txn, np.flatnonzero(selected).astype(np.uint32)))
             keys = [key for key in keys if request.offset is None or key >= request.offset][:wanted]
         else:
             keys = _page(index, txn, request.offset, wanted, selected)
-        return _points(index, txn, keys, request.with_payload, request.with_vector)
+        points = _points(index, txn, keys, request.with_payload, request.with_vector)
+        newer = [point.key for point in points if point.version > seen_op]
+        if newer and selected is not None and request.filter is not None:
+            numbers = index.population.numbers_of(txn, newer)
+            if not index.filtering.matches(txn, index.population, request.filter, numbers).all():
+                raise _Superseded
+        return points
 
 
 def count(index: Index, request: CountRequest) -> int:
     """Count the points that pass the filter."""
     if request.filter is None or request.filter.is_empty:
         return index.points_count
+    if request.exact:
+        return _select(index, request.filter)[1]
     with index.store.reading() as txn:
-        if not request.exact:
-            return index.filtering.estimate(txn, index.population, request.filter)[1]
-        return index.filtering.select(txn, index.population, request.filter).count
+        return index.filtering.estimate(txn, index.population, request.filter)[1]
 
 
 def keys_of_filter(index: Index, chosen: Filter) -> list[PointKey]:
     """The keys of all points that pass a filter, ascending."""
+    selected = _select(index, chosen)[0]
+    if selected is None:
+        selected = index.population.live
     with index.store.reading() as txn:
-        selected, _ = _select(index, txn, chosen)
-        if selected is None:
-            selected = index.population.live
         return sorted(index.population.keys_of(txn, np.flatnonzero(selected).astype(np.uint32)))
 
 

@@ -51,6 +51,11 @@ class Part:
     def is_indexed(self) -> bool:
         return isinstance(self.segment, SealedSegment) and self.segment.indexed
 
+    def living_rows(self) -> Mask:
+        """(rows,) which are alive; of a sealed segment always the same array, which the kernel recognises."""
+        rows = self.segment.rows
+        return self.alive if len(self.alive) == rows else self.alive[:rows]
+
     def kill(self, rows: Rows) -> None:
         """Mark rows as dead; each must be alive."""
         self.alive[rows] = False
@@ -100,7 +105,7 @@ class Space:
                 continue
             segment = part.segment
             found, rows = segment.search(
-                query, k, ef, part.alive[: segment.rows], selected, selected_count,
+                query, k, ef, part.living_rows(), selected, selected_count,
                 exact=params.exact, quantization=params.quantization,
             )  # fmt: skip
             if len(rows):

@@ -14,6 +14,7 @@ import numpy as np
 from qnode.errors import BadInput, NotFound
 from qnode.index import Index, reading
 from qnode.index.vectors.query import normalised
+from qnode.index.vectors.scoring import normalises
 from qnode.models.operation import (
     ClearPayload,
     Delete,
@@ -27,7 +28,7 @@ from qnode.models.operation import (
     VectorColumn,
 )
 from qnode.models.point_id import PointKey, id_of
-from qnode.models.vector_params import Distance, VectorParams
+from qnode.models.vector_params import VectorParams
 from qnode.models.write import (
     ClearPayloadRequest,
     DeletePayloadRequest,
@@ -160,7 +161,7 @@ def _taken(columns: Mapping[str, VectorColumn], taken: list[int], total: int) ->
 def _prepared(columns: Mapping[str, VectorColumn], vectors: Mapping[str, VectorParams]) -> dict[str, VectorColumn]:
     return {
         name: VectorColumn(column.at, normalised(column.values))
-        if vectors[name].distance is Distance.COSINE
+        if normalises(vectors[name])
         else column
         for name, column in columns.items()
         if len(column.at)

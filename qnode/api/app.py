@@ -159,7 +159,7 @@ def build_application(
     counts = RestCounts()
     points = Points(collections, parsers)
     cold = FastAPI(title="qnode", version=__version__, redirect_slashes=False)
-    cold.include_router(service.routes(collections, counts, lambda: True))
+    cold.include_router(service.routes(collections, counts, lambda: collections.all_served))
     cold.include_router(definitions.routes(collections, points, defaults))
     cold.include_router(unsupported.routes())
     application: ASGIApp = Application(

@@ -53,8 +53,9 @@ class Build:
         return self.folder.with_name(f"{self.target}.job")
 
     def clean_up(self) -> None:
-        """Remove what only the builder needed."""
+        """Remove what only the builder needed, and what a killed one left unfinished."""
         shutil.rmtree(self.job_folder, ignore_errors=True)
+        shutil.rmtree(self.folder.with_name(f"{self.target}.building"), ignore_errors=True)
 
 
 class BuilderPool:

@@ -1,6 +1,6 @@
 """Keeping an index in order: payload indexes are built in steps, segments are closed, built, merged and swapped.
 
-All functions but `is_due` are for the writer thread. A build runs in a process of its own between `begin_build` and
+All functions but `is_due` and `discard` are for the writer thread. A build runs in a process of its own between `begin_build` and
 `install`, while writes and searches go on. `install` swaps in one transaction: the new segment enters the manifest, its
 sources leave it, and rows that died meanwhile are dead in the new segment too. A crash before it leaves a folder that no
 manifest knows, a crash after it leaves the sources' folders: both are removed at the next open.
@@ -98,6 +98,12 @@ def install(index: Index, build: Build) -> None:
         alive[rows[same]] = False
     part = Part(build.target, segment, alive, int(np.count_nonzero(~alive)))
     _swap(index, build.slot, [source.part for source in build.sources], part)
+
+
+def discard(index: Index, build: Build) -> None:
+    """Remove the segment of a build that failed, unless it became part of the index before it did."""
+    if all(entry.id != build.target for entry in index.manifest.segments):
+        remove_tree(build.folder)
 
 
 def _close_growing(index: Index, slot: int) -> None:

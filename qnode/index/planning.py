@@ -102,4 +102,6 @@ def _wasted(segments: Sequence[SegmentSize], index: IndexParams) -> list[Segment
 
 
 def _lacks_graph(segment: SegmentSize, params: VectorParams, index: IndexParams) -> bool:
-    return not segment.is_indexed and wants_graph(segment.living_bytes, params, index)
+    return (
+        not segment.is_indexed and segment.living > 1 and wants_graph(segment.living_bytes, params, index)
+    )  # one row has nothing to be linked to

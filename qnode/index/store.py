@@ -72,6 +72,7 @@ class Store:
             )
         except (lmdb.CorruptedError, lmdb.InvalidError, lmdb.VersionMismatchError) as error:
             raise Corruption(path / "data.mdb", str(error), RESTORE) from error
+        self._refuse_cut_off()
         number_keys: dict[str, Any] = {"integerkey": True}
 
         def database(name: str, **flags: Any) -> Any:
@@ -86,6 +87,14 @@ class Store:
         self.postings = database("postings", **POSTINGS_FLAGS)
         self.fields = database("fields", **FIELDS_FLAGS)
         self.meta = database("meta")
+
+    def _refuse_cut_off(self) -> None:
+        """Raise Corruption if the file ends before its last page: reading behind the end would end the process."""
+        needed = (self.env.info()["last_pgno"] + 1) * self.env.stat()["psize"]
+        if needed > self.disk_bytes > 0:
+            fault = f"it has {self.disk_bytes} bytes, and its pages take {needed}"
+            self.env.close()
+            raise Corruption(self.path / "data.mdb", fault, RESTORE)
 
     @contextmanager
     def reading(self) -> Iterator[lmdb.Transaction]:

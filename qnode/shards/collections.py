@@ -77,6 +77,7 @@ class Collections:
         self._proposer = proposer
         self._open: dict[str, tuple[str, Collection]] = {}
         self._damaged: dict[str, QnodeError] = {}
+        self._unadjusted: dict[str, QnodeError] = {}
         self._changing = asyncio.Lock()
         self._pool = BuilderPool(settings.build_threads or os.cpu_count() or 1)
         self._background: set[asyncio.Task[Any]] = set()
@@ -105,6 +106,13 @@ class Collections:
         """All collections that are being served."""
         return [collection for _, collection in list(self._open.values())]
 
+    @property
+    def all_served(self) -> bool:
+        """Whether every collection is open, and takes writes."""
+        return not self._damaged and all(
+            shard.fault is None for collection in self.open_collections() for shard in collection.shards.values()
+        )
+
     def get(self, name: str) -> Collection:
         """The collection; raise NotFound, or what keeps it from being served."""
         found = self._open.get(name)
@@ -124,14 +132,12 @@ class Collections:
         async with self._changing:
             if not await self._proposer.create(name, config.to_json()):
                 raise AlreadyExists(f"Collection `{name}` already exists!")
-            try:
-                await self._reconcile()
-                if name in self._damaged:
-                    raise self._damaged[name]
-            except Exception:
+            await self._reconcile()
+            fault = self._damaged.get(name) or self._unadjusted.get(name)
+            if fault is not None:
                 await self._proposer.delete(name)
                 await self._reconcile()
-                raise
+                raise fault
 
     async def update(self, name: str, diff: CollectionDiff) -> None:
         """Merge changed settings; raise NotFound or BadInput."""
@@ -144,6 +150,8 @@ class Collections:
             if not await self._proposer.update(name, record.config, config.to_json()):
                 raise InternalError(f"Collection `{name}` was changed by another request at the same time")
             await self._reconcile()
+            if name in self._unadjusted:
+                raise self._unadjusted[name]
 
     async def delete(self, name: str) -> bool:
         """Remove a collection; False if there is none."""
@@ -151,7 +159,10 @@ class Collections:
 
     async def _delete(self, name: str) -> bool:
         async with self._changing:
+            record = self._proposer.records().get(name)
             deleted = await self._proposer.delete(name)
+            if deleted and record is not None and name not in self._open:
+                self._in_background(asyncio.to_thread(remove_tree, self._settings.path / record.folder))
             await self._reconcile()
             return deleted
 
@@ -169,6 +180,8 @@ class Collections:
             self.get(name)
             await self._proposer.set_field(name, path, None if schema is None else schema.to_json())
             await self._reconcile()
+            if name in self._unadjusted:
+                raise self._unadjusted[name]
             collection = self.get(name)
         if wait:
             await collection.wait_for_fields(None)
@@ -207,15 +220,28 @@ class Collections:
                 self._in_background(self._remove(collection, folder))
         for name in [name for name in self._damaged if name not in records]:
             del self._damaged[name]
+        self._unadjusted.clear()
         for name, record in records.items():
             if name in self._open:
-                await self._adjust(self._open[name][1], record)
-            elif name not in self._damaged:
                 try:
-                    self._open[name] = record.folder, await self._opened(name, record)
-                except QnodeError as error:
-                    _log.error("collection %s cannot be served: %s", name, error)
-                    self._damaged[name] = error
+                    await self._adjust(self._open[name][1], record)
+                except QnodeError as error:  # tried again with the next change; the others must not suffer
+                    _log.error("collection %s could not take over its settings: %s", name, error)
+                    self._unadjusted[name] = error
+            elif name not in self._damaged:
+                await self._open_or_note(name, record)
+
+    async def _open_or_note(self, name: str, record: CollectionRecord) -> None:
+        """Open a collection; what keeps it from being served is told to whoever asks for it, and to nobody else."""
+        try:
+            self._open[name] = record.folder, await self._opened(name, record)
+        except QnodeError as error:
+            _log.error("collection %s cannot be served: %s", name, error)
+            self._damaged[name] = error
+        except Exception as error:
+            _log.exception("collection %s cannot be served", name)
+            folder = self._settings.path / record.folder
+            self._damaged[name] = InternalError(f"collection `{name}` in {folder} could not be opened: {error!r}")
 
     async def _opened(self, name: str, record: CollectionRecord) -> Collection:
         config = CollectionConfig.from_json(record.config)

@@ -27,8 +27,11 @@ from qnode.wal import Log
 REPLAY_OPERATIONS = 64
 """So many logged operations are applied in one transaction at open."""
 
-BUILD_RETRY_SECONDS = 30.0
-"""After a build failed, the next one is tried after this time."""
+BUILD_RETRY_SECONDS = 1.0
+"""After a build failed, the next one is tried after this time …"""
+
+LONGEST_BUILD_RETRY_SECONDS = 60.0
+"""… which doubles with each failure in a row, up to this."""
 
 _log = logging.getLogger(__name__)
 
@@ -63,6 +66,7 @@ class LocalShard:
         try:
             log = Log.open(path / "wal", next_op=index.applied_op + 1)
             try:
+                _catch_up(log, index)
                 _replay(log, index)
             except BaseException:
                 log.close()
@@ -110,9 +114,11 @@ class LocalShard:
         await self._writer.run(lambda: maintenance.drop_field(self.index, field))
 
     async def wait_for_fields(self) -> None:
-        """Return when no payload index is being built."""
+        """Return when no payload index is being built; raise what stopped the building."""
         while self._writer.indexes_fields and self._writer.fault is None:
             await self._writer.run(lambda: None)
+        if self._writer.fields_fault is not None:
+            raise self._writer.fields_fault
 
     async def configure(self, params: IndexParams) -> None:
         """Take over changed settings."""
@@ -140,18 +146,22 @@ class LocalShard:
 
     async def _optimize(self) -> None:
         """Close, build, merge and rewrite segments whenever writes have made it necessary."""
+        retry_seconds = BUILD_RETRY_SECONDS
         while True:
             await self._wake.wait()
             self._wake.clear()
             try:
                 while await self._optimize_once():
                     self.optimizer_error = None
+                    retry_seconds = BUILD_RETRY_SECONDS
             except asyncio.CancelledError:
                 raise
             except Exception as error:
                 _log.exception("a build of %s failed", self.path)
                 self.optimizer_error = str(error)
-                asyncio.get_running_loop().call_later(BUILD_RETRY_SECONDS, self._wake.set)
+                await asyncio.sleep(retry_seconds)
+                self._wake.set()
+                retry_seconds = min(2 * retry_seconds, LONGEST_BUILD_RETRY_SECONDS)
 
     async def _optimize_once(self) -> bool:
         """Do the next build, if there is one to do."""
@@ -166,6 +176,10 @@ class LocalShard:
                 try:
                     await self._pool.build(build)
                     await self._run(lambda: maintenance.install(self.index, build))
+                except Exception:
+                    # Not when cancelled: the writer may be installing it at this moment.
+                    maintenance.discard(self.index, build)
+                    raise
                 finally:
                     build.clean_up()
             return True
@@ -174,6 +188,16 @@ class LocalShard:
 
     async def _run(self, work: Callable[[], Any]) -> Any:
         return await self._writer.run(work)
+
+
+def _catch_up(log: Log, index: Index) -> None:
+    """Let the log go on behind what was applied, if its own end was lost.
+
+    What was applied is durable without the log; a number that is given twice would make two operations one.
+    """
+    if log.next_op <= index.applied_op:
+        _log.warning("the log of %s ends before operation %d, which was applied", index.path, index.applied_op)
+        log.reset(index.applied_op + 1, log.last_epoch)
 
 
 def _replay(log: Log, index: Index) -> None:

@@ -74,7 +74,10 @@ class Writer:
         self._keep_log_bytes = keep_log_bytes
         self._queue: queue.Queue[Waiting | None] = queue.Queue(QUEUE_REQUESTS)
         self._broken: QnodeError | None = None
+        self._stopping = False
+        self._gate = threading.Lock()  # nothing is queued behind the end
         self._fields_pending = True
+        self._fields_fault: QnodeError | None = None
         self._logged_bytes = 0
         self._marks = (log.first_op, log.next_op)
         self.epoch = log.last_epoch
@@ -97,6 +100,11 @@ class Writer:
         """Whether a payload index is being built or dropped."""
         return self._fields_pending
 
+    @property
+    def fields_fault(self) -> QnodeError | None:
+        """Why the building of payload indexes stopped, if it did."""
+        return self._fields_fault
+
     async def write(self, request: WriteRequest) -> int:
         """Log and apply a request; give its op_num. Raises what made it impossible; then nothing of it happened."""
         op_num: int = await self._submit(request)
@@ -112,17 +120,22 @@ class Writer:
             raise self._broken
         loop = asyncio.get_running_loop()
         waiting = Waiting(work, loop, loop.create_future())
-        try:
-            self._queue.put_nowait(waiting)
-        except queue.Full:
-            raise Unavailable("too many writes are waiting") from None
+        with self._gate:
+            if self._stopping:
+                raise Unavailable("the shard is being closed")
+            try:
+                self._queue.put_nowait(waiting)
+            except queue.Full:
+                raise Unavailable("too many writes are waiting") from None
         return waiting.answered
 
     async def _submit(self, work: WriteRequest | Callable[[], Any]) -> Any:
         return await asyncio.shield(self.submit(work))
 
     def stop(self) -> None:
-        """Finish what is queued, then end the thread."""
+        """Refuse further work, finish what is queued, then end the thread."""
+        with self._gate:
+            self._stopping = True
         self._queue.put(None)
         self._thread.join()
 
@@ -175,17 +188,20 @@ class Writer:
         self._commit(group)
 
     def _maintain(self, waiting: Waiting, work: Callable[[], Any]) -> None:
+        self._fields_pending = True  # before the answer: who gets it may ask at once whether there is work left
         try:
             waiting.succeed(work())
         except Exception as error:
             waiting.fail(error)
-        self._fields_pending = True
 
     def _step_fields(self) -> None:
         try:
             self._fields_pending = not maintenance.step_fields(self._index, FIELD_STEP_POINTS)
-        except Exception:
+            self._fields_fault = None
+        except Exception as error:
             _log.exception("a payload index could not be built further")
+            text = f"a payload index could not be built further: {error}"
+            self._fields_fault = error if isinstance(error, QnodeError) else InternalError(text)
             self._fields_pending = False
 
     def _commit(self, group: list[tuple[Waiting, Operation]]) -> None:
@@ -216,6 +232,8 @@ class Writer:
             return
         for at, (waiting, _) in enumerate(group):
             waiting.succeed(first + at)
+        if isinstance(self._fields_fault, OutOfSpace):
+            self._fields_pending = True  # there is room again
         self._logged_bytes += sum(len(record.payload) for record in records)
         if self._logged_bytes > self._keep_log_bytes:
             self._trim()

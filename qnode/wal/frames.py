@@ -37,8 +37,9 @@ is written), and it becomes durable only with the next sync or when the system w
 very last group was synced, the power failed before its mark reached the disk, *and* the same group was damaged; it is then taken for a
 torn tail. A file cut short inside its last records loses the mark too and is a torn tail, by intent. Lengths are not protected by themselves:
 behind a bad frame, records cannot be found again, only marks. A file is checked frame by frame from its start, so opening
-costs about a microsecond a record of the last file. Frames are not aligned: an append rewrites the last, partly filled disk
-block, which relies on disks that do not lose old sectors of a block while they write it again.
+costs about two microseconds a record of the last file. Frames are not aligned: an append rewrites the last, partly filled disk
+block, which relies on disks that do not lose old sectors of a block while they write it again. Files are not allocated ahead: it would
+save a part of each small sync (0.05 of 0.14 ms), and cost 32 MiB for each idle shard and a file whose length says nothing.
 """
 
 from __future__ import annotations

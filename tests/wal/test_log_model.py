@@ -166,7 +166,7 @@ def live(directory: Path, seed: int, steps: int) -> None:
     run.reopen()
 
 
-@pytest.mark.parametrize("life", range(40))
+@pytest.mark.parametrize("life", range(25))
 def test_log_keeps_what_was_synced_and_gives_back_nothing_else(tmp_path: Path, life: int) -> None:
     print(f"QNODE_TEST_SEED={SEED}")
     live(tmp_path / "wal", SEED + life, 200)

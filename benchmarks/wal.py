@@ -67,7 +67,7 @@ def measure(directory: Path) -> None:
     print(f"append 1.5 MB, a sync for each: {megabytes / took:,.0f} MB/s, {took / LARGE_COUNT * 1e3:.2f} ms each")
     raw = seconds(lambda: raw_write(directory / "raw-large", large, LARGE_COUNT))
     print(f"  raw pwrite + fdatasync: {megabytes / raw:,.0f} MB/s")
-    took = seconds(lambda: [log.append([Record(1, log.next_op, large)]) for _ in range(50)])
+    took = seconds(lambda: log.append([Record(1, log.next_op + position, large) for position in range(50)]))
     print(f"append 1.5 MB without sync: {LARGE_BYTES * 50 / 1e6 / took:,.0f} MB/s")
     log.close()
     log = Log.open(directory / "large", read_only=True)

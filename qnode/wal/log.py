@@ -38,6 +38,8 @@ from qnode.errors import Corruption, InternalError, NotFound
 from qnode.wal.frames import Header, Record
 from qnode.wal.log_file import FROM_A_COPY, SUFFIX, LogFile, path_of
 
+__all__ = ["DEFAULT_FILE_BYTES", "Log", "Record"]
+
 DEFAULT_FILE_BYTES: Final = 32 << 20
 
 

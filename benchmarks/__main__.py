@@ -1,0 +1,67 @@
+"""All measures in one run, as one table.
+
+    python -m benchmarks --data FOLDER [--points 200000] [--only NAME …] [--write]
+
+FOLDER holds real embeddings: vectors.npy and queries.npy, (n, dim). Without it, only synthetic ones are measured on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from benchmarks import data, http_rows, report, search_rows
+from benchmarks.data import Dataset
+from benchmarks.report import Row
+
+POINTS = 200_000
+
+ON_SYNTHETIC: dict[str, Callable[[Dataset], list[Row]]] = {
+    "search": search_rows.measure,
+    "http": http_rows.search,
+    "upsert": http_rows.upsert,
+    "node": http_rows.node,
+}
+ON_REAL: dict[str, Callable[[Dataset], list[Row]]] = {"real": search_rows.measure}
+
+
+def main() -> None:
+    options = _options()
+    # Ended from outside, it shall still end the servers that it started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    rows: list[Row] = []
+    for measures, load in (
+        (ON_REAL if options.data else {}, lambda: data.real(options.data)),
+        (ON_SYNTHETIC, lambda: data.synthetic(options.points)),
+    ):
+        chosen = [name for name in measures if not options.only or name in options.only]
+        if not chosen:
+            continue
+        dataset = load()
+        for name in chosen:
+            for row in measures[name](dataset):
+                print(row.shown(), flush=True)
+                rows.append(row)
+    shown = report.table(rows)
+    print(f"\n{shown}")
+    if options.write:
+        report.write(shown)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        "python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, metavar="FOLDER", help="a folder with vectors.npy and queries.npy")
+    parser.add_argument("--points", type=int, default=POINTS, help=f"synthetic points (default {POINTS})")
+    names = [*ON_REAL, *ON_SYNTHETIC]
+    parser.add_argument("--only", nargs="+", choices=names, metavar="NAME", help=f"of: {', '.join(names)}")
+    parser.add_argument("--write", action="store_true", help="put the table into benchmarks/README.md")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

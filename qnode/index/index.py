@@ -48,7 +48,7 @@ class Index:
         self.read_only = read_only
         self._verify = verify
         self.slots = {vector.name: vector.slot for vector in params.vectors}
-        self.fields = FieldIndexes(store.env, store.postings, store.fields)
+        self.fields = FieldIndexes(store)
         self.filtering = Filtering(self.fields)
         self.population = Population(store, self.slots)
         self.manifest = Manifest()
@@ -129,6 +129,8 @@ class Index:
 
     def refresh(self) -> None:
         """Take over what another process has committed since; cheap if nothing has."""
+        if self.store.was_exchanged:
+            self.store.exchange(lambda: None)
         with self.store.reading() as txn:
             if get_meta_u64(txn, self.store, b"applied_op") != self.applied_op or (
                 read_manifest(txn, self.store) != self.manifest

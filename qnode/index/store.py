@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import struct
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -32,6 +32,7 @@ import numpy as np
 import numpy.typing as npt
 import xxhash
 
+from qnode.disk import fsync_directory, remove_tree
 from qnode.errors import Corruption, InternalError, OutOfSpace, Unavailable
 from qnode.index.fields import FIELDS_FLAGS, POSTINGS_FLAGS
 
@@ -49,34 +50,46 @@ _CHECK = struct.Struct("<IQ")
 
 
 class Store:
-    """An open environment with its databases. `path` is the directory that holds data.mdb."""
+    """An open environment with its databases. `path` is the directory that holds data.mdb.
+
+    The environment may be exchanged for a smaller copy of it (`exchange`). That waits for all who read, so a
+    transaction and the database handles it is used with always belong together.
+    """
 
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self.path = path
-        self._readers = 0
-        self._closing = False
+        self.read_only = read_only
         self._gate = threading.Condition()
+        self._readers = 0
+        self._paused = False
+        self._closed = False
+        self._thread = threading.local()
         if not read_only:
+            finish_exchange(path)
             path.mkdir(parents=True, exist_ok=True)
-        engine: dict[str, Any] = {} if (path / "data.mdb").exists() else {"lib_version": LMDB_ENGINE}
+        self._open()
+
+    def _open(self) -> None:
+        engine: dict[str, Any] = {} if (self.path / "data.mdb").exists() else {"lib_version": LMDB_ENGINE}
         try:
             self.env = lmdb.open(
-                str(path),
+                str(self.path),
                 map_size=MAP_BYTES,
                 max_dbs=16,
                 max_readers=MAX_READERS,
                 max_spare_txns=4,
-                readonly=read_only,
-                create=not read_only,
+                readonly=self.read_only,
+                create=not self.read_only,
                 **engine,
             )
         except (lmdb.CorruptedError, lmdb.InvalidError, lmdb.VersionMismatchError) as error:
-            raise Corruption(path / "data.mdb", str(error), RESTORE) from error
+            raise Corruption(self.path / "data.mdb", str(error), RESTORE) from error
         self._refuse_cut_off()
+        self._file_number = (self.path / "data.mdb").stat().st_ino
         number_keys: dict[str, Any] = {"integerkey": True}
 
         def database(name: str, **flags: Any) -> Any:
-            return self.env.open_db(name.encode(), create=not read_only, **flags)
+            return self.env.open_db(name.encode(), create=not self.read_only, **flags)
 
         self.ids = database("ids")
         self.records = database("records", **number_keys)
@@ -90,7 +103,7 @@ class Store:
 
     def _refuse_cut_off(self) -> None:
         """Raise Corruption if the file ends before its last page: reading behind the end would end the process."""
-        needed = (self.env.info()["last_pgno"] + 1) * self.env.stat()["psize"]
+        needed = self.total_bytes
         if needed > self.disk_bytes > 0:
             fault = f"it has {self.disk_bytes} bytes, and its pages take {needed}"
             self.env.close()
@@ -99,14 +112,19 @@ class Store:
     @contextmanager
     def reading(self) -> Iterator[lmdb.Transaction]:
         """Give a read transaction: one state of the store, however long it is held (hold it shortly)."""
+        depth = getattr(self._thread, "depth", 0)
         with self._gate:
-            if self._closing:
+            while self._paused and not depth:  # who reads already is waited for, and must not wait
+                self._gate.wait()
+            if self._closed:
                 raise Unavailable(f"the store {self.path} is closed")
             self._readers += 1
+        self._thread.depth = depth + 1
         try:
             with self.env.begin() as txn:
                 yield txn
         finally:
+            self._thread.depth = depth
             with self._gate:
                 self._readers -= 1
                 self._gate.notify_all()
@@ -127,13 +145,66 @@ class Store:
     def close(self) -> None:
         """Refuse new readers, wait for those that are reading, and close."""
         with self._gate:
-            self._closing = True
+            self._closed = True
             self._gate.wait_for(lambda: self._readers == 0)
         self.env.close()
+
+    def exchange(self, rename: Callable[[], None]) -> None:
+        """Close the environment, let `rename` put another in its place, and open that; readers wait meanwhile."""
+        with self._gate:
+            self._paused = True
+            self._gate.wait_for(lambda: self._readers == 0)
+        try:
+            self.env.close()
+            rename()
+            self._open()
+        except BaseException:
+            self._closed = True
+            raise
+        finally:
+            with self._gate:
+                self._paused = False
+                self._gate.notify_all()
+
+    @property
+    def was_exchanged(self) -> bool:
+        """Whether another process has put another environment in the place of this one."""
+        return (self.path / "data.mdb").stat().st_ino != self._file_number
 
     @property
     def disk_bytes(self) -> int:
         return (self.path / "data.mdb").stat().st_size
+
+    @property
+    def total_bytes(self) -> int:
+        """The pages of the file, used or free."""
+        return int((self.env.info()["last_pgno"] + 1) * self.env.stat()["psize"])
+
+    def used_bytes(self) -> int:
+        """The pages that hold something."""
+        databases = (
+            self.ids, self.records, self.payloads, self.free, self.dead, self.checks,
+            self.postings, self.fields, self.meta,
+        )  # fmt: skip
+        with self.reading() as txn:
+            stats = [txn.stat(db) for db in databases]
+        pages = sum(stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"] for stat in stats)
+        return int(pages * stats[0]["psize"])
+
+
+def compacted_path(path: Path) -> Path:
+    """Where a complete smaller copy of the environment in `path` waits to take its place."""
+    return path.with_name(path.name + ".compact")
+
+
+def finish_exchange(path: Path) -> None:
+    """Finish or undo what a crash left of an exchange."""
+    compacted = compacted_path(path)
+    if not path.exists() and compacted.exists():
+        compacted.rename(path)
+        fsync_directory(path.parent)
+    for left in path.parent.glob(f"{path.name}.*"):
+        remove_tree(left)
 
 
 NO_SPACE = ("No space left", "Disk quota", "File too large")

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from qnode.index import BuilderPool, Index, maintenance
+from qnode.index import BuilderPool, Index, compaction, maintenance
 from qnode.models.field_schema import FieldSchema
 from qnode.models.operation import decode
 from qnode.models.vector_params import IndexParams
@@ -166,6 +166,8 @@ class LocalShard:
     async def _optimize_once(self) -> bool:
         """Do the next build, if there is one to do."""
         if not maintenance.is_due(self.index):
+            if compaction.is_due(self.index.store):
+                await self._run(lambda: compaction.compact(self.index.store))
             return False
         self.is_building = True
         try:

@@ -1,8 +1,10 @@
 """An index against what was put into it: reopening, rewriting, building, a second process."""
 
 import multiprocessing
+import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,8 +13,9 @@ import orjson
 import pytest
 
 from qnode.errors import Corruption, NotFound
-from qnode.index import Index, maintenance, reading
+from qnode.index import Index, compaction, maintenance, reading
 from qnode.index.builders import write_job
+from qnode.models.field_schema import FieldSchema
 from qnode.models.filter import FieldCondition, Filter, MatchValue
 from qnode.models.operation import (
     Delete,
@@ -280,6 +283,82 @@ def test_deleting_most_points_gives_the_segments_back(one):
     assert nearest(one.index, vectors(1)[0]) == []
 
 
+def churned(driver: Driver) -> np.ndarray:
+    """A store that is mostly free pages: 20 000 points with large payloads, of which 500 are left."""
+    payload = {"text": "x" * 4000, "n": 1}
+    values = vectors(20_000)
+    for first in range(0, 20_000, 2000):
+        driver.apply(upsert(range(first, first + 2000), values[first : first + 2000], [payload] * 2000))
+    driver.apply(Delete([key_of(n) for n in range(500, 20_000)]))
+    return values[:500]
+
+
+def test_deleting_most_points_gives_the_store_back(one):
+    maintenance.create_field(one.index, "n", FieldSchema("integer"))
+    left = churned(one)
+    assert compaction.is_due(one.index.store)
+    before = one.index.store.disk_bytes
+    compaction.compact(one.index.store)
+    assert one.index.store.disk_bytes < 0.2 * before
+    assert not compaction.is_due(one.index.store)
+    one.apply(upsert([500], left[:1], [{"n": 1}]))
+    for restarted in (False, True):
+        if restarted:
+            one.reopen()
+        assert reading.count(one.index, CountRequest(filtered("n", 1))) == 501
+        assert nearest(one.index, left[7], 1, params=SearchParams(exact=True)) == exact(
+            left, list(range(500)), left[7], 1
+        )
+    assert [child.name for child in one.path.iterdir() if child.name.startswith("store")] == ["store"]
+
+
+@pytest.mark.parametrize("step", ["copying", "copied", "moved away", "in place"])
+def test_an_exchange_of_the_store_may_be_cut_off_anywhere(one, step):
+    one.apply(upsert(range(10), vectors(10)))
+    store, whole = one.index.store.path, one.path / "store.whole"
+    one.index.close()
+    shutil.copytree(store, whole)
+    if step == "copying":
+        (one.path / "store.copy").mkdir()
+        (one.path / "store.copy" / "data.mdb").write_bytes((store / "data.mdb").read_bytes()[:5000])
+    elif step == "copied":
+        whole.rename(one.path / "store.compact")
+    elif step == "moved away":
+        whole.rename(one.path / "store.compact")
+        store.rename(one.path / "store.old")
+    else:
+        whole.rename(one.path / "store.old")
+    one.index = Index.open(one.path, ONE)
+    assert one.index.points_count == 10
+    assert sorted(child.name for child in one.path.iterdir()) == ["segments", "store"]
+
+
+def test_searches_go_on_while_the_store_is_exchanged(one):
+    left = churned(one)
+    stop, faults, searched = threading.Event(), [], []
+
+    def search() -> None:
+        try:
+            while not stop.is_set():
+                searched.append(nearest(one.index, left[3], 1, filter=filtered("n", 1), with_payload=ALL_PAYLOAD)[0])
+        except Exception as fault:
+            faults.append(fault)
+
+    threads = [threading.Thread(target=search) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for _ in range(3):
+        compaction.compact(one.index.store)
+        seen = len(searched)
+        while len(searched) < seen + 5 and not faults:
+            stop.wait(0.001)
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert not faults
+    assert set(searched) == {exact(left, list(range(500)), left[3], 1)[0]}
+
+
 def filtered(field: str, value: int) -> Filter:
     return Filter(must=(FieldCondition(parse_path(field), MatchValue(value)),))
 
@@ -363,6 +442,7 @@ def test_a_second_process_sees_every_write_that_was_answered(one):
             one.apply(upsert(range(first, last), values[first:last], [{"n": 1}] * 100))
             if step % 4 == 0:
                 one.build()
+                compaction.compact(one.index.store)
             orders.put(values[last - 1])
             found, count, filtered_count = answers.get(timeout=60)
             ids = [0, *range(100, last)]

@@ -10,6 +10,7 @@ A field's id is used again when its old postings are gone; its generation never 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import orjson
 import xxhash
@@ -87,7 +88,7 @@ def encode_catalog(catalog: Catalog) -> bytes:
     return xxhash.xxh3_64_digest(body) + body
 
 
-def decode_catalog(record: bytes, path: str) -> Catalog:
+def decode_catalog(record: bytes, path: Path) -> Catalog:
     """Read what `encode_catalog` wrote; raise Corruption naming `path`, InternalError for a later format."""
     body = record[_CHECKSUM_BYTES:]
     if xxhash.xxh3_64_digest(body) != record[:_CHECKSUM_BYTES]:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from itertools import chain, islice
 from threading import Lock
 from time import sleep
-from typing import Any, cast
+from typing import cast
 
 import lmdb
 import numpy as np
@@ -25,7 +25,7 @@ from qnode.index.fields.catalog import Catalog, Field
 from qnode.index.fields.column import Column
 from qnode.index.fields.extract import extractor_of
 from qnode.index.fields.keys import COLUMN_TAGS, TAG_AT, Tag, decode, tag_prefix
-from qnode.index.fields.population import Numbers, Population
+from qnode.index.fields.population import FieldStore, Numbers, Population
 
 CHUNK_POSTINGS = 8192
 """How many postings are read before other threads get a turn."""
@@ -58,11 +58,9 @@ class _Loaded:
 class Columns:
     """The columns of a shard's indexes. Any thread may ask; `publish` is for the writer's thread."""
 
-    def __init__(self, env: lmdb.Environment, postings: Any, catalog_of: Callable[[lmdb.Transaction], Catalog]) -> None:
-        self._env = env
-        self._postings = postings
+    def __init__(self, store: FieldStore, catalog_of: Callable[[lmdb.Transaction], Catalog]) -> None:
+        self._store = store
         self._catalog_of = catalog_of
-        self._read_only: bool = env.flags()["readonly"]
         self._loading = Lock()
         self._lock = Lock()
         self._loaded: dict[int, _Loaded] = {}
@@ -73,10 +71,10 @@ class Columns:
         if field.schema.type not in COLUMN_TAGS:
             return {}
         loaded = self._loaded.get(field.generation)
-        if loaded is None or (self._read_only and loaded.applied_op < population.applied_op):
+        if loaded is None or (self._store.read_only and loaded.applied_op < population.applied_op):
             with self._loading:
                 loaded = self._loaded.get(field.generation)
-                if loaded is not None and self._read_only:
+                if loaded is not None and self._store.read_only:
                     loaded = self._followed(population, field, loaded)
                 if loaded is None:
                     loaded = self._load(population.applied_op, field)
@@ -104,7 +102,7 @@ class Columns:
             self._missed[field.generation] = []
         try:
             columns = {tag: Column(*_DTYPES[tag]) for tag in COLUMN_TAGS[field.schema.type]}
-            with self._env.begin(buffers=False) as txn:
+            with self._store.reading() as txn:
                 current = self._catalog_of(txn).fields.get(field.name)
                 if current is None or current.generation != field.generation or not current.ready:
                     return None
@@ -122,7 +120,7 @@ class Columns:
 
     def _records(self, txn: lmdb.Transaction, field_id: int, tag: Tag) -> Iterator[bytes]:
         prefix = tag_prefix(field_id, tag)
-        with txn.cursor(db=self._postings) as cursor:
+        with txn.cursor(db=self._store.postings) as cursor:
             if not cursor.set_range(prefix):
                 return
             postings = cast("Iterator[tuple[bytes, bytes]]", cursor.iternext())
@@ -143,7 +141,7 @@ class Columns:
             return None
         keys_in = extractor_of(field)
         records: dict[int, list[bytes]] = {}
-        with self._env.begin(buffers=False) as txn:
+        with self._store.reading() as txn:
             payloads = population.payloads_of(txn, changed)
         for number, payload in zip(changed.tolist(), payloads, strict=True):
             for key in keys_in(orjson.loads(payload)):

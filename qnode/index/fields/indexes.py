@@ -18,7 +18,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from operator import itemgetter
-from typing import Any
 
 import lmdb
 import numpy as np
@@ -28,7 +27,7 @@ from qnode.index.fields.catalog import Catalog, Field, decode_catalog, encode_ca
 from qnode.index.fields.columns import Columns, FieldChange, FieldColumns
 from qnode.index.fields.extract import Extractor, Payload, extractor_of
 from qnode.index.fields.keys import COLUMN_TAGS, COUNTED_TAGS, FIELD_ID_BYTES, TAG_AT, field_prefix
-from qnode.index.fields.population import Numbers, PayloadChange, Population
+from qnode.index.fields.population import FieldStore, Numbers, PayloadChange, Population
 from qnode.models.field_schema import FieldSchema
 from qnode.models.payload_path import parse_path
 
@@ -53,12 +52,10 @@ class Staged:
 class FieldIndexes:
     """The indexes of one shard. Writing methods are for the single writer's thread, the others for any."""
 
-    def __init__(self, env: lmdb.Environment, postings_db: Any, fields_db: Any) -> None:
-        self._env = env
-        self._postings = postings_db
-        self._fields = fields_db
+    def __init__(self, store: FieldStore) -> None:
+        self._store = store
         self._seen: tuple[bytes, Catalog] = (b"", Catalog())
-        self._columns = Columns(env, postings_db, self.catalog)
+        self._columns = Columns(store, self.catalog)
 
     def load(self, txn: lmdb.Transaction) -> None:
         """Check that the catalogue can be read; raise Corruption or InternalError if not."""
@@ -66,34 +63,34 @@ class FieldIndexes:
 
     def catalog(self, txn: lmdb.Transaction) -> Catalog:
         """Read which indexes there are in this transaction's state."""
-        record = txn.get(_CATALOG, db=self._fields)
+        record = txn.get(_CATALOG, db=self._store.fields)
         if record is None:
             return Catalog()
         seen_record, seen = self._seen
         if record == seen_record:
             return seen
-        catalog = decode_catalog(bytes(record), self._env.path())
+        catalog = decode_catalog(bytes(record), self._store.path / "data.mdb")
         self._seen = (bytes(record), catalog)
         return catalog
 
     @contextmanager
     def newest(self, txn: lmdb.Transaction) -> Iterator[lmdb.Transaction]:
         """Give a transaction that sees every commit up to now: `txn` itself if it does, else one of its own."""
-        if txn.id() >= self._env.info()["last_txnid"]:
+        if txn.id() >= self._store.env.info()["last_txnid"]:
             yield txn
         else:
-            with self._env.begin(buffers=False) as newest:
+            with self._store.reading() as newest:
                 yield newest
 
     @property
     def schemas(self) -> dict[str, FieldSchema]:
         """The indexes of the last commit."""
-        with self._env.begin(buffers=False) as txn:
+        with self._store.reading() as txn:
             return {name: field.schema for name, field in self.catalog(txn).fields.items()}
 
     def ready(self, name: str) -> bool:
         """Whether the index is complete, as of the last commit."""
-        with self._env.begin(buffers=False) as txn:
+        with self._store.reading() as txn:
             field = self.catalog(txn).fields.get(name)
         return field is not None and field.ready
 
@@ -109,7 +106,7 @@ class FieldIndexes:
     def numbers_with(self, txn: lmdb.Transaction, key: bytes) -> Numbers:
         """The points that have a posting under this key."""
         layout = np.dtype([("key", f"V{len(key)}"), ("number", "<u4")])
-        with txn.cursor(db=self._postings) as cursor:
+        with txn.cursor(db=self._store.postings) as cursor:
             found = cursor.getmulti([key], dupdata=True, dupfixed_bytes=4, keyfixed=True)
         return np.frombuffer(found, layout)["number"]
 
@@ -161,7 +158,7 @@ class FieldIndexes:
                     staged[field.generation] = _field_change(changed, added)
         removing.sort()
         for key, number in removing:
-            txn.delete(key, number, db=self._postings)
+            txn.delete(key, number, db=self._store.postings)
         self._put(txn, adding)
         return Staged(staged)
 
@@ -171,12 +168,12 @@ class FieldIndexes:
 
     def _without(self, txn: lmdb.Transaction, catalog: Catalog, name: str) -> Catalog:
         field = catalog.fields[name]
-        txn.delete(_COUNT + field_prefix(field.id), db=self._fields)
+        txn.delete(_COUNT + field_prefix(field.id), db=self._store.fields)
         return catalog.without_field(name)
 
     def _remove(self, txn: lmdb.Transaction, catalog: Catalog, field_id: int, max_keys: int) -> Catalog:
         prefix = field_prefix(field_id)
-        with txn.cursor(db=self._postings) as cursor:
+        with txn.cursor(db=self._store.postings) as cursor:
             found = cursor.set_range(prefix)
             for _ in range(max_keys):
                 if not found or bytes(cursor.key()[:FIELD_ID_BYTES]) != prefix:
@@ -208,20 +205,20 @@ class FieldIndexes:
     def _put(self, txn: lmdb.Transaction, postings: list[Posting]) -> None:
         if postings:
             postings.sort(key=itemgetter(0))
-            with txn.cursor(db=self._postings) as cursor:
+            with txn.cursor(db=self._store.postings) as cursor:
                 cursor.putmulti(postings)
 
     def _count(self, txn: lmdb.Transaction, field: Field) -> int:
-        stored = txn.get(_COUNT + field_prefix(field.id), db=self._fields)
+        stored = txn.get(_COUNT + field_prefix(field.id), db=self._store.fields)
         return 0 if stored is None else int.from_bytes(stored, "little")
 
     def _add_to_count(self, txn: lmdb.Transaction, field: Field, points: int) -> None:
         if points:
             count = self._count(txn, field) + points
-            txn.put(_COUNT + field_prefix(field.id), count.to_bytes(8, "little"), db=self._fields)
+            txn.put(_COUNT + field_prefix(field.id), count.to_bytes(8, "little"), db=self._store.fields)
 
     def _write_catalog(self, txn: lmdb.Transaction, catalog: Catalog) -> None:
-        txn.put(_CATALOG, encode_catalog(catalog), db=self._fields)
+        txn.put(_CATALOG, encode_catalog(catalog), db=self._store.fields)
 
 
 def _coalesced(changes: Sequence[PayloadChange]) -> Sequence[PayloadChange]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import lmdb
@@ -14,6 +16,19 @@ from qnode.models.point_id import PointKey
 
 Mask = npt.NDArray[np.bool_]
 Numbers = npt.NDArray[np.uint32]
+
+
+class FieldStore(Protocol):
+    """The store that the indexes live in; its environment may be exchanged between transactions."""
+
+    path: Path
+    read_only: bool
+    env: lmdb.Environment
+    postings: Any
+    fields: Any
+
+    def reading(self) -> AbstractContextManager[lmdb.Transaction]:
+        """A read transaction."""
 
 
 class Population(Protocol):

@@ -1,6 +1,9 @@
 """A small shard for the tests: points in one LMDB environment, their indexes, and what a writer does around them."""
 
 from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import lmdb
 import numpy as np
@@ -73,6 +76,20 @@ class StoredPoints:
         return np.array(sorted({number for op, number in self.journal.copy() if op > op_num}), np.uint32)
 
 
+@dataclass
+class Databases:
+    """What the indexes need of a store."""
+
+    path: Path
+    read_only: bool
+    env: lmdb.Environment
+    postings: Any
+    fields: Any
+
+    def reading(self):
+        return self.env.begin()
+
+
 class Shard:
     """Writes as a shard's writer does: stage, commit, publish, in this order."""
 
@@ -82,7 +99,7 @@ class Shard:
         postings = self.env.open_db(b"postings", create=not read_only, **POSTINGS_FLAGS)
         self.postings_db = postings
         fields = self.env.open_db(b"fields", create=not read_only, **FIELDS_FLAGS)
-        self.fields = FieldIndexes(self.env, postings, fields)
+        self.fields = FieldIndexes(Databases(Path(path), read_only, self.env, postings, fields))
         with self.env.begin() as txn:
             self.fields.load(txn)
         self.points = StoredPoints(self.env, self.points_db)

@@ -1,0 +1,67 @@
+"""Giving the point store's space back: LMDB's file never shrinks, so it is copied without its free pages.
+
+The copy is complete and on disk before it takes the place of the file, by two renames; a crash between them is finished
+at the next open (`store.finish_exchange`). Writes wait for the copy, which is as long as what is left; searches wait for
+the renames only.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+
+import lmdb
+
+from qnode.disk import fsync_directory, remove_tree
+from qnode.index.store import Store, compacted_path
+
+SMALLEST_BYTES = 32 << 20
+"""A smaller file is left alone."""
+
+LARGEST_USED_SHARE = 0.5
+"""A file is copied when no more than this share of its pages is used."""
+
+_log = logging.getLogger(__name__)
+
+
+def is_due(store: Store) -> bool:
+    """Whether a copy would be much smaller than the file."""
+    total = store.total_bytes
+    return total > SMALLEST_BYTES and store.used_bytes() < LARGEST_USED_SHARE * total
+
+
+def compact(store: Store) -> None:
+    """Exchange the store for a copy of it without free pages; for the writer thread. A full disk leaves it as it is."""
+    before = store.total_bytes
+    path, compacted = store.path, compacted_path(store.path)
+    unfinished, old = path.with_name(f"{path.name}.copy"), path.with_name(f"{path.name}.old")
+    remove_tree(unfinished)
+    unfinished.mkdir()
+    try:
+        store.env.copy(str(unfinished), compact=True)
+        _sync(unfinished / "data.mdb")
+    except (lmdb.Error, OSError) as error:
+        remove_tree(unfinished)
+        _log.warning("%s could not be made smaller: %s", path, error)
+        return
+    fsync_directory(unfinished)
+    unfinished.rename(compacted)
+    fsync_directory(path.parent)
+
+    def rename() -> None:
+        path.rename(old)
+        compacted.rename(path)
+        fsync_directory(path.parent)
+
+    store.exchange(rename)
+    remove_tree(old)
+    _log.info("%s was made smaller: %d MB of %d MB are left", path, store.total_bytes >> 20, before >> 20)
+
+
+def _sync(file: Path) -> None:
+    descriptor = os.open(file, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -197,8 +197,8 @@ def test_a_malformed_path_is_refused(shard):
 def test_a_damaged_catalogue_is_named(shard):
     shard.create("n", INTEGER)
     with shard.writing() as txn:
-        record = bytearray(txn.get(b"catalog", db=shard.fields._fields))
+        record = bytearray(txn.get(b"catalog", db=shard.fields._store.fields))
         record[-3] ^= 1
-        txn.put(b"catalog", bytes(record), db=shard.fields._fields)
+        txn.put(b"catalog", bytes(record), db=shard.fields._store.fields)
     with pytest.raises(Corruption, match="catalogue of payload indexes"):
         _ = shard.fields.schemas

@@ -160,9 +160,7 @@ def _taken(columns: Mapping[str, VectorColumn], taken: list[int], total: int) ->
 
 def _prepared(columns: Mapping[str, VectorColumn], vectors: Mapping[str, VectorParams]) -> dict[str, VectorColumn]:
     return {
-        name: VectorColumn(column.at, normalised(column.values))
-        if normalises(vectors[name])
-        else column
+        name: VectorColumn(column.at, normalised(column.values)) if normalises(vectors[name]) else column
         for name, column in columns.items()
         if len(column.at)
     }

@@ -18,6 +18,7 @@ from qnode.models.query import CountRequest, Point, QueryRequest, RetrieveReques
 from qnode.models.vector_params import VectorParams
 from qnode.models.write import UpdateResult, UpdateStatus, WriteRequest
 from qnode.shards.local_shard import LocalShard
+from qnode.shards.resolve import check
 from qnode.shards.routing import Ring
 
 QUICK_LIMIT = 1000
@@ -50,7 +51,11 @@ class Collection:
     # Writes
 
     async def write(self, request: WriteRequest, *, wait: bool, timeout_seconds: float | None = None) -> UpdateResult:
-        """Log and apply a request on every shard that it concerns; all parts are queued before the first waits."""
+        """Log and apply a request on every shard that it concerns; all parts are queued before the first waits.
+
+        Raises BadInput for a wrong vector in any part before any part is queued.
+        """
+        check(request, self._vectors)
         parts = self._ring.split(request)
         if not parts:
             return UpdateResult(self._last_op(), UpdateStatus.COMPLETED if wait else UpdateStatus.ACKNOWLEDGED)

@@ -20,7 +20,6 @@ from qnode.models.field_schema import FieldSchema
 from qnode.models.operation import decode
 from qnode.models.vector_params import IndexParams
 from qnode.models.write import WriteRequest
-from qnode.shards.resolve import check
 from qnode.shards.writer import Writer
 from qnode.wal import Log
 
@@ -91,16 +90,8 @@ class LocalShard:
         self._log.close()
         self.index.close()
 
-    async def write(self, request: WriteRequest) -> int:
-        """Log and apply a request; give its op_num."""
-        check(request, self._vectors)
-        op_num = await self._writer.write(request)
-        self._wake.set()
-        return op_num
-
     def submit(self, request: WriteRequest) -> asyncio.Future[Any]:
-        """Queue a request in the order of the calls."""
-        check(request, self._vectors)
+        """Queue a request that `resolve.check` has passed, in the order of the calls; the future gets its op_num."""
         answered = self._writer.submit(request)
         answered.add_done_callback(lambda _: self._wake.set())
         return answered

@@ -105,14 +105,9 @@ class Writer:
         """Why the building of payload indexes stopped, if it did."""
         return self._fields_fault
 
-    async def write(self, request: WriteRequest) -> int:
-        """Log and apply a request; give its op_num. Raises what made it impossible; then nothing of it happened."""
-        op_num: int = await self._submit(request)
-        return op_num
-
     async def run(self, work: Callable[[], Any]) -> Any:
         """Run a function on the writer thread, between groups."""
-        return await self._submit(work)
+        return await asyncio.shield(self.submit(work))
 
     def submit(self, work: WriteRequest | Callable[[], Any]) -> asyncio.Future[Any]:
         """Queue work in the order of the calls; the future gets its result."""
@@ -128,9 +123,6 @@ class Writer:
             except queue.Full:
                 raise Unavailable("too many writes are waiting") from None
         return waiting.answered
-
-    async def _submit(self, work: WriteRequest | Callable[[], Any]) -> Any:
-        return await asyncio.shield(self.submit(work))
 
     def stop(self) -> None:
         """Refuse further work, finish what is queued, then end the thread."""

@@ -381,3 +381,14 @@ def test_async_client_does_the_same_work(address: str) -> None:
     assert found == [nearest(VECTORS[i], 5, lambda i: i >= 100) for i in range(20)]
     assert page == list(range(100))
     assert left == 100
+
+
+def test_batch_with_one_wrong_vector_writes_nothing_on_any_shard(client: QdrantClient) -> None:
+    configs = {"a": models.VectorParams(size=2, distance=models.Distance.DOT), "b": DENSE}
+    client.create_collection("halves", vectors_config=configs, shard_number=3)
+    for wrong in range(10):
+        points = [models.PointStruct(id=i, vector={"a": [1.0, 2.0]}) for i in range(10)]
+        points[wrong] = models.PointStruct(id=wrong, vector={"b": [1.0]})
+        with pytest.raises(UnexpectedResponse, match="expected dim: 16, got 1"):
+            client.upsert("halves", points)
+        assert client.count("halves").count == 0

@@ -22,7 +22,7 @@ from qnode.index.space import Part
 from qnode.index.store import CHUNK_ROWS, forget_segment, put_dead_chunks, read_checks
 from qnode.index.vectors import SealedSegment
 from qnode.models.field_schema import FieldSchema
-from qnode.models.vector_params import IndexParams
+from qnode.models.vector_params import IndexParams, VectorParams
 
 
 def create_field(index: Index, field: str, schema: FieldSchema) -> None:
@@ -56,9 +56,9 @@ def is_due(index: Index) -> bool:
     """Whether `begin_build` would find something to do."""
     for space in index.spaces.values():
         growing = space.growing
-        if growing is not None and should_close(_size(growing), index.params):
+        if growing is not None and should_close(_size(growing, space.params), index.params):
             return True
-        if plan([_size(part) for part in space.parts], space.params, index.params) is not None:
+        if plan([_size(part, space.params) for part in space.parts], space.params, index.params) is not None:
             return True
     return False
 
@@ -68,7 +68,7 @@ def begin_build(index: Index) -> Build | None:
     for slot in index.spaces:
         _close_growing(index, slot)
     for slot, space in index.spaces.items():
-        chosen = plan([_size(part) for part in space.parts], space.params, index.params)
+        chosen = plan([_size(part, space.params) for part in space.parts], space.params, index.params)
         if chosen is None:
             continue
         parts = [part for part in space.parts if part.id in chosen.sources]
@@ -109,7 +109,7 @@ def discard(index: Index, build: Build) -> None:
 def _close_growing(index: Index, slot: int) -> None:
     space = index.spaces[slot]
     growing = space.growing
-    if growing is None or not should_close(_size(growing), index.params):
+    if growing is None or not should_close(_size(growing, space.params), index.params):
         return
     entry = next(entry for entry in index.manifest.segments if entry.id == growing.id)
     manifest = index.manifest.changed(replace(entry, state=SegmentState.FULL))
@@ -142,7 +142,7 @@ def _swap(index: Index, slot: int, parts: Sequence[Part], made: Part | None) -> 
         remove_tree(index.segment_path(part.id))
 
 
-def _size(part: Part) -> SegmentSize:
+def _size(part: Part, params: VectorParams) -> SegmentSize:
     return SegmentSize(
         part.id,
         part.rows,
@@ -151,4 +151,5 @@ def _size(part: Part) -> SegmentSize:
         part.is_sealed,
         part.is_full,
         part.is_indexed,
+        isinstance(part.segment, SealedSegment) and not part.segment.fits(params),
     )

@@ -27,7 +27,7 @@ UNINDEXED_SEGMENT_BYTES = 256 << 20
 
 @dataclass(frozen=True, slots=True)
 class SegmentSize:
-    """What a decision needs to know of a segment."""
+    """What a decision needs to know of a segment; outdated: built with other settings than the collection has now."""
 
     id: int
     rows: int
@@ -36,6 +36,7 @@ class SegmentSize:
     is_sealed: bool
     is_full: bool
     is_indexed: bool
+    is_outdated: bool = False
 
     @property
     def dead(self) -> int:
@@ -67,8 +68,8 @@ def plan(segments: Sequence[SegmentSize], params: VectorParams, index: IndexPara
     sources = [segment for segment in segments if segment.is_full]
     if not sources:
         sources = [max(wasted, key=lambda segment: segment.dead)] if (wasted := _wasted(segments, index)) else []
-    if not sources and (unindexed := [s for s in segments if s.is_sealed and _lacks_graph(s, params, index)]):
-        sources = unindexed[:1]
+    if not sources:
+        sources = [s for s in segments if s.is_sealed and (s.is_outdated or _lacks_graph(s, params, index))][:1]
     if not sources:
         return None
     limit = index.max_segment_size_kb * 1024 if index.max_segment_size_kb else DEFAULT_MAX_SEGMENT_BYTES

@@ -33,6 +33,7 @@ import numpy.typing as npt
 import xxhash
 
 from qnode.disk import fsync_directory, remove_tree
+from qnode.disk import is_full
 from qnode.errors import Corruption, InternalError, OutOfSpace, Unavailable
 from qnode.index.fields import FIELDS_FLAGS, POSTINGS_FLAGS
 
@@ -138,7 +139,7 @@ class Store:
         except lmdb.MapFullError as error:
             raise OutOfSpace(f"the store {self.path} has reached its largest size") from error
         except lmdb.Error as error:
-            if any(words in str(error) for words in NO_SPACE):
+            if is_full(self.path / "data.mdb"):
                 raise OutOfSpace(f"no space left on the disk of {self.path}") from error
             raise InternalError(f"the store {self.path} failed: {error}") from error
 
@@ -206,9 +207,6 @@ def finish_exchange(path: Path) -> None:
     for left in path.parent.glob(f"{path.name}.*"):
         remove_tree(left)
 
-
-NO_SPACE = ("No space left", "Disk quota", "File too large")
-"""What LMDB's errors say when the disk, the quota or the largest file size is used up."""
 
 RESTORE = "Restore the shard from a snapshot or from another replica"
 

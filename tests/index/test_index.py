@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +40,7 @@ from qnode.models.query import (
     ScrollRequest,
     SearchParams,
 )
-from qnode.models.vector_params import Distance, IndexParams, VectorParams
+from qnode.models.vector_params import Distance, IndexParams, Quantization, QuantizationKind, VectorParams
 
 DIM = 8
 ONE = IndexParams((VectorParams("", 0, DIM, Distance.DOT, m=8, ef_construct=64),), indexing_threshold_kb=10)
@@ -250,6 +251,24 @@ def test_what_changes_while_a_segment_is_built_is_right_afterwards(one):
             assert nearest(one.index, values[n], params=SearchParams(exact=True)) == exact(stacked, ids, values[n])
         read = reading.retrieve(one.index, RetrieveRequest(tuple(key_of(n) for n in ids), with_vector=ALL_VECTORS))
         np.testing.assert_array_equal([point.vectors[""] for point in read], stacked)
+
+
+def test_changed_settings_are_followed_by_a_rebuild_that_ends(one):
+    values = vectors(1000)
+    one.apply(upsert(range(1000), values))
+    one.build()
+    (vector,) = ONE.vectors
+    for changed in (
+        replace(vector, m=12),
+        replace(vector, quantization=Quantization(QuantizationKind.BINARY)),
+        replace(vector, quantization=Quantization(QuantizationKind.SCALAR, 0.99)),
+        vector,
+    ):
+        maintenance.configure(one.index, replace(ONE, vectors=(changed,)))
+        assert maintenance.is_due(one.index)
+        one.build()
+        found = nearest(one.index, values[5], 1, params=SearchParams(exact=True))
+        assert found == exact(values, list(range(1000)), values[5], 1)
 
 
 def test_an_interrupted_build_leaves_no_files(one):

@@ -1,4 +1,5 @@
 import random
+from dataclasses import replace
 
 from qnode.index.planning import Plan, SegmentSize, plan, should_close
 from qnode.models.vector_params import Distance, IndexParams, VectorParams
@@ -57,6 +58,12 @@ def test_a_rewritten_segment_that_became_small_has_no_graph_and_is_left_alone():
         (1,), with_graph=False
     )
     assert plan([segment(2, 500, sealed=True)], VECTOR, INDEX) is None
+
+
+def test_a_segment_of_other_settings_is_rebuilt():
+    current = segment(1, 5000, sealed=True, indexed=True)
+    assert plan([current], VECTOR, INDEX) is None
+    assert plan([replace(current, is_outdated=True)], VECTOR, INDEX) == Plan((1,), with_graph=True)
 
 
 def test_a_lowered_threshold_gives_old_segments_a_graph():

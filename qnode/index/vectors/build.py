@@ -218,6 +218,7 @@ def _write(job: BuildJob, segments: list[Segment], rows: Rows, directory: Path) 
         distance=params.distance.value,
         codes=kind.value,
         code_limit=limit,
+        quantization=sealed.named(params.quantization),
         m=params.m if graph is not None else 0,
         ef_construct=params.ef_construct,
         upper_rows=len(graph.upper) if graph is not None else 0,

@@ -29,7 +29,7 @@ from qnode.index.vectors.codes import BOUND_VALUES, CodeKind, code_bytes, has_bo
 from qnode.index.vectors.query import Query
 from qnode.index.vectors.search import Codes, Graph, View, search
 from qnode.models.query import QuantizationParams
-from qnode.models.vector_params import VectorParams
+from qnode.models.vector_params import Quantization, VectorParams
 
 DESCRIPTION = "segment.json"
 FORMAT_VERSION = 1
@@ -45,7 +45,7 @@ class FileFacts:
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """segment.json. m 0: no graph."""
+    """segment.json. m 0: no graph. quantization: the user's settings that the codes were made for, see `named`."""
 
     version: int
     rows: int
@@ -54,6 +54,7 @@ class Description:
     distance: str
     codes: str
     code_limit: float
+    quantization: str
     m: int
     ef_construct: int
     upper_rows: int
@@ -123,6 +124,12 @@ class SealedSegment:
         )
         return cls(directory, params, description, view)
 
+    def fits(self, params: VectorParams) -> bool:
+        """Say whether the graph and the codes are what these settings ask for."""
+        asked = (params.m, params.ef_construct)
+        has = (self.description.m, self.description.ef_construct)
+        return (not self.indexed or has == asked) and self.description.quantization == named(params.quantization)
+
     def find(self, points: npt.NDArray[np.uint32]) -> npt.NDArray[np.int64]:
         """Return the row of each point, or -1."""
         rows = np.searchsorted(self.points, points)
@@ -153,6 +160,17 @@ class SealedSegment:
         points of the shard are selected. Both contiguous.
         """
         return search(self._view, query, k, ef, alive, selected, selected_count, exact=exact, quantization=quantization)
+
+
+def named(quantization: Quantization | None) -> str:
+    """Name quantization settings, so that changed ones are told from the same ones."""
+    if quantization is None:
+        return ""
+    return (
+        quantization.kind.value
+        if quantization.quantile is None
+        else f"{quantization.kind.value}:{quantization.quantile}"
+    )
 
 
 def _check(path: Path, facts: FileFacts, contents: bool) -> None:

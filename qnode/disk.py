@@ -27,6 +27,7 @@ from qnode.errors import InternalError, OutOfSpace, QnodeError
 TEMPORARY_SUFFIX: Final = ".tmp"
 _TRASH_PREFIX: Final = ".trash-"
 _BUFFERS_PER_CALL: Final = 1024  # IOV_MAX of Linux and macOS
+_PROBE_BYTES: Final = 64 << 10
 _NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 Buffer = bytes | bytearray | memoryview
@@ -104,6 +105,25 @@ def fault_of(error: OSError, what: str) -> QnodeError:
     if error.errno in _NO_SPACE:
         return OutOfSpace(f"{what}: {error.strerror}")
     return InternalError(f"{what}: {error}")
+
+
+def is_full(path: Path) -> bool:
+    """Whether a file cannot grow, found out by trying. Nobody else may write to it meanwhile.
+
+    For faults that do not tell: LMDB reports a write that was cut short by a full disk as an input/output error.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        size_bytes = os.fstat(descriptor).st_size
+        try:
+            write_fully(REAL, descriptor, [bytes(_PROBE_BYTES)], size_bytes)
+        except OSError as error:
+            return error.errno in _NO_SPACE
+        finally:
+            os.ftruncate(descriptor, size_bytes)
+    finally:
+        os.close(descriptor)
+    return False
 
 
 def write_fully(disk: Disk, descriptor: int, buffers: Sequence[Buffer], offset: int) -> int:

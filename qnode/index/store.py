@@ -20,6 +20,8 @@ LMDB keeps no checksums of its own pages, so payloads and the manifest carry the
 
 from __future__ import annotations
 
+import contextlib
+import os
 import struct
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -32,8 +34,7 @@ import numpy as np
 import numpy.typing as npt
 import xxhash
 
-from qnode.disk import fsync_directory, remove_tree
-from qnode.disk import is_full
+from qnode.disk import fsync_directory, is_full, remove_tree
 from qnode.errors import Corruption, InternalError, OutOfSpace, Unavailable
 from qnode.index.fields import FIELDS_FLAGS, POSTINGS_FLAGS
 
@@ -85,30 +86,37 @@ class Store:
             )
         except (lmdb.CorruptedError, lmdb.InvalidError, lmdb.VersionMismatchError) as error:
             raise Corruption(self.path / "data.mdb", str(error), RESTORE) from error
-        self._refuse_cut_off()
+        if not self.read_only:
+            self._cover_all_pages()
         self._file_number = (self.path / "data.mdb").stat().st_ino
         number_keys: dict[str, Any] = {"integerkey": True}
 
         def database(name: str, **flags: Any) -> Any:
             return self.env.open_db(name.encode(), create=not self.read_only, **flags)
 
-        self.ids = database("ids")
-        self.records = database("records", **number_keys)
-        self.payloads = database("payloads", **number_keys)
-        self.free = database("free", **number_keys)
-        self.dead = database("dead")
-        self.checks = database("checks")
-        self.postings = database("postings", **POSTINGS_FLAGS)
-        self.fields = database("fields", **FIELDS_FLAGS)
-        self.meta = database("meta")
-
-    def _refuse_cut_off(self) -> None:
-        """Raise Corruption if the file ends before its last page: reading behind the end would end the process."""
-        needed = self.total_bytes
-        if needed > self.disk_bytes > 0:
-            fault = f"it has {self.disk_bytes} bytes, and its pages take {needed}"
+        try:
+            self.ids = database("ids")
+            self.records = database("records", **number_keys)
+            self.payloads = database("payloads", **number_keys)
+            self.free = database("free", **number_keys)
+            self.dead = database("dead")
+            self.checks = database("checks")
+            self.postings = database("postings", **POSTINGS_FLAGS)
+            self.fields = database("fields", **FIELDS_FLAGS)
+            self.meta = database("meta")
+        except (lmdb.CorruptedError, lmdb.PageNotFoundError) as error:
             self.env.close()
-            raise Corruption(self.path / "data.mdb", fault, RESTORE)
+            raise Corruption(self.path / "data.mdb", str(error), RESTORE) from error
+
+    def _cover_all_pages(self) -> None:
+        """Let the file reach to its last page.
+
+        It may rightly be shorter, where pages at the end were freed before they were ever written. Where it was cut
+        off, a page that is missing now reads as zeros, which is noticed; without this the kernel would end the process.
+        """
+        if self.total_bytes > self.disk_bytes:
+            with contextlib.suppress(OSError):  # no room: it stays as it was
+                os.truncate(self.path / "data.mdb", self.total_bytes)
 
     @contextmanager
     def reading(self) -> Iterator[lmdb.Transaction]:
@@ -124,6 +132,8 @@ class Store:
         try:
             with self.env.begin() as txn:
                 yield txn
+        except (lmdb.CorruptedError, lmdb.PageNotFoundError) as error:
+            raise Corruption(self.path / "data.mdb", str(error), RESTORE) from error
         finally:
             self._thread.depth = depth
             with self._gate:
@@ -138,6 +148,8 @@ class Store:
                 yield txn
         except lmdb.MapFullError as error:
             raise OutOfSpace(f"the store {self.path} has reached its largest size") from error
+        except (lmdb.CorruptedError, lmdb.PageNotFoundError) as error:
+            raise Corruption(self.path / "data.mdb", str(error), RESTORE) from error
         except lmdb.Error as error:
             if is_full(self.path / "data.mdb"):
                 raise OutOfSpace(f"no space left on the disk of {self.path}") from error

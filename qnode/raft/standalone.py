@@ -13,6 +13,7 @@ from typing import Any
 import lmdb
 import xxhash
 
+from qnode.disk import is_full
 from qnode.errors import Corruption, InternalError, OutOfSpace
 from qnode.raft.topology import (
     CollectionEntry,
@@ -64,7 +65,7 @@ class StandaloneLog:
             with self._env.begin(write=True) as txn:
                 txn.put(_NAME, xxhash.xxh3_64_digest(value) + value)
         except lmdb.Error as error:
-            if isinstance(error, lmdb.MapFullError) or "No space left" in str(error):
+            if isinstance(error, lmdb.MapFullError) or is_full(self._file):
                 raise OutOfSpace(f"no space left for {self._file}") from error
             raise InternalError(f"{self._file} could not be written: {error}") from error
         self.current = topology

@@ -19,7 +19,7 @@ import orjson
 from qnode.errors import BadInput, NotFound, Unavailable
 from qnode.index.index import Index
 from qnode.index.population import Mask
-from qnode.index.records import key_in, op_in, version_in
+from qnode.index.records import HEAD_BYTES, key_in, op_in, version_in
 from qnode.index.space import Candidates
 from qnode.index.store import Numbers, get_many, number_keys, open_payload
 from qnode.models.filter import Filter
@@ -92,33 +92,34 @@ def search(index: Index, request: QueryRequest, vector: Vector, excluded: PointK
     """Find the nearest points, best first, with reported scores; (limit + offset) of them at most, offset not cut."""
     slot = index.slots[request.using]
     space = index.spaces[slot]
+    distance = space.params.distance
     wanted = request.limit + request.offset
     selected, selected_count, seen_op = _select(index, request.filter)
     if selected is not None and not selected_count:
         return []
+    ask = wanted + (excluded is not None)
     with index.store.reading() as txn:
-        ask = wanted + (excluded is not None)
-        ask = min(ask, sum(part.rows for part in space.parts))
         while True:
-            if ask == 0:
-                return []
-            candidates = space.search(vector, ask, request.params, selected, selected_count)
-            values, places = _current(index, txn, candidates, slot, request.filter, seen_op, excluded)
-            dropped = len(candidates.numbers) - len(places)
-            if len(places) >= wanted or len(candidates.numbers) < ask or dropped == 0:
+            ask = min(ask, sum(part.rows for part in space.parts))
+            found = space.search(vector, ask, request.params, selected, selected_count)
+            values, places = _current(index, txn, found, slot)
+            if selected is not None and request.filter is not None:
+                values, places = _rechecked(index, txn, request.filter, found, values, places, seen_op)
+            if excluded is not None:
+                kept = [at for at, value in enumerate(values) if key_in(value) != excluded]
+                values, places = [values[at] for at in kept], [places[at] for at in kept]
+            dropped = len(found.scores) - len(places)
+            if len(places) >= wanted or len(found.scores) < ask or dropped == 0:
                 break
             ask += dropped + SPARE_CANDIDATES
-        scores = reported(candidates.scores[places], space.params.distance)
-        order = _ranked(scores, [key_in(value) for value in values], space.params.distance)
-        if request.score_threshold is not None:
-            limit = np.float32(request.score_threshold)
-            passing = scores < limit if space.params.distance.smaller_is_better else scores > limit
-            order = [place for place in order if passing[place]]
-        order = order[:wanted]
-        numbers = candidates.numbers[places]
-        points = [Point(key_in(values[place]), version_in(values[place]), scores[place]) for place in order]
-        chosen = [values[place] for place in order]
-        _fill(index, txn, points, numbers[order], chosen, request.with_payload, request.with_vector)
+        scores = reported(found.scores if len(places) == len(found.scores) else found.scores[places], distance)
+        points = [Point(key_in(value), version_in(value), score) for value, score in zip(values, scores, strict=True)]
+        order = _ranked(points, scores, distance, request.score_threshold)[:wanted]
+        if len(order) < len(points) or order != list(range(len(order))):
+            points, values = [points[at] for at in order], [values[at] for at in order]
+            places = [places[at] for at in order]
+        if request.with_payload.enabled or request.with_vector.enabled:
+            _fill(index, txn, points, found.numbers[places], values, request.with_payload, request.with_vector)
     return points
 
 
@@ -142,41 +143,52 @@ def _select(index: Index, chosen: Filter | None) -> tuple[Mask | None, int, int]
     return selection.mask, selection.count, seen_op
 
 
-def _current(
-    index: Index, txn: lmdb.Transaction, found: Candidates, slot: int, chosen: Filter | None, seen_op: int,
-    excluded: PointKey | None,
-) -> tuple[list[bytes], list[int]]:  # fmt: skip
+def _current(index: Index, txn: lmdb.Transaction, found: Candidates, slot: int) -> tuple[list[bytes], list[int]]:
     """The records of those candidates that are current, and their places among the candidates."""
-    keys = number_keys(found.numbers)
-    records = get_many(txn, index.store.records, keys)
+    get, records = txn.get, index.store.records
+    begin = HEAD_BYTES + 8 * slot
+    end = begin + 8
+    keys, ops = number_keys(found.numbers), found.ops.tobytes()
     values: list[bytes] = []
     places: list[int] = []
-    newer: list[int] = []
-    for place, (key, op_num) in enumerate(zip(keys, found.ops.tolist(), strict=True)):
-        value = records.get(key)
-        if value is None or op_in(value, slot) != op_num or (excluded is not None and key_in(value) == excluded):
-            continue
-        if chosen is not None and version_in(value) > seen_op:
-            newer.append(len(places))
-        values.append(value)
-        places.append(place)
-    if newer and chosen is not None:
-        numbers = found.numbers[[places[at] for at in newer]]
-        passing = index.filtering.matches(txn, index.population, chosen, numbers)
-        gone = {at for at, passes in zip(newer, passing.tolist(), strict=True) if not passes}
-        values = [value for at, value in enumerate(values) if at not in gone]
-        places = [place for at, place in enumerate(places) if at not in gone]
+    for place, key in enumerate(keys):
+        value = get(key, db=records)
+        if value is not None and value[begin:end] == ops[8 * place : 8 * place + 8]:
+            values.append(cast("bytes", value))
+            places.append(place)
     return values, places
 
 
-def _ranked(scores: npt.NDArray[np.float32], keys: Sequence[PointKey], distance: Distance) -> list[int]:
-    """Places best first; among equal scores the larger id first where scores descend, else the smaller."""
-    sign = 1 if distance.smaller_is_better else -1
-    order: list[int] = np.argsort(sign * scores, kind="stable").tolist()
-    ranked = scores[order]
-    if len(ranked) > 1 and (ranked[1:] == ranked[:-1]).any():
-        order.sort(key=lambda place: keys[place], reverse=not distance.smaller_is_better)
-        order.sort(key=lambda place: sign * float(scores[place]))
+def _rechecked(
+    index: Index, txn: lmdb.Transaction, chosen: Filter, found: Candidates, values: list[bytes], places: list[int],
+    seen_op: int,
+) -> tuple[list[bytes], list[int]]:  # fmt: skip
+    """Leave out those that changed after the filter's mask was made and do not pass it any more."""
+    newer = [at for at, value in enumerate(values) if version_in(value) > seen_op]
+    if not newer:
+        return values, places
+    passing = index.filtering.matches(txn, index.population, chosen, found.numbers[[places[at] for at in newer]])
+    gone = {at for at, passes in zip(newer, passing.tolist(), strict=True) if not passes}
+    kept = [at for at in range(len(values)) if at not in gone]
+    return [values[at] for at in kept], [places[at] for at in kept]
+
+
+def _ranked(
+    points: Sequence[Point], scores: npt.NDArray[np.float32], distance: Distance, threshold: float | None
+) -> list[int]:
+    """The places of those better than the threshold, best first; they come sorted, but for ties.
+
+    Among equal scores the larger id comes first where scores descend, else the smaller one.
+    """
+    order = list(range(len(points)))
+    ascending = distance.smaller_is_better
+    if threshold is not None:
+        limit = np.float32(threshold)
+        order = np.flatnonzero(scores < limit if ascending else scores > limit).tolist()
+    known = scores.tolist()
+    if len(set(known)) < len(known):
+        order.sort(key=lambda place: points[place].key, reverse=not ascending)
+        order.sort(key=known.__getitem__, reverse=not ascending)
     return order
 
 

@@ -54,7 +54,7 @@ def to_values(records: Records) -> list[bytes]:
 
 def key_in(value: bytes) -> PointKey:
     """The key in a stored record."""
-    return bytes(value[8:17]) if value[8] == 0 else bytes(value[8:HEAD_BYTES])
+    return value[8:17] if value[8] == 0 else value[8:HEAD_BYTES]
 
 
 def version_in(value: bytes) -> int:

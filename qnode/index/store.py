@@ -118,9 +118,12 @@ class Store:
             with contextlib.suppress(OSError):  # no room: it stays as it was
                 os.truncate(self.path / "data.mdb", self.total_bytes)
 
-    @contextmanager
-    def reading(self) -> Iterator[lmdb.Transaction]:
+    def reading(self) -> Reading:
         """Give a read transaction: one state of the store, however long it is held (hold it shortly)."""
+        return Reading(self)
+
+    def enter(self) -> None:
+        """Count a reader in; wait while the environment is being exchanged."""
         depth = getattr(self._thread, "depth", 0)
         with self._gate:
             while self._paused and not depth:  # who reads already is waited for, and must not wait
@@ -129,15 +132,13 @@ class Store:
                 raise Unavailable(f"the store {self.path} is closed")
             self._readers += 1
         self._thread.depth = depth + 1
-        try:
-            with self.env.begin() as txn:
-                yield txn
-        except (lmdb.CorruptedError, lmdb.PageNotFoundError) as error:
-            raise Corruption(self.path / "data.mdb", str(error), RESTORE) from error
-        finally:
-            self._thread.depth = depth
-            with self._gate:
-                self._readers -= 1
+
+    def leave(self) -> None:
+        """Count a reader out."""
+        self._thread.depth -= 1
+        with self._gate:
+            self._readers -= 1
+            if not self._readers:
                 self._gate.notify_all()
 
     @contextmanager
@@ -203,6 +204,30 @@ class Store:
             stats = [txn.stat(db) for db in databases]
         pages = sum(stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"] for stat in stats)
         return int(pages * stats[0]["psize"])
+
+
+class Reading:
+    """A read transaction as a context; a class, since every search enters one."""
+
+    __slots__ = ("_store", "_txn")
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def __enter__(self) -> lmdb.Transaction:
+        self._store.enter()
+        try:
+            self._txn = self._store.env.begin()
+        except BaseException:
+            self._store.leave()
+            raise
+        return self._txn
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            self._txn.abort()
+        finally:
+            self._store.leave()
 
 
 def compacted_path(path: Path) -> Path:

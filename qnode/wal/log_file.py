@@ -173,7 +173,8 @@ class LogFile:
         """Take a descriptor, cut a torn tail off, and make durable what no mark says to be.
 
         A sync that failed may have left pages clean that are not on the disk. So what no mark covers, marks too, is written
-        again: that makes its pages dirty.
+        again: that makes its pages dirty. It may have left a cut that is not on the disk either: the sync here makes it so,
+        before anybody is told where the log ends.
         """
         self._descriptor = disk.open(self.path)
         if self.size_bytes() > self.end:
@@ -182,8 +183,8 @@ class LogFile:
             file.seek(self._synced_end)
             tail = file.read(self.end - self._synced_end)
         write_fully(disk, self._descriptor, [tail], self._synced_end)
+        self.sync(disk)
         if self.synced_op < self.next_op:
-            self.sync(disk)
             self.acknowledge_sync(disk, self.next_op, self.end)
 
     def append(self, records: Sequence[Record], disk: Disk) -> None:

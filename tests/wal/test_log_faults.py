@@ -48,6 +48,21 @@ def test_refused_record_does_not_come_back_after_a_crash(tmp_path: Path, seed: i
     assert list(Log.open(tmp_path, disk).read(1)) == []
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_record_that_an_opened_log_does_not_hold_stays_away(tmp_path: Path, seed: int) -> None:
+    disk = FaultyDisk(tmp_path, random.Random(seed))
+    log = Log.open(tmp_path, disk)
+    log.append([record(1)])
+    log.sync()
+    disk.free_bytes, disk.fail_next_syncs = 100, 1
+    with pytest.raises(InternalError, match="could not be cut back"):
+        log.append([record(2), record(3), record(4, bytes(100))])
+    disk.kill()
+    assert list(Log.open(tmp_path, disk).read(1)) == [record(1)]
+    disk.crash()
+    assert list(Log.open(tmp_path, disk).read(1)) == [record(1)]
+
+
 def test_full_disk_refuses_a_new_file_and_keeps_the_old(tmp_path: Path, disk: FaultyDisk) -> None:
     log = Log.open(tmp_path, disk, file_bytes=100)
     log.append([record(1, bytes(100))])

@@ -21,7 +21,10 @@ from qnode.models.operation import decode
 from qnode.models.vector_params import IndexParams
 from qnode.models.write import WriteRequest
 from qnode.shards.writer import Writer
-from qnode.wal import Log
+from qnode.wal import DEFAULT_FILE_BYTES, Log
+
+SMALLEST_LOG_FILE_BYTES = 64 << 10
+"""A file of the log is no smaller, however little of the log is kept."""
 
 REPLAY_OPERATIONS = 64
 """So many logged operations are applied in one transaction at open."""
@@ -63,7 +66,8 @@ class LocalShard:
         """Open or make the shard in `path` and replay its log. Blocks; raises Corruption naming a damaged file."""
         index = Index.open(path, params, verify=settings.verify)
         try:
-            log = Log.open(path / "wal", next_op=index.applied_op + 1)
+            file_bytes = min(DEFAULT_FILE_BYTES, max(settings.keep_log_bytes, SMALLEST_LOG_FILE_BYTES))
+            log = Log.open(path / "wal", file_bytes=file_bytes, next_op=index.applied_op + 1)
             try:
                 _catch_up(log, index)
                 _replay(log, index)
@@ -143,8 +147,8 @@ class LocalShard:
             self._wake.clear()
             try:
                 while await self._optimize_once():
-                    self.optimizer_error = None
-                    retry_seconds = BUILD_RETRY_SECONDS
+                    pass
+                self.optimizer_error, retry_seconds = None, BUILD_RETRY_SECONDS
             except asyncio.CancelledError:
                 raise
             except Exception as error:

@@ -21,6 +21,7 @@ from qnode.errors import Corruption
 from qnode.index.apply import Group
 from qnode.index.fields import FieldIndexes, Filtering
 from qnode.index.manifest import Manifest, SegmentEntry, SegmentState, read_manifest, write_manifest
+from qnode.index.planning import is_overfull
 from qnode.index.population import Population
 from qnode.index.space import Part, Rows, Space
 from qnode.index.store import (
@@ -211,6 +212,11 @@ class Index:
         """The part that takes rows; made if there is none."""
         space = self.spaces[slot]
         part = space.growing
+        if part is not None and is_overfull(part.segment.vector_bytes, self.params):
+            entry = next(entry for entry in self.manifest.segments if entry.id == part.id)
+            self.manifest = self.manifest.changed(replace(entry, state=SegmentState.FULL))
+            part.is_full = True
+            part = None
         if part is None:
             self.manifest, entry = self.manifest.added(slot, SegmentState.GROWING)
             folder = self.segment_path(entry.id)
@@ -237,8 +243,10 @@ class Index:
         """Forget what a failed transaction had put into the heap."""
         self.manifest = before
         rows = {entry.id: entry.rows for entry in before.segments}
+        full = {entry.id for entry in before.segments if entry.state is SegmentState.FULL}
         for space in self.spaces.values():
             for part in space.parts:
+                part.is_full = part.id in full
                 if isinstance(part.segment, GrowingSegment):
                     part.segment.publish(rows.get(part.id, 0))
             space.parts = tuple(part for part in space.parts if part.id in rows)

@@ -1,9 +1,10 @@
 """What the builder should do next: pure decisions over the sizes of segments.
 
-A growing segment that is larger than `indexing_threshold` is closed and given a graph. When a graph is built anyway,
-sealed segments of less than MERGE_FACTOR times its size are merged into it: so each segment is at least that many
-times as large as the next, their number is logarithmic in the number of rows, and so is how often a row is rebuilt. A segment with too many dead
-rows is rewritten by itself, which gives the space back and restores recall.
+A growing segment that is larger than `indexing_threshold` is closed and given a graph. Closed segments come first, the
+oldest ones, no more at once than PIECE_BYTES: so in a long upload graphs follow closely, and a search has few rows to scan.
+When none waits, sealed segments are merged that are not MERGE_FACTOR times as large as the smaller ones together: so their
+number is logarithmic in the number of rows, and so is how often a row is rebuilt. A segment with too many dead rows is
+rewritten by itself, which gives the space back and restores recall.
 """
 
 from __future__ import annotations
@@ -17,6 +18,12 @@ MERGE_FACTOR = 2
 
 DEFAULT_MAX_SEGMENT_BYTES = 4 << 30
 """Segments are not merged beyond this many bytes of vectors unless the collection says otherwise."""
+
+PIECE_BYTES = 32 << 20
+"""A growing segment takes no more rows from this size on (or from the threshold, if that is larger), due for a build or not."""
+
+MOST_PIECES = 12
+"""So many segments that could be merged are left alone while closed ones wait; each of them costs every search a walk."""
 
 GROWING_WASTE_ROWS = 10_000
 """A growing segment is rewritten when it has this many dead rows and more dead than living ones."""
@@ -63,28 +70,54 @@ def should_close(growing: SegmentSize, index: IndexParams) -> bool:
     return growing.vector_bytes > limit
 
 
+def is_overfull(vector_bytes: int, index: IndexParams) -> bool:
+    """Whether a growing segment must take no more rows, also while the builder is busy."""
+    if index.indexing_threshold_kb == 0:
+        return vector_bytes > UNINDEXED_SEGMENT_BYTES
+    return vector_bytes > max(PIECE_BYTES, index.indexing_threshold_kb * 1024)
+
+
 def plan(segments: Sequence[SegmentSize], params: VectorParams, index: IndexParams) -> Plan | None:
     """Choose the next build of a vector's segments, or None if all is well."""
-    sources = [segment for segment in segments if segment.is_full]
+    mergeable = _mergeable(segments, index)
+    sources = _piece([segment for segment in segments if segment.is_full])
+    if len(mergeable) > MOST_PIECES:
+        sources = mergeable
     if not sources:
         sources = [max(wasted, key=lambda segment: segment.dead)] if (wasted := _wasted(segments, index)) else []
     if not sources:
         sources = [s for s in segments if s.is_sealed and (s.is_outdated or _lacks_graph(s, params, index))][:1]
+    sources = sources or mergeable
     if not sources:
         return None
-    limit = index.max_segment_size_kb * 1024 if index.max_segment_size_kb else DEFAULT_MAX_SEGMENT_BYTES
-    total = sum(segment.living_bytes for segment in sources)
     chosen = {segment.id for segment in sources}
-    for segment in sorted((s for s in segments if s.is_sealed), key=lambda s: s.living_bytes):
-        if (
-            segment.id not in chosen
-            and segment.living_bytes < MERGE_FACTOR * total
-            and total + segment.living_bytes <= limit
-        ):
-            chosen.add(segment.id)
-            total += segment.living_bytes
-    with_graph = wants_graph(total, params, index)
+    with_graph = wants_graph(sum(segment.living_bytes for segment in sources), params, index)
     return Plan(tuple(segment.id for segment in segments if segment.id in chosen), with_graph)
+
+
+def _piece(closed: Sequence[SegmentSize]) -> list[SegmentSize]:
+    """The oldest closed segments that are no more than a piece together, at least one."""
+    taken: list[SegmentSize] = []
+    for segment in closed:
+        if taken and sum(s.living_bytes for s in taken) + segment.living_bytes > PIECE_BYTES:
+            break
+        taken.append(segment)
+    return taken
+
+
+def _mergeable(segments: Sequence[SegmentSize], index: IndexParams) -> list[SegmentSize]:
+    """The smallest sealed segments that should be one; none if each is as much larger than the next as it should be."""
+    limit = index.max_segment_size_kb * 1024 if index.max_segment_size_kb else DEFAULT_MAX_SEGMENT_BYTES
+    ordered = sorted((segment for segment in segments if segment.is_sealed), key=lambda s: s.living_bytes)
+    for first, smallest in enumerate(ordered):
+        chosen, total = [smallest], smallest.living_bytes
+        for segment in ordered[first + 1 :]:
+            if segment.living_bytes < MERGE_FACTOR * total and total + segment.living_bytes <= limit:
+                chosen.append(segment)
+                total += segment.living_bytes
+        if len(chosen) > 1:
+            return chosen
+    return []
 
 
 def wants_graph(vector_bytes: int, params: VectorParams, index: IndexParams) -> bool:

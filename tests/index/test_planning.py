@@ -1,7 +1,7 @@
 import random
 from dataclasses import replace
 
-from qnode.index.planning import Plan, SegmentSize, plan, should_close
+from qnode.index.planning import MOST_PIECES, PIECE_BYTES, Plan, SegmentSize, is_overfull, plan, should_close
 from qnode.models.vector_params import Distance, IndexParams, VectorParams
 
 VECTOR = VectorParams("", 0, 256, Distance.DOT)
@@ -35,15 +35,38 @@ def test_a_closed_segment_is_built_and_takes_no_larger_one_with_it():
     assert plan(segments, VECTOR, INDEX) == Plan((2,), with_graph=True)
 
 
-def test_smaller_sealed_segments_are_merged_into_a_build():
-    segments = [segment(1, 1500, sealed=True, indexed=True), segment(2, 2000, full=True), segment(3, 10)]
-    assert plan(segments, VECTOR, INDEX) == Plan((1, 2), with_graph=True)
+def test_segments_of_like_size_are_merged_when_no_closed_one_waits():
+    small, other = segment(1, 1500, sealed=True, indexed=True), segment(2, 2000, sealed=True, indexed=True)
+    assert plan([small, other, segment(3, 2000, full=True), segment(4, 10)], VECTOR, INDEX) == Plan((3,), True)
+    assert plan([small, other, segment(4, 10)], VECTOR, INDEX) == Plan((1, 2), with_graph=True)
+    assert plan([small, segment(2, 3000, sealed=True, indexed=True)], VECTOR, INDEX) is None
+
+
+def test_many_segments_of_like_size_are_merged_though_closed_ones_wait():
+    pieces = [segment(number, 2000, sealed=True, indexed=True) for number in range(MOST_PIECES + 1)]
+    waiting = segment(99, 2000, full=True)
+    assert plan([*pieces, waiting], VECTOR, INDEX) == Plan(tuple(range(MOST_PIECES + 1)), with_graph=True)
+    assert plan([*pieces[1:], waiting], VECTOR, INDEX) == Plan((99,), with_graph=True)
+
+
+def test_closed_segments_are_built_in_pieces_oldest_first():
+    closed = [segment(number, 15_000, full=True) for number in range(1, 6)]
+    assert plan(closed, VECTOR, INDEX) == Plan((1, 2), with_graph=True)
+    assert plan([segment(1, 90_000, full=True), *closed[1:]], VECTOR, INDEX) == Plan((1,), with_graph=True)
+
+
+def test_a_growing_segment_takes_no_more_rows_than_a_piece_unless_the_threshold_is_larger():
+    assert not is_overfull(PIECE_BYTES, INDEX)
+    assert is_overfull(PIECE_BYTES + 1, INDEX)
+    assert not is_overfull(PIECE_BYTES + 1, replace(INDEX, indexing_threshold_kb=100_000))
+    assert not is_overfull(PIECE_BYTES + 1, replace(INDEX, indexing_threshold_kb=0))
 
 
 def test_nothing_grows_beyond_the_largest_size():
     limited = IndexParams((VECTOR,), indexing_threshold_kb=1000, max_segment_size_kb=3000)
-    segments = [segment(1, 1500, sealed=True, indexed=True), segment(2, 2000, full=True)]
-    assert plan(segments, VECTOR, limited) == Plan((2,), with_graph=True)
+    segments = [segment(1, 1500, sealed=True, indexed=True), segment(2, 2000, sealed=True, indexed=True)]
+    assert plan(segments, VECTOR, INDEX) is not None
+    assert plan(segments, VECTOR, limited) is None
 
 
 def test_a_segment_with_many_dead_rows_is_rewritten():

@@ -40,7 +40,8 @@ class Engine:
 def qnode_index(vectors: Floats, folder: Path, threads: int) -> list[Engine]:
     """A shard's index, searched as the node does it; and its one segment, searched without the point store."""
     params = VectorParams("", 0, vectors.shape[1], Distance.COSINE, m=M, ef_construct=EF_CONSTRUCT)
-    index = Index.open(folder, IndexParams((params,)))
+    # One segment, closed when all of it is there.
+    index = Index.open(folder, IndexParams((params,), indexing_threshold_kb=vectors.nbytes // 1024 - 1))
     at = np.arange(BATCH, dtype=np.int32)
     for number, first in enumerate(range(0, len(vectors), BATCH), 1):
         rows = vectors[first : first + BATCH]

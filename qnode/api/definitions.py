@@ -40,6 +40,13 @@ async def call_of(request: Request, name: str = "") -> Call:
     return Call(name, query_string, content_type, await request.body(), request.state.started)
 
 
+def _definition(call: Call) -> Any:
+    """Parse the body of a definition, parts of which are stored and shown as they are."""
+    body = json_of(call)
+    reading.check_depth(body)
+    return body
+
+
 def json_response(body: bytes) -> Response:
     """Answer with JSON that is ready."""
     return Response(body, media_type="application/json")
@@ -80,7 +87,7 @@ def _add_collection_routes(router: APIRouter, collections: Collections, defaults
         call = await call_of(request, collection_name)
         parameters = definition_parameters(call.query_string)
         reading.raise_faults(collection_name_faults(collection_name), "path parameters")
-        config = CollectionConfig.from_request(json_of(call), defaults)
+        config = CollectionConfig.from_request(_definition(call), defaults)
         await _in_time(parameters, collections.create(collection_name, config))
         return json_response(answers.ok(True, call.started))
 
@@ -88,7 +95,7 @@ def _add_collection_routes(router: APIRouter, collections: Collections, defaults
     async def update(collection_name: str, request: Request) -> Response:
         call = await call_of(request, collection_name)
         parameters = definition_parameters(call.query_string)
-        diff = CollectionDiff.from_request(json_of(call))
+        diff = CollectionDiff.from_request(_definition(call))
         await _in_time(parameters, collections.update(collection_name, diff))
         return json_response(answers.ok(True, call.started))
 
@@ -104,7 +111,7 @@ def _add_index_routes(router: APIRouter, collections: Collections) -> None:
     async def create_index(collection_name: str, request: Request) -> Response:
         call = await call_of(request, collection_name)
         parameters = definition_parameters(call.query_string)
-        given = reading.mapping(json_of(call), "struct CreateFieldIndex")
+        given = reading.mapping(_definition(call), "struct CreateFieldIndex")
         if given.get("field_name") is None:
             raise reading.missing("field_name")
         field = reading.text(given["field_name"])

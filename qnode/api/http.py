@@ -27,6 +27,7 @@ JSON = b"application/json"
 _DRAINED_LIMITS = 4
 """How many times the limit is read and dropped of a body that is too large."""
 _CACHED_QUERY_STRINGS = 256
+_MAX_U64 = 2**64 - 1
 _CONSISTENCIES = ("majority", "quorum", "all")
 _ORDERINGS = ("weak", "medium", "strong")
 
@@ -106,9 +107,9 @@ def read_parameters(query_string: bytes) -> Parameters:
     """Read the parameters of a read: consistency, timeout."""
     pairs = query_pairs(query_string)
     consistency = pairs.get("consistency")
-    if consistency is not None and consistency not in _CONSISTENCIES and not _is_positive(consistency):
+    if consistency is not None and consistency not in _CONSISTENCIES and not unsigned_of(consistency):
         raise MalformedParameters(f"failed to parse read consistency factor value: {consistency}")
-    timeout = _integer_parameter(pairs, "timeout")
+    timeout = integer_parameter(pairs, "timeout")
     if timeout == 0:
         raise MalformedParameters("timeout: value 0 invalid")
     return Parameters(timeout_seconds=timeout)
@@ -120,7 +121,7 @@ def write_parameters(query_string: bytes) -> Parameters:
     pairs = query_pairs(query_string)
     if (ordering := pairs.get("ordering")) is not None and ordering not in _ORDERINGS:
         raise MalformedParameters(f"unknown variant `{ordering}`, expected one of `weak`, `medium`, `strong`")
-    return Parameters(boolean_parameter(pairs, "wait"), _integer_parameter(pairs, "timeout"))
+    return Parameters(boolean_parameter(pairs, "wait"), integer_parameter(pairs, "timeout"))
 
 
 @lru_cache(_CACHED_QUERY_STRINGS)
@@ -142,17 +143,29 @@ def boolean_parameter(pairs: dict[str, str], name: str, default: bool = False) -
     return value == "true"
 
 
-def _integer_parameter(pairs: dict[str, str], name: str) -> int | None:
+def integer_parameter(pairs: dict[str, str], name: str) -> int | None:
+    """Read an integer of 64 bits without a sign."""
     value = pairs.get(name)
     if value is None:
         return None
     if not (value.isascii() and value.isdigit()):
-        raise MalformedParameters("invalid digit found in string")
-    return int(value)
+        raise MalformedParameters(
+            "invalid digit found in string" if value else "cannot parse integer from empty string"
+        )
+    number = unsigned_of(value)
+    if number is None:
+        raise MalformedParameters("number too large to fit in target type")
+    return number
 
 
-def _is_positive(value: str) -> bool:
-    return value.isascii() and value.isdigit() and int(value) > 0
+def unsigned_of(digits: str) -> int | None:
+    """Turn a text into the integer of 64 bits that it is, or None. int() of a long text would take its time."""
+    if not (digits.isascii() and digits.isdigit()):
+        return None
+    digits = digits.lstrip("0") or "0"
+    if len(digits) > len(str(_MAX_U64)) or int(digits) > _MAX_U64:
+        return None
+    return int(digits)
 
 
 async def respond(send: Send, status: int, body: bytes, headers: list[Header]) -> None:

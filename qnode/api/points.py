@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import orjson
 
 from qnode.api import answers, number_scan, reads_json, writes_json
-from qnode.api.http import Call, json_of, read_parameters, write_parameters
+from qnode.api.http import Call, json_of, read_parameters, unsigned_of, write_parameters
 from qnode.api.writes_json import Sizes
 from qnode.errors import BadInput, NotFound, QnodeError, TimedOut
 from qnode.models.point_id import PointKey, id_of, key_of
@@ -103,7 +103,7 @@ class Points:
     async def point(self, call: Call, shown_id: str) -> bytes:
         """Give one point, whole."""
         key = _key_of_text(shown_id)
-        read_parameters(call.query_string)
+        call.timeout_seconds = read_parameters(call.query_string).timeout_seconds
         collection = self._collections.get(call.name)
         request = RetrieveRequest((key,), ALL_PAYLOAD, ALL_VECTORS)
         points = await _in_time(call, collection.retrieve(request))
@@ -176,7 +176,8 @@ async def _in_time(call: Call, answer: Awaitable[Result]) -> Result:
 
 
 def _key_of_text(shown_id: str) -> PointKey:
+    number = unsigned_of(shown_id)
     try:
-        return key_of(int(shown_id) if shown_id.isascii() and shown_id.isdigit() else shown_id)
+        return key_of(shown_id if number is None else number)
     except QnodeError:
         raise BadInput(f'Can not recognize "{shown_id}" as point id') from None

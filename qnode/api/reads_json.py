@@ -7,6 +7,7 @@ answer that silently left out half of the question would be worse.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from qnode.api.vectors_json import vector_of
@@ -36,6 +37,7 @@ from qnode.models.query import (
 )
 
 _DEFAULT_PARAMS = SearchParams()
+_LARGEST_FLOAT32 = 3.4028234663852886e38
 _QUERY_KINDS = (
     "recommend",
     "discover",
@@ -221,7 +223,10 @@ def _offset(given: dict[str, Any]) -> int:
 
 def _threshold(given: dict[str, Any]) -> float | None:
     threshold = given.get("score_threshold")
-    return None if threshold is None else reading.number(threshold)
+    if threshold is None:
+        return None
+    real = reading.number(threshold)
+    return real if abs(real) <= _LARGEST_FLOAT32 else math.copysign(math.inf, real)
 
 
 def _search_params(value: object, path: str) -> SearchParams:

@@ -13,9 +13,8 @@ from prometheus_client.registry import Collector
 
 from qnode import QDRANT_VERSION
 from qnode.api import answers
-from qnode.api.http import query_pairs
+from qnode.api.http import integer_parameter, query_pairs
 from qnode.api.telemetry import Telemetry
-from qnode.errors import MalformedParameters
 from qnode.metrics import ProcessCollector, RestCollector, RestCounts
 
 if TYPE_CHECKING:
@@ -87,10 +86,8 @@ def routes(collections: Collections, counts: RestCounts, is_ready: Callable[[], 
 
     @router.get("/telemetry", summary="What the node knows of itself")
     async def show_telemetry(request: Request) -> Response:
-        level = query_pairs(request.scope["query_string"]).get("details_level", "0")
-        if not (level.isascii() and level.isdigit()):
-            raise MalformedParameters("invalid digit found in string")
-        shown = telemetry.show(int(level))
+        level = integer_parameter(query_pairs(request.scope["query_string"]), "details_level")
+        shown = telemetry.show(level or 0)
         return Response(answers.ok(shown, request.state.started), media_type="application/json")
 
     @router.get("/issues", summary="Issues that were found; none is looked for yet")

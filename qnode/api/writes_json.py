@@ -236,7 +236,11 @@ def _payload_change(body: object) -> tuple[Selector, bytes, str | None]:
     payload = _payload_bytes(given["payload"])
     key = given.get("key")
     if key is not None:
-        parse_path(reading.text(key))
+        # What stands at the path must not lie deeper than can be stored.
+        nested = given["payload"]
+        for _ in parse_path(reading.text(key)).steps:
+            nested = {"": nested}
+        _payload_bytes(nested)
     return _selector(given), payload, key
 
 

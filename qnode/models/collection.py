@@ -39,6 +39,9 @@ __all__ = [
 
 FORMAT_VERSION = 1
 
+MAX_SHARDS = 128
+"""Each shard of a node has a thread and a store of its own, made while the client waits."""
+
 _HNSW_DEFAULTS: Section = {
     "m": 16,
     "ef_construct": 100,
@@ -303,7 +306,7 @@ def _params_of_creation(given: Mapping[str, Any], defaults: CollectionDefaults, 
     }
     sent = reading.fields(given, counts)
     for name, value in sent.items():
-        faults += reading.out_of_bounds(name, value, (1, None))
+        faults += reading.out_of_bounds(name, value, (1, MAX_SHARDS if name == "shard_number" else None))
     method = given.get("sharding_method")
     if method is not None and reading.one_of("auto", "custom")(method) == "custom":
         raise BadRequest("custom sharding is not supported yet")

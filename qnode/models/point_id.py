@@ -7,7 +7,8 @@ then UUIDs by their bytes. Every floor below api speaks keys.
 
 from __future__ import annotations
 
-import uuid
+import json
+import re
 
 from qnode.errors import MalformedBody
 
@@ -16,6 +17,9 @@ PointKey = bytes
 _NUMBER = b"\x00"
 _UUID = b"\x01"
 _MAX_NUMBER = 2**64 - 1
+_DIGITS = "[0-9a-fA-F]"
+_HYPHENATED = f"{_DIGITS}{{8}}(?:-{_DIGITS}{{4}}){{3}}-{_DIGITS}{{12}}"
+_IS_UUID = re.compile(rf"(?:urn:uuid:)?{_HYPHENATED}|\{{{_HYPHENATED}\}}|{_DIGITS}{{32}}").fullmatch
 
 
 def key_of(value: object) -> PointKey:
@@ -23,12 +27,9 @@ def key_of(value: object) -> PointKey:
     if type(value) is int:
         if 0 <= value <= _MAX_NUMBER:
             return _NUMBER + value.to_bytes(8, "big")
-    elif type(value) is str:
-        try:
-            return _UUID + uuid.UUID(value).bytes
-        except ValueError:
-            pass
-    shown = f'"{value}"' if isinstance(value, str) else str(value)
+    elif type(value) is str and _IS_UUID(value):
+        return _UUID + bytes.fromhex(value.removeprefix("urn:uuid:").strip("{}").replace("-", ""))
+    shown = f'"{value}"' if isinstance(value, str) else json.dumps(value, default=str)
     raise MalformedBody(f"value {shown} is not a valid point ID, valid values are either an unsigned integer or a UUID")
 
 

@@ -17,6 +17,9 @@ Reader = Callable[[object], Any]
 Fault = tuple[str, str]
 Bounds = tuple[float | None, float | None]
 
+MAX_DEPTH = 128
+"""How deep the body of a definition may nest."""
+
 _MAX_U64 = 2**64 - 1
 _MAX_U32 = 2**32 - 1
 
@@ -49,6 +52,21 @@ def missing(field: str) -> MalformedBody:
 def unknown_variant(value: str, choices: tuple[str, ...]) -> MalformedBody:
     """Say that a name is none of an enumeration."""
     return MalformedBody(f"unknown variant `{value}`, expected one of {', '.join(f'`{c}`' for c in choices)}")
+
+
+def check_depth(body: object) -> None:
+    """Raise MalformedBody for a body that nests too deep to be written again inside of something else."""
+    level = [body]
+    for _ in range(MAX_DEPTH + 1):
+        level = [
+            inner
+            for value in level
+            if isinstance(value, dict | list)
+            for inner in (value.values() if isinstance(value, dict) else value)
+        ]
+        if not level:
+            return
+    raise MalformedBody("recursion limit exceeded")
 
 
 def boolean(value: object) -> bool:

@@ -53,14 +53,15 @@ class Collection:
     async def write(self, request: WriteRequest, *, wait: bool, timeout_seconds: float | None = None) -> UpdateResult:
         """Log and apply a request on every shard that it concerns; all parts are queued before the first waits.
 
-        Raises BadInput for a wrong vector in any part before any part is queued.
+        Raises BadInput for a wrong vector in any part before any part is queued. Only who waits can run out of time:
+        without `wait`, too, the answer comes when the write is durable.
         """
         check(request, self._vectors)
         parts = self._ring.split(request)
         if not parts:
             return UpdateResult(self._last_op(), UpdateStatus.COMPLETED if wait else UpdateStatus.ACKNOWLEDGED)
         answered = [self.shards[shard].submit(part) for shard, part in parts.items()]
-        done, pending = await asyncio.wait(answered, timeout=timeout_seconds)
+        done, pending = await asyncio.wait(answered, timeout=timeout_seconds if wait else None)
         if pending:
             for waiting in pending:
                 waiting.add_done_callback(lambda late: late.exception())

@@ -148,8 +148,8 @@ def _update_vectors(request: UpdateVectorsRequest, index: Index, vectors: Mappin
             if (target := place.get(request.keys[at])) is not None:
                 rows[target] = row
         at_sorted = sorted(rows)
-        values = column.values[[rows[at] for at in at_sorted]]
-        columns[name] = VectorColumn(np.array(at_sorted, np.int32), values.reshape(len(at_sorted), -1))
+        chosen = np.array([rows[at] for at in at_sorted], np.intp)
+        columns[name] = VectorColumn(np.array(at_sorted, np.int32), column.values[chosen])
     return UpdateVectors(keys, _prepared(columns, vectors))
 
 

@@ -2,7 +2,7 @@
 
 A request for points is found with one look into a dict, and answered without FastAPI. Everything else goes to FastAPI,
 with its body read already. Whatever goes wrong becomes Qdrant's error envelope here, in one place; whatever was
-answered is counted here. Authentication will stand in front of `_answer`.
+answered is counted here. Authentication will stand in `__call__`, before the two ways part.
 """
 
 from __future__ import annotations

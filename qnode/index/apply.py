@@ -21,7 +21,7 @@ import numpy.typing as npt
 import orjson
 
 from qnode.index.fields import FieldIndexes, PayloadChange
-from qnode.index.records import Records, new_records, op_in, read_records, to_values
+from qnode.index.records import Records, new_records, op_in, read_records, record_type, to_values
 from qnode.index.store import (
     Numbers,
     Store,
@@ -288,13 +288,12 @@ class Group:
         put_meta_u64(self.txn, self.store, b"next_number", self.next_number)
         put_meta_u64(self.txn, self.store, b"applied_op", applied_op)
 
-    def current(self) -> tuple[Numbers, npt.NDArray[np.bool_], dict[int, npt.NDArray[np.bool_]]]:
-        """The changed points, each once: their numbers, whether they are points now, and per slot who has a vector."""
+    def current(self) -> tuple[Numbers, npt.NDArray[np.bool_], Records]:
+        """The changed points, each once: their numbers, whether they are points now, and their records (or 0)."""
         numbers = np.unique(np.concatenate(self.changed)) if self.changed else np.empty(0, np.uint32)
         wanted = number_keys(numbers)
         found = get_many(self.txn, self.store.records, wanted)
         live = np.array([key in found for key in wanted], np.bool_)
-        having = {slot: np.zeros(len(numbers), np.bool_) for slot in self.rows}
-        for slot, has in having.items():
-            has[live] = [op_in(found[key], slot) != 0 for key in wanted if key in found]
-        return numbers, live, having
+        records = np.zeros(len(numbers), record_type(self.width))
+        records[live] = read_records([found[key] for key in wanted if key in found], self.width)
+        return numbers, live, records

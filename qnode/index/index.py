@@ -167,7 +167,7 @@ class Index:
                 deaths = self._write_deaths(txn, group)
                 write_manifest(txn, self.store, self.manifest)
                 group.finish(applied_op)
-                changed, live, having = group.current()
+                changed, live, records = group.current()
                 points_count = txn.stat(self.store.ids)["entries"]
                 for part, rows in shown:
                     part.make_room(rows)
@@ -182,7 +182,7 @@ class Index:
         for staged in group.staged:
             self.fields.publish(staged)
         self.points_count = points_count
-        self.population.publish(changed, live, having, group.next_number, applied_op)
+        self.population.publish(changed, live, records, group.next_number, applied_op)
 
     def _write_rows(self, txn: lmdb.Transaction, group: Group) -> list[tuple[Part, int]]:
         shown = []

@@ -1,21 +1,21 @@
-"""The points of a shard as masks over point numbers: the heap's copy of what the store says.
+"""The points of a shard by point number: the heap's copy of the records in the store.
 
-Invariant: the masks describe the state after `applied_op`; they are changed by the writer thread alone, after the
-commit. A reader in another thread may see the masks a moment older than the store, never newer; it rechecks winners
-whose record is newer than `applied_op`.
+Invariant: it describes the state after `applied_op`; it is changed by the writer thread alone, after the commit. A
+reader in another thread may see it a moment older than the store, never newer.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 from typing import cast
 
 import lmdb
 import numpy as np
 import numpy.typing as npt
 
-from qnode.index.records import HEAD_BYTES, key_in
+from qnode.index.records import Records, key_in, read_records, record_type
 from qnode.index.store import Numbers, Store, get_many, number_keys, open_payload
 from qnode.models.point_id import PointKey
 
@@ -24,9 +24,12 @@ Mask = npt.NDArray[np.bool_]
 JOURNAL_POINTS = 200_000
 """How many changed points are remembered for those who keep a mask up to date."""
 
+LOAD_RECORDS = 65_536
+"""How many records are read in one piece."""
+
 
 class Population:
-    """Which point numbers are points, which of them have which vector, and which changed lately.
+    """Which point numbers are points, their records, and which of them changed lately.
 
     slots: vector name → slot.
     """
@@ -34,54 +37,53 @@ class Population:
     def __init__(self, store: Store, slots: Mapping[str, int]) -> None:
         self._store = store
         self.slots = dict(slots)
+        self.width = max(self.slots.values(), default=-1) + 1
         self.capacity = 0
         self.applied_op = 0
         self._live = np.zeros(0, np.bool_)
-        self._having = {slot: np.zeros(0, np.bool_) for slot in self.slots.values()}
+        self._records = np.zeros(0, record_type(self.width))
+        self._changes = 0  # odd while records change
         self._journal: deque[tuple[int, Numbers]] = deque()
         self._journal_points = 0
         self._journal_begins = 0
 
     def load(self, txn: lmdb.Transaction, capacity: int, applied_op: int) -> None:
         """Read everything from the store."""
+        self._changes += 1
         self._live = np.zeros(0, np.bool_)
-        self._having = {slot: np.zeros(0, np.bool_) for slot in self.slots.values()}
+        self._records = np.zeros(0, record_type(self.width))
         self._grow(capacity)
-        numbers, ops = read_all_ops(txn, self._store, max(self.slots.values(), default=-1) + 1)
-        self._live[numbers] = True
-        for slot, having in self._having.items():
-            having[numbers] = ops[:, slot] != 0
+        for numbers, records in read_all_records(txn, self._store, self.width):
+            self._live[numbers] = True
+            self._records[numbers] = records
         self.capacity = capacity
         self._journal.clear()
         self._journal_points, self._journal_begins = 0, applied_op
         self.applied_op = applied_op
+        self._changes += 1
 
-    def publish(self, changed: Numbers, live: Mask, having: Mapping[int, Mask], capacity: int, applied_op: int) -> None:
-        """Take over what a commit changed: for each number of `changed`, whether it is a point and has each vector."""
+    def publish(self, changed: Numbers, live: Mask, records: Records, capacity: int, applied_op: int) -> None:
+        """Take over what a commit changed: of each number of `changed` whether it is a point, and its record or 0."""
+        self._changes += 1
         self._grow(capacity)
         self.capacity = capacity
         self._live[changed] = live
-        for slot, has in having.items():
-            self._having[slot][changed] = has
+        self._records[changed] = records
         self._journal.append((applied_op, changed))
         self._journal_points += len(changed)
         while self._journal_points > JOURNAL_POINTS and len(self._journal) > 1:
             self._journal_begins = self._journal[0][0]  # before it goes: see changed_since
             self._journal_points -= len(self._journal.popleft()[1])
         self.applied_op = applied_op
+        self._changes += 1
 
     def _grow(self, capacity: int) -> None:
-        if capacity <= len(self._live):
-            return
-        room = max(capacity, 2 * len(self._live), 1024)
-
-        def widened(mask: Mask) -> Mask:
-            wide = np.zeros(room, np.bool_)
-            wide[: len(mask)] = mask
-            return wide
-
-        self._having = {slot: widened(mask) for slot, mask in self._having.items()}
-        self._live = widened(self._live)
+        known = len(self._live)
+        if capacity > known:
+            room = max(capacity, 2 * known, 1024)
+            live, records = np.zeros(room, np.bool_), np.zeros(room, self._records.dtype)
+            live[:known], records[:known] = self._live, self._records
+            self._live, self._records = live, records
 
     @property
     def live(self) -> Mask:
@@ -93,7 +95,16 @@ class Population:
         slot = self.slots.get(name)
         if slot is None:
             return np.zeros(self.capacity, np.bool_)
-        return self._having[slot][: self.capacity]
+        having: Mask = self._records["ops"][: self.capacity, slot] != 0
+        return having
+
+    def records_of(self, numbers: Numbers) -> Records | None:
+        """Records of one state, 0 for what is no point; None if there was none, for the writer was just changing them."""
+        before, records = self._changes, self._records
+        if before % 2 or (len(numbers) and numbers.max() >= len(records)):
+            return None
+        copied: Records = records[numbers]
+        return copied if self._changes == before else None
 
     def numbers_of(self, txn: lmdb.Transaction, keys: Iterable[PointKey]) -> Numbers:
         """The numbers of those keys that are points, ascending."""
@@ -126,31 +137,10 @@ class Population:
         return np.unique(np.concatenate(changed))
 
 
-def read_all_ops(txn: lmdb.Transaction, store: Store, slots: int) -> tuple[Numbers, npt.NDArray[np.uint64]]:
-    """Read which points there are and which operation set each vector: (n,) numbers, (n, slots) op_nums."""
-    width = HEAD_BYTES + 8 * slots
-    count = txn.stat(store.records)["entries"]
-    numbers = np.empty(count, np.uint32)
-    ops = np.zeros((count, slots), np.uint64)
+def read_all_records(txn: lmdb.Transaction, store: Store, width: int) -> Iterator[tuple[Numbers, Records]]:
+    """Read all points in pieces: their numbers and records."""
     with txn.cursor(db=store.records) as cursor:
-        at = 0
-        keys: list[bytes] = []
-        values: list[bytes] = []
-        for key, value in cast("Iterator[tuple[bytes, bytes]]", cursor.iternext()):
-            keys.append(key)
-            values.append(value[HEAD_BYTES:width].ljust(8 * slots, b"\0"))
-            if len(keys) == 65_536:
-                at = _copy_ops(keys, values, numbers, ops, at)
-        at = _copy_ops(keys, values, numbers, ops, at)
-    assert at == count
-    return numbers, ops
-
-
-def _copy_ops(keys: list[bytes], values: list[bytes], numbers: Numbers, ops: npt.NDArray[np.uint64], at: int) -> int:
-    end = at + len(keys)
-    numbers[at:end] = np.frombuffer(b"".join(keys), "<u4")
-    if ops.shape[1]:
-        ops[at:end] = np.frombuffer(b"".join(values), "<u8").reshape(-1, ops.shape[1])
-    keys.clear()
-    values.clear()
-    return end
+        stored = cast("Iterator[tuple[bytes, bytes]]", cursor.iternext())
+        while piece := list(islice(stored, LOAD_RECORDS)):
+            numbers = np.frombuffer(b"".join([number for number, _ in piece]), "<u4")
+            yield numbers, read_records([value for _, value in piece], width)

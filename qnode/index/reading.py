@@ -19,9 +19,9 @@ import orjson
 from qnode.errors import BadInput, NotFound, Unavailable
 from qnode.index.index import Index
 from qnode.index.population import Mask
-from qnode.index.records import HEAD_BYTES, key_in, op_in, version_in
-from qnode.index.space import Candidates
-from qnode.index.store import Numbers, get_many, number_keys, open_payload
+from qnode.index.records import HEAD_BYTES, key_in, op_in, to_values, version_in
+from qnode.index.space import Candidates, Space
+from qnode.index.store import Numbers, get_many, get_meta_u64, number_keys, open_payload
 from qnode.models.filter import Filter
 from qnode.models.payload_edit import select
 from qnode.models.point_id import PointKey, id_of
@@ -98,18 +98,26 @@ def search(index: Index, request: QueryRequest, vector: Vector, excluded: PointK
     if selected is not None and not selected_count:
         return []
     ask = wanted + (excluded is not None)
+    if not (request.filter or excluded or request.with_payload.enabled or request.with_vector.enabled):
+        points = _search_heap(index, space, request, vector)
+        if points is not None:
+            return points
     with index.store.reading() as txn:
         while True:
-            ask = min(ask, sum(part.rows for part in space.parts))
+            rows = sum(part.rows for part in space.parts)
+            ask = min(ask, rows)
             found = space.search(vector, ask, request.params, selected, selected_count)
             values, places = _current(index, txn, found, slot)
+            if len(places) < len(found.scores) and txn.id() < index.store.env.info()["last_txnid"]:
+                # A point may have got a new row, which this transaction does not know, and lost the old one meanwhile.
+                _refuse_newer(index, txn, found, places)
             if selected is not None and request.filter is not None:
                 values, places = _rechecked(index, txn, request.filter, found, values, places, seen_op)
             if excluded is not None:
                 kept = [at for at, value in enumerate(values) if key_in(value) != excluded]
                 values, places = [values[at] for at in kept], [places[at] for at in kept]
             dropped = len(found.scores) - len(places)
-            if len(places) >= wanted or len(found.scores) < ask or dropped == 0:
+            if len(places) >= wanted or len(found.scores) < ask or dropped == 0 or ask == rows:
                 break
             ask += dropped + SPARE_CANDIDATES
         scores = reported(found.scores if len(places) == len(found.scores) else found.scores[places], distance)
@@ -121,6 +129,21 @@ def search(index: Index, request: QueryRequest, vector: Vector, excluded: PointK
         if request.with_payload.enabled or request.with_vector.enabled:
             _fill(index, txn, points, found.numbers[places], values, request.with_payload, request.with_vector)
     return points
+
+
+def _search_heap(index: Index, space: Space, request: QueryRequest, vector: Vector) -> list[Point] | None:
+    """Search for ids and scores alone, without a transaction; None if what is found is just being changed."""
+    ask = min(request.limit + request.offset, sum(part.rows for part in space.parts))
+    found = space.search(vector, ask, request.params, None, 0)
+    records = index.population.records_of(found.numbers)
+    if records is None or not np.array_equal(records["ops"][:, space.params.slot], found.ops):
+        return None
+    scores = reported(found.scores, space.params.distance)
+    points = [
+        Point(key_in(value), version_in(value), score) for value, score in zip(to_values(records), scores, strict=True)
+    ]
+    order = _ranked(points, scores, space.params.distance, request.score_threshold)
+    return [points[place] for place in order]
 
 
 def reported(similarity: npt.NDArray[np.float32], distance: Distance) -> npt.NDArray[np.float32]:
@@ -157,6 +180,14 @@ def _current(index: Index, txn: lmdb.Transaction, found: Candidates, slot: int) 
             values.append(cast("bytes", value))
             places.append(place)
     return values, places
+
+
+def _refuse_newer(index: Index, txn: lmdb.Transaction, found: Candidates, places: list[int]) -> None:
+    """Raise _Superseded if a row that is not current was set by an operation that came after the transaction."""
+    dropped = np.ones(len(found.ops), np.bool_)
+    dropped[places] = False
+    if (found.ops[dropped] > get_meta_u64(txn, index.store, b"applied_op")).any():
+        raise _Superseded
 
 
 def _rechecked(

@@ -52,9 +52,15 @@ class Part:
         return isinstance(self.segment, SealedSegment) and self.segment.indexed
 
     def living_rows(self) -> Mask:
-        """(rows,) which are alive; of a sealed segment always the same array, which the kernel recognises."""
-        rows = self.segment.rows
-        return self.alive if len(self.alive) == rows else self.alive[:rows]
+        """(rows,) which are alive; of a sealed segment always the same array, which the kernel recognises.
+
+        Of a growing one it is a copy, made before the rows are looked at: a row that dies during the search still counts,
+        for the row that took its place may have come too late to be seen.
+        """
+        if self.is_sealed:
+            return self.alive
+        alive = self.alive.copy()
+        return alive[: self.segment.rows]
 
     def kill(self, rows: Rows) -> None:
         """Mark rows as dead; each must be alive."""

@@ -37,8 +37,8 @@ class Engine:
     build_seconds: float | None
 
 
-def qnode_index(vectors: Floats, folder: Path, threads: int) -> list[Engine]:
-    """A shard's index, searched as the node does it; and its one segment, searched without the point store."""
+def build_index(vectors: Floats, folder: Path, threads: int) -> tuple[Index, float]:
+    """Put vectors into a shard's index and build one segment of them; also tell how long the building took."""
     params = VectorParams("", 0, vectors.shape[1], Distance.COSINE, m=M, ef_construct=EF_CONSTRUCT)
     # One segment, closed when all of it is there.
     index = Index.open(folder, IndexParams((params,), indexing_threshold_kb=vectors.nbytes // 1024 - 1))
@@ -48,22 +48,7 @@ def qnode_index(vectors: Floats, folder: Path, threads: int) -> list[Engine]:
         keys = [key_of(first + offset) for offset in range(len(rows))]
         column = VectorColumn(at[: len(rows)], rows)
         index.apply([(number, Upsert(keys, [b"{}"] * len(rows), {"": column}))])
-    seconds = asyncio.run(_build(index, threads))
-    (part,) = index.spaces[0].parts
-    segment = part.segment
-    assert isinstance(segment, SealedSegment)
-    alive, quantization = np.ones(segment.rows, np.bool_), QuantizationParams()
-
-    def search(query: Floats, ef: int) -> Numbers:
-        request = QueryRequest(Nearest(query), params=SearchParams(hnsw_ef=ef), limit=TOP)
-        return np.array([id_of(point.key) for point in reading.search(index, request, query)])
-
-    def search_segment(query: Floats, ef: int) -> Numbers:
-        prepared = prepare_query(params, query)
-        found = segment.search(prepared, TOP, ef, alive, None, segment.rows, exact=False, quantization=quantization)
-        return segment.points[found[1]].astype(np.int64)
-
-    return [Engine("qnode", search, seconds), Engine("qnode's segment alone", search_segment, None)]
+    return index, asyncio.run(_build(index, threads))
 
 
 async def _build(index: Index, threads: int) -> float:
@@ -74,6 +59,31 @@ async def _build(index: Index, threads: int) -> float:
     maintenance.install(index, build)
     build.clean_up()
     return time.perf_counter() - started
+
+
+def only_segment(index: Index) -> SealedSegment:
+    """The one segment that `build_index` made."""
+    (part,) = index.spaces[0].parts
+    assert isinstance(part.segment, SealedSegment)
+    return part.segment
+
+
+def qnode_index(vectors: Floats, folder: Path, threads: int) -> list[Engine]:
+    """A shard's index, searched as the node does it; and its one segment, searched without the point store."""
+    index, seconds = build_index(vectors, folder, threads)
+    segment = only_segment(index)
+    alive, quantization = np.ones(segment.rows, np.bool_), QuantizationParams()
+
+    def search(query: Floats, ef: int) -> Numbers:
+        request = QueryRequest(Nearest(query), params=SearchParams(hnsw_ef=ef), limit=TOP)
+        return np.array([id_of(point.key) for point in reading.search(index, request, query)])
+
+    def search_segment(query: Floats, ef: int) -> Numbers:
+        prepared = prepare_query(segment.params, query)
+        found = segment.search(prepared, TOP, ef, alive, None, segment.rows, exact=False, quantization=quantization)
+        return segment.points[found[1]].astype(np.int64)
+
+    return [Engine("qnode", search, seconds), Engine("qnode's segment alone", search_segment, None)]
 
 
 def hnswlib_engine(vectors: Floats, threads: int) -> Engine:

@@ -161,7 +161,7 @@ class Stall:
 
 
 class MemorySampler(threading.Thread):
-    """Notes the largest resident size of a server's processes until it is stopped."""
+    """Notes the largest resident size of a server's processes while its block runs."""
 
     def __init__(self, server: Server) -> None:
         super().__init__(daemon=True)
@@ -172,20 +172,22 @@ class MemorySampler(threading.Thread):
         while not self._stopped.wait(SAMPLE_SECONDS):
             self.peak_bytes = max(self.peak_bytes, resident_bytes(self._server.processes))
 
-    def stop(self) -> None:
+    def __enter__(self) -> MemorySampler:
+        self.start()
+        return self
+
+    def __exit__(self, *raised: object) -> None:
         self._stopped.set()
         self.join()
 
 
 def _stall(server: Node, bodies: list[bytes], dataset: Dataset) -> Stall:
-    sampler = MemorySampler(server)
-    sampler.start()
-    with SteadyLoad(server.port, server.search_requests(dataset.queries), SEARCHES_A_SECOND) as load:
+    load = SteadyLoad(server.port, server.search_requests(dataset.queries), SEARCHES_A_SECOND)
+    with load, MemorySampler(server) as sampler:
         took = _upload(server, bodies)
         uploading = load.lap()
         server.wait_until_indexed()
         indexing = load.lap()
-        sampler.stop()
         time.sleep(IDLE_SECONDS)
         idle = load.lap()
     return Stall(uploading, indexing, idle, len(dataset.vectors) / took, sampler.peak_bytes)

@@ -1,7 +1,7 @@
 """How a segment is searched: scan or walk, and the fall-back from the one to the other.
 
 `View` is a segment as the kernels see it. Which is cheaper under a filter was measured at ef 64 (microseconds, one thread,
-int8 codes, on a busy machine, so only ratios count; benchmarks/kernel.py --costs repeats it):
+int8 codes, on a busy machine, so only ratios count; benchmarks/kernel.py repeats it):
 
     selected                  1      .2      .1     .05     .02     .01
     200 000 made:   walk     525     412     918   1 743   3 452   6 454

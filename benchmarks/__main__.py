@@ -19,13 +19,15 @@ from benchmarks.report import Row
 
 POINTS = 200_000
 
-ON_SYNTHETIC: dict[str, Callable[[Dataset], list[Row]]] = {
+Measure = Callable[[Dataset], list[Row]]
+
+ON_SYNTHETIC: dict[str, Measure] = {
     "search": search_rows.measure,
     "http": http_rows.search,
     "upsert": http_rows.upsert,
     "node": http_rows.node,
 }
-ON_REAL: dict[str, Callable[[Dataset], list[Row]]] = {"real": search_rows.measure}
+ON_REAL: dict[str, Measure] = {"real": search_rows.measure}
 
 
 def main() -> None:
@@ -33,10 +35,11 @@ def main() -> None:
     # Ended from outside, it shall still end the servers that it started.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     rows: list[Row] = []
-    for measures, load in (
+    groups: list[tuple[dict[str, Measure], Callable[[], Dataset]]] = [
         (ON_REAL if options.data else {}, lambda: data.real(options.data)),
         (ON_SYNTHETIC, lambda: data.synthetic(options.points)),
-    ):
+    ]
+    for measures, load in groups:
         chosen = [name for name in measures if not options.only or name in options.only]
         if not chosen:
             continue

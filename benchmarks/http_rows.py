@@ -18,7 +18,7 @@ import numpy as np
 from benchmarks.data import Dataset, Floats
 from benchmarks.load import Latencies, SteadyLoad, closed_loop
 from benchmarks.report import Row
-from benchmarks.servers import EF, Chroma, Node, Server, memory_of, resident_bytes
+from benchmarks.servers import EF, Chroma, Node, Server, cpu_seconds, memory_of, resident_bytes
 
 BATCH = 1000
 CONNECTIONS = 16
@@ -43,23 +43,28 @@ def upsert(dataset: Dataset) -> list[Row]:
     with tempfile.TemporaryDirectory(prefix="qnode-benchmark-") as temporary:
         node, chroma = Node(Path(temporary) / "qnode"), Chroma(Path(temporary) / "chroma")
         rates: dict[Server, list[float]] = {node: [], chroma: []}
+        used: dict[Server, float] = dict.fromkeys(rates, 0.0)
         with node.running(), chroma.running():
             for _ in range(UPSERT_ROUNDS):
                 for server, measured in rates.items():
                     server.create(dataset.vectors.shape[1])
                     bodies = _bodies(server, dataset.vectors[:points])
+                    before = cpu_seconds(server.processes[:1])
                     measured.append(points / _upload(server, bodies))
+                    used[server] += cpu_seconds(server.processes[:1]) - before
                     if isinstance(server, Node):
                         server.wait_until_indexed()
                     server.drop()
     ours, theirs = (statistics.median(measured) for measured in rates.values())
+    ours_cpu, theirs_cpu = (each / (UPSERT_ROUNDS * points) * 1e6 for each in used.values())
     listed = " / ".join(f"{rate:,.0f}" for rate in rates[node])
     return [
         Row(
             f"upsert over HTTP/JSON, {BATCH} × {dataset.vectors.shape[1]} a batch, payload of 5 fields, 2 indexed, "
             f"`wait=true`, one connection ({points:,} points a round)",
             f"≥ {UPSERT_RATE:,} points/s, ≥ {UPSERT_FACTOR:.0f} × Chroma",
-            f"**{ours:,.0f} points/s** (rounds: {listed}), Chroma {theirs:,.0f}: **{ours / theirs:.1f} ×**",
+            f"**{ours:,.0f} points/s** (rounds: {listed}), Chroma {theirs:,.0f}: **{ours / theirs:.1f} ×**; "
+            f"CPU a point {ours_cpu:.0f} µs (without the builder), Chroma {theirs_cpu:,.0f} µs",
             ours >= UPSERT_RATE and ours >= UPSERT_FACTOR * theirs,
         )
     ]
@@ -77,14 +82,18 @@ def search(dataset: Dataset) -> list[Row]:
             node.wait_until_indexed()
             recall = {server: _recall(server, dataset) for server in servers}
             rounds: dict[Server, list[Latencies]] = {server: [] for server in servers}
+            used = dict.fromkeys(servers, 0.0)
             for _ in range(ROUNDS):
                 for server in servers:
                     requests = server.search_requests(dataset.queries)
                     closed_loop(server.port, requests, CONNECTIONS, WARM_SECONDS)
+                    before = cpu_seconds(server.processes)
                     rounds[server].append(closed_loop(server.port, requests, CONNECTIONS, ROUND_SECONDS))
+                    used[server] += cpu_seconds(server.processes) - before
     shown = {
         server: f"{_median_rate(found):,.0f} requests/s, p50 {_median_ms(found, 50):.2f} ms, "
-        f"p99 {_median_ms(found, 99):.2f} ms, recall {recall[server]:.4f}"
+        f"p99 {_median_ms(found, 99):.2f} ms, {used[server] / sum(len(each.each) for each in found) * 1e6:,.0f} µs of "
+        f"CPU a request, recall {recall[server]:.4f}"
         for server, found in rounds.items()
     }
     factor = _median_rate(rounds[node]) / _median_rate(rounds[chroma])

@@ -228,6 +228,16 @@ class Chroma(Server):
         return [int(text) for text in self.ask("POST", f"{self._path}/query", self._search_body(query))["ids"][0]]
 
 
+def cpu_seconds(processes: Sequence[int]) -> float:
+    """The processor time that processes have used so far: says more than the clock on a machine that others use too."""
+    ticks = 0
+    for pid in processes:
+        with contextlib.suppress(OSError):
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
 def resident_bytes(processes: Sequence[int]) -> int:
     """The sum of the processes' resident sets; what they share counts in each."""
     total = 0

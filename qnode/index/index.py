@@ -88,7 +88,9 @@ class Index:
         self.fields.load(txn)
         self.points_count = txn.stat(self.store.ids)["entries"]
         capacity = get_meta_u64(txn, self.store, b"next_number")
-        self.population.load(txn, capacity, get_meta_u64(txn, self.store, b"applied_op"))
+        applied_op = get_meta_u64(txn, self.store, b"applied_op")
+        self.population.load(txn, capacity, applied_op)
+        self._show(applied_op, applied_op)
 
     def _open_part(self, txn: lmdb.Transaction, entry: SegmentEntry, known: Part | None) -> Part:
         params = next(vector for vector in self.params.vectors if vector.slot == entry.slot)
@@ -101,9 +103,7 @@ class Index:
             if self._verify and known is None:
                 self._verify_growing(txn, entry, segment)
         alive = read_alive(txn, self.store, entry.id, entry.rows)
-        part = Part(entry.id, segment, alive, int(np.count_nonzero(~alive)), entry.state is SegmentState.FULL)
-        part.make_room(entry.rows)
-        return part
+        return Part(entry.id, segment, alive, int(np.count_nonzero(~alive)), entry.state is SegmentState.FULL)
 
     def _verify_growing(self, txn: lmdb.Transaction, entry: SegmentEntry, segment: GrowingSegment) -> None:
         for first, last, checksum in read_checks(txn, self.store, entry.id):
@@ -133,10 +133,14 @@ class Index:
         if self.store.was_exchanged:
             self.store.exchange(lambda: None)
         with self.store.reading() as txn:
-            if get_meta_u64(txn, self.store, b"applied_op") != self.applied_op or (
-                read_manifest(txn, self.store) != self.manifest
-            ):
-                self._load(txn)
+            self.follow(txn)
+
+    def follow(self, txn: lmdb.Transaction) -> None:
+        """Take over what another process had committed when this transaction began."""
+        if get_meta_u64(txn, self.store, b"applied_op") != self.applied_op or (
+            read_manifest(txn, self.store) != self.manifest
+        ):
+            self._load(txn)
 
     def close(self) -> None:
         self.store.close()
@@ -156,22 +160,22 @@ class Index:
         """
         assert operations[0][0] > self.applied_op
         applied_op = operations[-1][0]
-        shown: list[tuple[Part, int]] = []
         before = self.manifest
         try:
             with self.store.writing() as txn:
                 group = Group(self.store, txn, self.fields, self.slots, self.applied_op)
                 for op_num, operation in operations:
                     group.apply(op_num, operation)
-                shown = self._write_rows(txn, group)
+                appended = self._write_rows(txn, group)
                 deaths = self._write_deaths(txn, group)
                 write_manifest(txn, self.store, self.manifest)
                 group.finish(applied_op)
                 changed, live, records = group.current()
                 points_count = txn.stat(self.store.ids)["entries"]
-                for part, rows in shown:
-                    part.make_room(rows)
-                    part.segment.publish(rows)  # type: ignore[union-attr]  # only growing segments are shown
+                for part, rows in appended:
+                    part.segment.publish(rows)  # type: ignore[union-attr]  # only growing segments take rows
+                    part.follow()
+                self._show(self.applied_op, applied_op)
         except BaseException as error:
             self._take_back(before)
             if isinstance(error, OSError):
@@ -179,13 +183,14 @@ class Index:
             raise
         for part, dead_rows in deaths:
             part.kill(dead_rows)
+        self._show(applied_op, applied_op)
         for staged in group.staged:
             self.fields.publish(staged)
         self.points_count = points_count
         self.population.publish(changed, live, records, group.next_number, applied_op)
 
     def _write_rows(self, txn: lmdb.Transaction, group: Group) -> list[tuple[Part, int]]:
-        shown = []
+        appended = []
         for slot, new in group.rows.items():
             if not new.ops:
                 continue
@@ -205,8 +210,12 @@ class Index:
             put_check(txn, self.store, part.id, first, rows, segment.checksum(first, rows))
             entry = next(entry for entry in self.manifest.segments if entry.id == part.id)
             self.manifest = self.manifest.changed(replace(entry, rows=rows))
-            shown.append((part, rows))
-        return shown
+            appended.append((part, rows))
+        return appended
+
+    def _show(self, oldest_op: int, newest_op: int) -> None:
+        for space in self.spaces.values():
+            space.show(oldest_op, newest_op)
 
     def _growing(self, slot: int) -> Part:
         """The part that takes rows; made if there is none."""
@@ -222,7 +231,7 @@ class Index:
             folder = self.segment_path(entry.id)
             if folder.exists():
                 remove_tree(folder)
-            part = Part(entry.id, GrowingSegment.create(folder, space.params), np.ones(1024, np.bool_))
+            part = Part(entry.id, GrowingSegment.create(folder, space.params), np.ones(0, np.bool_))
             space.parts = (*space.parts, part)
         return part
 
@@ -233,7 +242,7 @@ class Index:
                 continue
             located = self.spaces[slot].locate(np.concatenate(killed.numbers), np.concatenate(killed.ops))
             for part, rows, _ in located:
-                after = part.alive[: part.rows].copy()
+                after = part.alive.copy()
                 after[rows] = False
                 put_dead_chunks(txn, self.store, part.id, after, np.unique(rows // CHUNK_ROWS))
                 deaths.append((part, rows))
@@ -249,4 +258,6 @@ class Index:
                 part.is_full = part.id in full
                 if isinstance(part.segment, GrowingSegment):
                     part.segment.publish(rows.get(part.id, 0))
+                    part.follow()
             space.parts = tuple(part for part in space.parts if part.id in rows)
+        self._show(self.applied_op, self.applied_op)

@@ -78,10 +78,7 @@ def begin_build(index: Index) -> Build | None:
         target = index.manifest.next_id
         index.manifest = Manifest(target + 1, index.manifest.segments)
         with index.store.reading() as txn:
-            sources = [
-                Source(part, part.alive[: part.rows].copy(), tuple(read_checks(txn, index.store, part.id)))
-                for part in parts
-            ]
+            sources = [Source(part, part.alive, tuple(read_checks(txn, index.store, part.id))) for part in parts]
         return Build(slot, target, index.segment_path(target), space.params, sources, chosen.with_graph)
     return None
 
@@ -92,10 +89,8 @@ def install(index: Index, build: Build) -> None:
     alive = np.ones(segment.rows, np.bool_)
     for source in build.sources:
         died = np.flatnonzero(source.alive & ~source.part.alive[: len(source.alive)])
-        rows = segment.find(source.part.segment.points[died])
-        same = rows >= 0
-        same[same] = segment.op_nums[rows[same]] == source.part.segment.op_nums[died[same]]
-        alive[rows[same]] = False
+        rows = segment.find(source.part.segment.points[died], source.part.segment.op_nums[died])
+        alive[rows[rows >= 0]] = False
     part = Part(build.target, segment, alive, int(np.count_nonzero(~alive)))
     _swap(index, build.slot, [source.part for source in build.sources], part)
 
@@ -138,6 +133,7 @@ def _swap(index: Index, slot: int, parts: Sequence[Part], made: Part | None) -> 
     order = {entry.id: place for place, entry in enumerate(manifest.segments)}
     left = [part for part in space.parts if part.id not in gone] + ([made] if made is not None else [])
     space.parts = tuple(sorted(left, key=lambda part: order[part.id]))
+    space.show(index.applied_op, index.applied_op)
     for part in parts:
         remove_tree(index.segment_path(part.id))
 

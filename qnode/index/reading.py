@@ -1,13 +1,14 @@
 """Reading an index: search, retrieve, scroll, count.
 
-A search ranks rows by the heap's state, then reads the winners' records in one transaction and drops those whose row
-is not the current one (an operation was just being applied); for what is missing then it asks again for more. What is
+A search ranks rows by a state of the heap that fits its transaction (`_state`), reads the winners' records there and drops
+those whose row is not the current one (an operation was just being applied); for what is missing then it asks for more. What is
 returned of a point (version, payload, vectors) comes from that one transaction, so a point is always seen whole.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import wraps
 from typing import ParamSpec, TypeVar, cast
 
@@ -20,7 +21,7 @@ from qnode.errors import BadInput, NotFound, Unavailable
 from qnode.index.index import Index
 from qnode.index.population import Mask
 from qnode.index.records import HEAD_BYTES, key_in, op_in, to_values, version_in
-from qnode.index.space import Candidates, Space
+from qnode.index.space import Candidates, Shown, Space
 from qnode.index.store import Numbers, get_many, get_meta_u64, number_keys, open_payload
 from qnode.models.filter import Filter
 from qnode.models.payload_edit import select
@@ -69,6 +70,21 @@ def _whole(read: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
     return again
 
 
+@contextmanager
+def _state(index: Index, slot: int) -> Iterator[tuple[lmdb.Transaction, Shown]]:
+    """Give a transaction, and rows of a slot among which every point has the one that is current in it."""
+    for _ in range(READ_ATTEMPTS):
+        with index.store.reading() as txn:
+            if index.read_only:
+                index.follow(txn)
+            shown = index.spaces[slot].shown
+            if shown.oldest_op <= get_meta_u64(txn, index.store, b"applied_op") <= shown.newest_op:
+                yield txn, shown
+                return
+    raise Unavailable("points change faster than they can be read")
+
+
+@_whole
 def vector_of(index: Index, key: PointKey, name: str) -> Vector:
     """The current vector of a point, (dim,) float32; raise NotFound if the point or its vector is missing."""
     slot = index.slots.get(name)
@@ -81,7 +97,9 @@ def vector_of(index: Index, key: PointKey, name: str) -> Vector:
         record = cast("bytes", txn.get(number, db=index.store.records))
     op_num = op_in(record, slot)
     found, known = index.spaces[slot].read(np.frombuffer(number, "<u4"), np.array([op_num], np.uint64))
-    if not op_num or not known[0]:
+    if op_num and not known[0]:
+        raise _Superseded
+    if not op_num:
         raise NotFound(f'Vector with name "{name}" for point not found')
     vector: Vector = found[0]
     return vector
@@ -102,22 +120,18 @@ def search(index: Index, request: QueryRequest, vector: Vector, excluded: PointK
         points = _search_heap(index, space, request, vector)
         if points is not None:
             return points
-    with index.store.reading() as txn:
+    with _state(index, slot) as (txn, shown):
         while True:
-            rows = sum(part.rows for part in space.parts)
-            ask = min(ask, rows)
-            found = space.search(vector, ask, request.params, selected, selected_count)
+            ask = min(ask, shown.rows)
+            found = space.search(shown, vector, ask, request.params, selected, selected_count)
             values, places = _current(index, txn, found, slot)
-            if len(places) < len(found.scores) and txn.id() < index.store.env.info()["last_txnid"]:
-                # A point may have got a new row, which this transaction does not know, and lost the old one meanwhile.
-                _refuse_newer(index, txn, found, places)
             if selected is not None and request.filter is not None:
                 values, places = _rechecked(index, txn, request.filter, found, values, places, seen_op)
             if excluded is not None:
                 kept = [at for at, value in enumerate(values) if key_in(value) != excluded]
                 values, places = [values[at] for at in kept], [places[at] for at in kept]
             dropped = len(found.scores) - len(places)
-            if len(places) >= wanted or len(found.scores) < ask or dropped == 0 or ask == rows:
+            if len(places) >= wanted or len(found.scores) < ask or dropped == 0 or ask == shown.rows:
                 break
             ask += dropped + SPARE_CANDIDATES
         scores = reported(found.scores if len(places) == len(found.scores) else found.scores[places], distance)
@@ -133,8 +147,9 @@ def search(index: Index, request: QueryRequest, vector: Vector, excluded: PointK
 
 def _search_heap(index: Index, space: Space, request: QueryRequest, vector: Vector) -> list[Point] | None:
     """Search for ids and scores alone, without a transaction; None if what is found is just being changed."""
-    ask = min(request.limit + request.offset, sum(part.rows for part in space.parts))
-    found = space.search(vector, ask, request.params, None, 0)
+    shown = space.shown
+    ask = min(request.limit + request.offset, shown.rows)
+    found = space.search(shown, vector, ask, request.params, None, 0)
     records = index.population.records_of(found.numbers)
     if records is None or not np.array_equal(records["ops"][:, space.params.slot], found.ops):
         return None
@@ -180,14 +195,6 @@ def _current(index: Index, txn: lmdb.Transaction, found: Candidates, slot: int) 
             values.append(cast("bytes", value))
             places.append(place)
     return values, places
-
-
-def _refuse_newer(index: Index, txn: lmdb.Transaction, found: Candidates, places: list[int]) -> None:
-    """Raise _Superseded if a row that is not current was set by an operation that came after the transaction."""
-    dropped = np.ones(len(found.ops), np.bool_)
-    dropped[places] = False
-    if (found.ops[dropped] > get_meta_u64(txn, index.store, b"applied_op")).any():
-        raise _Superseded
 
 
 def _rechecked(

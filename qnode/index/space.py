@@ -1,13 +1,14 @@
 """All rows of one named vector: its segments, and which of their rows are alive.
 
-Invariants: `parts` is replaced as a whole, never changed in place; `alive` is a hint that the writer clears after the
-commit, the point's record is the truth (`records.op_in`). So for a moment a search may see the old and the new row of a
-point, and never neither.
+Invariants: what is shown to searches (`Shown`) is replaced as a whole and never changes: a search sees one state, however
+long it takes. `alive` is a hint that follows the commit, the point's record is the truth (`records.op_in`). A state is
+shown with the operations that it holds all points for: around a commit it has the old and the new rows, and in no
+transaction that fits it does a point have neither.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -27,13 +28,17 @@ DEFAULT_EF_FLOOR = 64
 
 @dataclass(slots=True, eq=False)
 class Part:
-    """A segment of the manifest. alive: at least (rows,), a growing one has room to grow into."""
+    """A segment of the manifest, as the writer sees it. alive: (rows,), never written to, only replaced."""
 
     id: int
     segment: GrowingSegment | SealedSegment
     alive: Mask
     dead: int = 0
     is_full: bool = False
+    _room: Mask = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._room = self.alive
 
     @property
     def rows(self) -> int:
@@ -49,30 +54,46 @@ class Part:
 
     @property
     def is_indexed(self) -> bool:
-        return isinstance(self.segment, SealedSegment) and self.segment.indexed
-
-    def living_rows(self) -> Mask:
-        """(rows,) which are alive; of a sealed segment always the same array, which the kernel recognises.
-
-        Of a growing one it is a copy, made before the rows are looked at: a row that dies during the search still counts,
-        for the row that took its place may have come too late to be seen.
-        """
-        if self.is_sealed:
-            return self.alive
-        alive = self.alive.copy()
-        return alive[: self.segment.rows]
+        return self.segment.indexed
 
     def kill(self, rows: Rows) -> None:
         """Mark rows as dead; each must be alive."""
-        self.alive[rows] = False
+        self._room = self._room.copy()
+        self._room[rows] = False
+        self.alive = self._room[: len(self.alive)]
         self.dead += len(rows)
 
-    def make_room(self, rows: int) -> None:
-        """See that `alive` reaches to `rows`; new rows are alive."""
-        if rows > len(self.alive):
-            wide = np.ones(max(rows, 2 * len(self.alive), 1024), np.bool_)
-            wide[: len(self.alive)] = self.alive
-            self.alive = wide
+    def follow(self) -> None:
+        """Let `alive` reach as far as the segment's rows; new rows are alive."""
+        rows, known = self.segment.rows, len(self._room)
+        if rows > known:
+            wide = np.ones(max(rows, 2 * known, 1024), np.bool_)
+            wide[:known] = self._room
+            self._room = wide
+        self.alive = self._room[:rows]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ShownPart:
+    """A segment in one state: its first rows, which of them are alive, whose they are and which operation made them."""
+
+    segment: GrowingSegment | SealedSegment
+    alive: Mask
+    points: Numbers
+    op_nums: OpNums
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Shown:
+    """What a search sees: every point's row as of any operation from `oldest_op` to `newest_op`, and more rows."""
+
+    oldest_op: int
+    newest_op: int
+    parts: tuple[ShownPart, ...]
+
+    @property
+    def rows(self) -> int:
+        return sum(len(part.alive) for part in self.parts)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -92,6 +113,12 @@ class Space:
         self.params = params
         self.small_bytes = small_kb * 1024
         self.parts = parts
+        self.shown = Shown(0, 0, ())
+
+    def show(self, oldest_op: int, newest_op: int) -> None:
+        """Let searches that begin from now on see the parts as they are."""
+        parts = [ShownPart(part.segment, part.alive, part.segment.points, part.segment.op_nums) for part in self.parts]
+        self.shown = Shown(oldest_op, newest_op, tuple(parts))
 
     @property
     def growing(self) -> Part | None:
@@ -100,24 +127,24 @@ class Space:
         return last if last is not None and not last.is_sealed and not last.is_full else None
 
     def search(
-        self, vector: Vector, k: int, params: SearchParams, selected: Mask | None, selected_count: int
+        self, shown: Shown, vector: Vector, k: int, params: SearchParams, selected: Mask | None, selected_count: int
     ) -> Candidates:
         """Find the k most similar alive rows, of the selected points if `selected` (capacity,) is given."""
         query = prepare_query(self.params, vector)
         ef = max(params.hnsw_ef or max(self.params.ef_construct, DEFAULT_EF_FLOOR), k)
         scores, numbers, ops = [], [], []
-        for part in self.parts:
-            if params.indexed_only and not part.is_indexed and part.segment.vector_bytes > self.small_bytes:
-                continue
+        for part in shown.parts:
             segment = part.segment
+            if params.indexed_only and not segment.indexed and segment.vector_bytes > self.small_bytes:
+                continue
             found, rows = segment.search(
-                query, k, ef, part.living_rows(), selected, selected_count,
+                query, k, ef, part.alive, selected, selected_count,
                 exact=params.exact, quantization=params.quantization,
             )  # fmt: skip
             if len(rows):
                 scores.append(found)
-                numbers.append(segment.points[rows])
-                ops.append(segment.op_nums[rows])
+                numbers.append(part.points[rows])
+                ops.append(part.op_nums[rows])
         if len(scores) == 1:
             return Candidates(scores[0], numbers[0], ops[0])
         if not scores:
@@ -133,9 +160,8 @@ class Space:
         for part in reversed(self.parts):
             if not len(missing):
                 break
-            rows = part.segment.find(numbers[missing])
+            rows = part.segment.find(numbers[missing], ops[missing])
             hit = rows >= 0
-            hit[hit] = part.segment.op_nums[rows[hit]] == ops[missing[hit]]
             if hit.any():
                 found.append((part, rows[hit], missing[hit]))
                 missing = missing[~hit]

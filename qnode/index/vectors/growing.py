@@ -44,6 +44,8 @@ CHECKSUM_ROWS = 4096
 class GrowingSegment:
     """An appendable segment. Only the owner appends and publishes; a read-only one publishes what the owner has committed."""
 
+    indexed = False
+
     def __init__(self, directory: Path, params: VectorParams, *, read_only: bool) -> None:
         self.directory, self.params = directory, params
         self._dtype = scoring.STORED_TYPE[params.datatype]
@@ -56,6 +58,8 @@ class GrowingSegment:
         self._points = np.empty(0, np.uint32)
         self._op_nums = np.empty(0, np.uint64)
         self._latest = np.empty(0, np.int32)
+        self._previous = np.empty(0, np.int32)
+        self._vectors = np.empty((0, params.size), self._dtype)
         width = code_bytes(CodeKind.INT8, params.size)
         self._coded = Codes(
             CodeKind.INT8, 0.0, 0, np.empty((0, width), np.int8), np.empty((0, BOUND_VALUES), np.float32)
@@ -122,18 +126,22 @@ class GrowingSegment:
         vectors = self._vector_file.mapped(rows * self._row_bytes)
         entries = np.frombuffer(self._entry_file.mapped(rows * ENTRY.itemsize), ENTRY, rows)
         known = min(before, rows)
+        if rows < before:  # what comes in place of the rows behind must not show to who searches them still
+            self._points, self._op_nums = self._points.copy(), self._op_nums.copy()
         self._points = _grown(self._points, known, rows)
         self._op_nums = _grown(self._op_nums, known, rows)
         self._points[known:rows] = entries["point"][known:]
         self._op_nums[known:rows] = entries["op_num"][known:]
-        self._vectors = np.frombuffer(vectors, self._dtype, rows * self.params.size).reshape(rows, self.params.size)
+        if rows > before:
+            flat = np.frombuffer(vectors, self._dtype, rows * self.params.size)
+            self._vectors = flat.reshape(rows, self.params.size)
         self._encode(rows)
         self._view = self._make_view(rows)
         self.rows = self._pending = rows
         if rows < before:
-            self._latest = np.empty(0, np.int32)
-            known = 0
-        self._note_latest(known, rows)
+            self._note_latest(np.empty(0, np.int32), 0, rows)
+        else:
+            self._note_latest(self._latest, before, rows)
 
     def checksum(self, first: int, last: int) -> int:
         """Return a 64-bit checksum of the bytes of rows [first, last), pending ones included."""
@@ -144,17 +152,28 @@ class GrowingSegment:
                 digest.update(file.read(start * width, (end - start) * width))
         return digest.intdigest()
 
-    def find(self, points: npt.NDArray[np.uint32]) -> npt.NDArray[np.int64]:
-        """Return the last published row of each point, or -1."""
+    def find(self, points: npt.NDArray[np.uint32], op_nums: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
+        """Return the published row that each operation made of each point, or -1.
+
+        Also of one that a later row has replaced: until that one is committed, readers need the row before.
+        """
         latest = self._latest
         inside = points < len(latest)
         rows = np.full(len(points), -1, np.int64)
         rows[inside] = latest[points[inside]]
+        previous, ops = self._previous, self._op_nums  # after `latest`: they reach as far as its rows
+        at = np.flatnonzero(rows >= 0)
+        while len(at):
+            held = ops[rows[at]]
+            rows[at[held < op_nums[at]]] = -1
+            at = at[held > op_nums[at]]
+            rows[at] = previous[rows[at]]
+            at = at[rows[at] >= 0]
         return rows
 
     def read(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
         """Return the stored vectors as (n, dim) float32."""
-        return self._view.vectors[rows].astype(np.float32, copy=False)
+        return self._vectors[rows].astype(np.float32, copy=False)
 
     def search(
         self,
@@ -178,8 +197,6 @@ class GrowingSegment:
         return search(view, query, k, ef, alive, selected, selected_count, exact=exact, quantization=quantization)
 
     def _make_view(self, rows: int) -> View:
-        if rows == 0:
-            self._vectors = np.empty((0, self.params.size), self._dtype)
         coded = self._coded if self._coded.rows else None
         return View(self.params, self._vectors[:rows], self._points[:rows], ascending=False, coded=coded)
 
@@ -197,11 +214,19 @@ class GrowingSegment:
             values[block], bounds[block] = codes.to_int8(self._vectors[block].astype(np.float32, copy=False), 0.0)
         self._coded = Codes(CodeKind.INT8, 0.0, whole, values, bounds)
 
-    def _note_latest(self, first: int, last: int) -> None:
+    def _note_latest(self, latest: npt.NDArray[np.int32], first: int, last: int) -> None:
+        """Note in `latest` the last row of each point, and of rows [first, last) the row of the same point before."""
         points = self._points[first:last]
         if len(points):
-            self._latest = _grown(self._latest, len(self._latest), int(points.max()) + 1, fill=-1)
-            self._latest[points] = np.arange(first, last, dtype=np.int32)
+            latest = _grown(latest, len(latest), int(points.max()) + 1, fill=-1)
+            before = latest[points]
+            order = np.argsort(points, kind="stable")
+            again = np.flatnonzero(points[order[1:]] == points[order[:-1]])
+            before[order[again + 1]] = first + order[again]
+            self._previous = _grown(self._previous, first, last)
+            self._previous[first:last] = before
+            latest[points] = np.arange(first, last, dtype=np.int32)
+        self._latest = latest
 
 
 def _grown(array: npt.NDArray[Any], keep: int, size: int, fill: int | None = None) -> npt.NDArray[Any]:

@@ -130,13 +130,13 @@ class SealedSegment:
         has = (self.description.m, self.description.ef_construct)
         return (not self.indexed or has == asked) and self.description.quantization == named(params.quantization)
 
-    def find(self, points: npt.NDArray[np.uint32]) -> npt.NDArray[np.int64]:
-        """Return the row of each point, or -1."""
-        rows = np.searchsorted(self.points, points)
+    def find(self, points: npt.NDArray[np.uint32], op_nums: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
+        """Return the row that each operation made of each point, or -1."""
         if self.rows == 0:
             return np.full(len(points), -1, np.int64)
+        rows = np.searchsorted(self.points, points)
         rows[rows == self.rows] = 0
-        return np.where(self.points[rows] == points, rows, -1)
+        return np.where((self.points[rows] == points) & (self.op_nums[rows] == op_nums), rows, -1)
 
     def read(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
         """Return the stored vectors as (n, dim) float32."""

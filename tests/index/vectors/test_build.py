@@ -72,7 +72,7 @@ def test_tiny_segments_can_be_sealed(tmp_path, rows):
     assert seal(tmp_path, params, [growing], alive=[np.arange(3) < rows]) == rows
     sealed = SealedSegment.open(tmp_path / "sealed", params, verify=True)
     assert len(find_best(sealed, np.ones(40, np.float32))[1]) == rows
-    assert sealed.find(np.array([0], np.uint32)).tolist() == [0 if rows else -1]
+    assert sealed.find(np.array([0], np.uint32), np.array([1], np.uint64)).tolist() == [0 if rows else -1]
 
 
 def test_the_process_builds_and_reports(tmp_path):

@@ -67,8 +67,24 @@ def test_pending_rows_are_overwritten_after_a_failed_commit(tmp_path):
     segment.publish(8)
     assert segment.append(np.array([3], np.uint32), np.array([10], np.uint64), np.full((1, 8), 7, np.float32)) == 8
     segment.publish(9)
-    assert segment.find(np.array([3, 9], np.uint32)).tolist() == [8, -1]
+    assert found(segment, (3, 10), (9, 9)) == [8, -1]
     assert segment.read(np.array([8])).tolist() == [[7.0] * 8]
+
+
+def found(segment: GrowingSegment, *wanted: tuple[int, int]) -> list[int]:
+    points, op_nums = zip(*wanted, strict=True)
+    return segment.find(np.array(points, np.uint32), np.array(op_nums, np.uint64)).tolist()
+
+
+def test_a_row_is_found_by_its_operation_after_later_rows_of_the_same_point(tmp_path):
+    params = params_of(8, Distance.DOT)
+    segment = growing_of(tmp_path / "s", params, np.zeros((5, 8), np.float32), points=[7, 3, 7, 7, 3])
+    segment.append(np.array([7], np.uint32), np.array([9], np.uint64), np.ones((1, 8), np.float32))
+    segment.publish(6)
+    assert found(segment, (7, 1), (7, 3), (7, 4), (7, 9), (3, 2), (3, 5)) == [0, 2, 3, 5, 1, 4]
+    assert found(segment, (7, 2), (7, 10), (3, 1), (4, 1)) == [-1] * 4
+    reopened = GrowingSegment.open(tmp_path / "s", params, 6, read_only=True)
+    assert found(reopened, (7, 1), (7, 3), (7, 4), (7, 9), (3, 2), (3, 5)) == [0, 2, 3, 5, 1, 4]
 
 
 def test_publishing_fewer_rows_restores_what_find_said_before(tmp_path):
@@ -76,9 +92,9 @@ def test_publishing_fewer_rows_restores_what_find_said_before(tmp_path):
     segment = growing_of(tmp_path / "s", params, np.eye(8, dtype=np.float32))
     segment.append(np.array([3], np.uint32), np.array([10], np.uint64), np.full((1, 8), 7, np.float32))
     segment.publish(9)
-    assert segment.find(np.array([3], np.uint32)).tolist() == [8]
+    assert found(segment, (3, 10)) == [8]
     segment.publish(8)
-    assert segment.find(np.array([3, 100], np.uint32)).tolist() == [3, -1]
+    assert found(segment, (3, 4), (3, 10), (100, 1)) == [3, -1, -1]
 
 
 def test_a_reader_sees_rows_that_the_owner_publishes_later(tmp_path):

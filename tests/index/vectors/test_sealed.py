@@ -84,7 +84,13 @@ def test_points_are_found_by_number(tmp_path):
     segment = sealed_of(tmp_path, params, vectors, points=[30, 10, 40, 20])
     assert segment.points.tolist() == [10, 20, 30, 40]
     assert segment.op_nums.tolist() == [2, 4, 1, 3]
-    assert segment.find(np.array([40, 5, 10, 99], np.uint32)).tolist() == [3, -1, 0, -1]
+    assert segment.find(np.array([40, 5, 10, 99, 20], np.uint32), np.array([3, 1, 2, 1, 9], np.uint64)).tolist() == [
+        3,
+        -1,
+        0,
+        -1,
+        -1,
+    ]
     assert np.array_equal(segment.read(np.array([0, 3])), vectors[[1, 2]])
 
 

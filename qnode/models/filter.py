@@ -12,11 +12,17 @@ from qnode.models.payload_path import PayloadPath
 from qnode.models.point_id import PointKey
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class MatchValue:
-    """The value is this one, of exactly this type."""
+    """The value is this one, of exactly this type. So `true` and 1 are different matches, though Python's equal them."""
 
     value: str | int | bool
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, MatchValue) and type(self.value) is type(other.value) and self.value == other.value
+
+    def __hash__(self) -> int:
+        return hash((type(self.value), self.value))
 
 
 @dataclass(frozen=True, slots=True)

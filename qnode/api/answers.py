@@ -2,11 +2,13 @@
 
 Payloads are spliced in as the JSON bytes that they are stored as; vectors and scores stay float32 until orjson prints
 them, in the shortest form that reads back as the same float32. What is not there is left out, not null.
+
+orjson lets no other thread run while it writes, so many points are written in pieces, by a thread beside the loop.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from time import perf_counter
 from typing import Any
 
@@ -17,6 +19,9 @@ from qnode.models.query import UNNAMED, Point
 from qnode.models.write import UpdateResult
 
 _OPTIONS = orjson.OPT_SERIALIZE_NUMPY
+_PIECE_POINTS = 32
+_QUICK_POINTS = 200
+_QUICK_COMPONENTS = 20_000
 _LIST_ORDER_SCORE = 1.0
 """The score of points that were listed, not ranked."""
 
@@ -36,21 +41,38 @@ def bare(result: object) -> bytes:
     return orjson.dumps(result)
 
 
-def hits(points: Sequence[Point]) -> list[dict[str, Any]]:
-    """Show points that a query found."""
-    shown = []
-    for point in points:
-        score = point.score
-        hit: dict[str, Any] = {
-            "id": id_of(point.key),
-            "version": point.version,
-            "score": _LIST_ORDER_SCORE if score is None else score,
-        }
-        if point.payload is not None:
-            hit["payload"] = orjson.Fragment(point.payload)
-        if point.vectors is not None:
-            hit["vector"] = _vectors(point)
-        shown.append(hit)
+def is_quick(points: Sequence[Point]) -> bool:
+    """Tell whether points are written in so little time that it may be done on the event loop."""
+    if not points:
+        return True
+    vectors = points[0].vectors
+    components = 0 if vectors is None else sum(map(len, vectors.values()))
+    return len(points) <= _QUICK_POINTS and len(points) * components <= _QUICK_COMPONENTS
+
+
+def listed(points: Sequence[Point], show: Callable[[Point], dict[str, Any]]) -> object:
+    """Show many points; if it is not quick they are JSON already, written in pieces."""
+    if is_quick(points):
+        return [show(point) for point in points]
+    pieces = [
+        orjson.dumps([show(point) for point in points[begin : begin + _PIECE_POINTS]], option=_OPTIONS)[1:-1]
+        for begin in range(0, len(points), _PIECE_POINTS)
+    ]
+    return orjson.Fragment(b"[%b]" % b",".join(pieces))
+
+
+def hit(point: Point) -> dict[str, Any]:
+    """Show a point that a query found."""
+    score = point.score
+    shown: dict[str, Any] = {
+        "id": id_of(point.key),
+        "version": point.version,
+        "score": _LIST_ORDER_SCORE if score is None else score,
+    }
+    if point.payload is not None:
+        shown["payload"] = orjson.Fragment(point.payload)
+    if point.vectors is not None:
+        shown["vector"] = _vectors(point)
     return shown
 
 
@@ -67,7 +89,7 @@ def record(point: Point) -> dict[str, Any]:
 def page(points: Sequence[Point], following: PointKey | None) -> dict[str, Any]:
     """Show a page of a scroll."""
     return {
-        "points": [record(point) for point in points],
+        "points": listed(points, record),
         "next_page_offset": None if following is None else id_of(following),
     }
 

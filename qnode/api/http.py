@@ -10,12 +10,15 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
 import orjson
 
 from qnode.errors import MalformedBody, MalformedParameters, RefusedBody, ValidationFailed
+
+if TYPE_CHECKING:
+    from qnode.shards.collection import Collection
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -34,7 +37,10 @@ _ORDERINGS = ("weak", "medium", "strong")
 
 @dataclass(slots=True)
 class Call:
-    """A request as an endpoint gets it: `name` is the collection, `started` a reading of perf_counter."""
+    """A request as an endpoint gets it: `name` is the collection's, `started` a reading of perf_counter.
+
+    `collection` is what the endpoint found under the name.
+    """
 
     name: str
     query_string: bytes
@@ -42,6 +48,7 @@ class Call:
     body: bytes
     started: float
     timeout_seconds: int | None = None
+    collection: Collection | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,21 +67,21 @@ async def read_body(receive: Receive, declared_bytes: int, limit_bytes: int) -> 
         raise RefusedBody(text)
     message = await receive()
     body: bytes = message.get("body", b"")
-    if not message.get("more_body", False):
+    if not message.get("more_body", False) and len(body) <= limit_bytes:
         return body
     pieces, size = [body], len(body)
-    while message.get("more_body", False):
+    while size <= limit_bytes:
+        if not message.get("more_body", False):
+            return b"".join(pieces)
         message = await receive()
         if message["type"] == "http.disconnect":
             raise RefusedBody("The client went away before the body was complete.")
-        piece = message.get("body", b"")
-        size += len(piece)
-        if size > limit_bytes:
-            pieces.clear()
-            await _drain(receive, limit_bytes, limit_bytes)
-            raise RefusedBody(f"JSON payload has exceeded limit ({limit_bytes} bytes).")
-        pieces.append(piece)
-    return b"".join(pieces)
+        pieces.append(message.get("body", b""))
+        size += len(pieces[-1])
+    pieces.clear()
+    if message.get("more_body", False):
+        await _drain(receive, limit_bytes, limit_bytes)
+    raise RefusedBody(f"JSON payload has exceeded limit ({limit_bytes} bytes).")
 
 
 async def _drain(receive: Receive, expected_bytes: int, limit_bytes: int) -> None:

@@ -2,13 +2,14 @@
 
 An endpoint takes a `Call` and gives the bytes of the answer; it knows neither routes nor headers. Large bodies are
 parsed in a thread, so that the loop can answer others between the steps; small ones at once, which is cheaper than the
-way to a thread and back. A body is read before the collection is looked up, as Qdrant does.
+way to a thread and back; the same holds for answers. A body is read before the collection is looked up, as Qdrant does.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import os
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Executor
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -31,6 +32,26 @@ Result = TypeVar("Result")
 
 _INLINE_BODY_BYTES = 64 * 1024
 
+_INLINE_QUERIES = 8
+"""A batch of so many queries may be answered on the event loop."""
+
+_PIECE_QUERIES = 16
+"""A thread takes so many queries of a larger batch at once, so that other reads get their turn."""
+
+
+def _checked(endpoint: Endpoint) -> Endpoint:
+    return lambda call: _unless_removed(call, endpoint(call))
+
+
+async def _unless_removed(call: Call, answer: Awaitable[bytes]) -> bytes:
+    """Say that the collection is not there, if that is why there is no answer: it was deleted meanwhile."""
+    try:
+        return await answer
+    except Exception:
+        if call.collection is not None and call.collection.is_removed:
+            raise NotFound(f"Collection `{call.name}` doesn't exist!") from None
+        raise
+
 
 class Points:
     """The endpoints of points over the node's collections. `parsers` runs the parsing of large bodies."""
@@ -41,7 +62,7 @@ class Points:
 
     def routes(self) -> dict[tuple[str, str], Endpoint]:
         """List the endpoints by method and by what follows the collection's name."""
-        return {
+        endpoints = {
             ("POST", "points/query"): self.query,
             ("POST", "points/query/batch"): self.query_batch,
             ("POST", "points/search"): self.search,
@@ -59,35 +80,38 @@ class Points:
             ("POST", "points/payload/clear"): self._writing(writes_json.parse_clear_payload),
             ("POST", "points/batch"): self.batch,
         }
+        return {route: _checked(endpoint) for route, endpoint in endpoints.items()}
 
     async def query(self, call: Call) -> bytes:
         """Answer one query."""
         request, collection = await self._read(call, reads_json.parse_query)
         points = await _found(call, collection, request)
-        return answers.ok({"points": answers.hits(points)}, call.started)
+        return await _written(call, lambda: {"points": answers.listed(points, answers.hit)}, points)
 
     async def query_batch(self, call: Call) -> bytes:
         """Answer several queries, in order."""
         requests, collection = await self._read(call, reads_json.parse_query_batch)
-        found = await asyncio.gather(*(_found(call, collection, request) for request in requests))
-        return answers.ok([{"points": answers.hits(points)} for points in found], call.started)
+        found = await _all_found(call, collection, requests)
+        show = lambda: [{"points": answers.listed(points, answers.hit)} for points in found]  # noqa: E731
+        return await _written(call, show, *found)
 
     async def search(self, call: Call) -> bytes:
         """Answer one search in the older form."""
         request, collection = await self._read(call, reads_json.parse_search)
-        return answers.ok(answers.hits(await _found(call, collection, request)), call.started)
+        points = await _found(call, collection, request)
+        return await _written(call, lambda: answers.listed(points, answers.hit), points)
 
     async def search_batch(self, call: Call) -> bytes:
         """Answer several searches in the older form, in order."""
         requests, collection = await self._read(call, reads_json.parse_search_batch)
-        found = await asyncio.gather(*(_found(call, collection, request) for request in requests))
-        return answers.ok([answers.hits(points) for points in found], call.started)
+        found = await _all_found(call, collection, requests)
+        return await _written(call, lambda: [answers.listed(points, answers.hit) for points in found], *found)
 
     async def scroll(self, call: Call) -> bytes:
         """Give one page of points."""
         request, collection = await self._read(call, reads_json.parse_scroll)
         points, following = await _in_time(call, collection.scroll(request))
-        return answers.ok(answers.page(points, following), call.started)
+        return await _written(call, lambda: answers.page(points, following), points)
 
     async def count(self, call: Call) -> bytes:
         """Count points."""
@@ -98,13 +122,16 @@ class Points:
         """Give points by id."""
         request, collection = await self._read(call, reads_json.parse_retrieve)
         points = await _in_time(call, collection.retrieve(request))
-        return answers.ok([answers.record(point) for point in points], call.started)
+        return await _written(call, lambda: answers.listed(points, answers.record), points)
 
     async def point(self, call: Call, shown_id: str) -> bytes:
         """Give one point, whole."""
+        return await _unless_removed(call, self._point(call, shown_id))
+
+    async def _point(self, call: Call, shown_id: str) -> bytes:
         key = _key_of_text(shown_id)
         call.timeout_seconds = read_parameters(call.query_string).timeout_seconds
-        collection = self._collections.get(call.name)
+        collection = self._collection(call)
         request = RetrieveRequest((key,), ALL_PAYLOAD, ALL_VECTORS)
         points = await _in_time(call, collection.retrieve(request))
         if not points:
@@ -117,7 +144,7 @@ class Points:
         requests = await self._parsed(
             call, lambda body: writes_json.parse_operations(body, self._sizes(call)), number_scan.parse
         )
-        collection = self._collections.get(call.name)
+        collection = self._collection(call)
         results = [
             await collection.write(request, wait=parameters.wait, timeout_seconds=parameters.timeout_seconds)
             for request in requests
@@ -130,11 +157,15 @@ class Points:
         async def write(call: Call) -> bytes:
             parameters = write_parameters(call.query_string)
             request = await self._parsed(call, lambda body: parse(body, self._sizes(call)), number_scan.parse)
-            collection = self._collections.get(call.name)
+            collection = self._collection(call)
             result = await collection.write(request, wait=parameters.wait, timeout_seconds=parameters.timeout_seconds)
             return answers.ok(answers.update(result), call.started)
 
         return write
+
+    def _collection(self, call: Call) -> Collection:
+        call.collection = self._collections.get(call.name)
+        return call.collection
 
     def _sizes(self, call: Call) -> Sizes:
         def sizes() -> dict[str, int]:
@@ -146,7 +177,7 @@ class Points:
     async def _read(self, call: Call, parse: Callable[[object], Result]) -> tuple[Result, Collection]:
         if call.query_string:
             call.timeout_seconds = read_parameters(call.query_string).timeout_seconds
-        return await self._parsed(call, parse), self._collections.get(call.name)
+        return await self._parsed(call, parse), self._collection(call)
 
     async def _parsed(
         self, call: Call, parse: Callable[[object], Result], decode_large: Callable[[bytes], Any] = orjson.loads
@@ -163,6 +194,30 @@ async def _found(call: Call, collection: Collection, request: QueryRequest) -> l
     if points is None:
         points = await _in_time(call, collection.query(request))
     return points
+
+
+async def _all_found(call: Call, collection: Collection, requests: list[QueryRequest]) -> list[list[Point]]:
+    """Run the queries of a batch; of a large one, some at a time, and the rest not at all if one fails."""
+    if len(requests) <= _INLINE_QUERIES:
+        return list(await asyncio.gather(*(_found(call, collection, request) for request in requests)))
+    return await _in_time(call, _found_in_pieces(collection, requests))
+
+
+async def _found_in_pieces(collection: Collection, requests: list[QueryRequest]) -> list[list[Point]]:
+    pieces = [requests[begin : begin + _PIECE_QUERIES] for begin in range(0, len(requests), _PIECE_QUERIES)]
+    at_once = os.cpu_count() or 1
+    found: list[list[Point]] = []
+    for begin in range(0, len(pieces), at_once):
+        for part in await asyncio.gather(*map(collection.query_several, pieces[begin : begin + at_once])):
+            found += part
+    return found
+
+
+async def _written(call: Call, show: Callable[[], object], *found: Sequence[Point]) -> bytes:
+    """Write the answer: on the loop when it is quick, else beside it."""
+    if len(found) <= _INLINE_QUERIES and all(map(answers.is_quick, found)):
+        return answers.ok(show(), call.started)
+    return await asyncio.to_thread(lambda: answers.ok(show(), call.started))
 
 
 async def _in_time(call: Call, answer: Awaitable[Result]) -> Result:

@@ -24,6 +24,9 @@ from qnode.shards.routing import Ring
 QUICK_LIMIT = 1000
 """A query that returns at most so many points, without filter and exact scan, is answered on the event loop."""
 
+QUICK_DETAILED_LIMIT = 100
+"""… or this many with their vectors or a part of their payloads."""
+
 QUICK_EF = 512
 """… and looks at no more candidates than this."""
 
@@ -41,6 +44,7 @@ class Collection:
         self.config = config
         self.fields = fields
         self.shards = shards
+        self.is_removed = False
         self._ring = Ring(sorted(shards))
         self._vectors: dict[str, VectorParams] = {vector.name: vector for vector in config.index_params().vectors}
 
@@ -84,7 +88,10 @@ class Collection:
         """Answer a query that is sure to be quick, without leaving the event loop; None for any other."""
         if request.query is None or request.filter is not None or request.params.exact:
             return None
-        if request.limit + request.offset > QUICK_LIMIT or (request.params.hnsw_ef or 0) > QUICK_EF:
+        if (
+            request.limit + request.offset > (QUICK_LIMIT if _shows_little(request) else QUICK_DETAILED_LIMIT)
+            or (request.params.hnsw_ef or 0) > QUICK_EF
+        ):
             return None
         params = self._vectors.get(request.using)
         if params is None or self._unindexed_bytes(params.slot) > QUICK_SCAN_BYTES:
@@ -94,6 +101,10 @@ class Collection:
     async def query(self, request: QueryRequest) -> list[Point]:
         """Answer a query."""
         return await asyncio.to_thread(self._query, request)
+
+    async def query_several(self, requests: Sequence[QueryRequest]) -> list[list[Point]]:
+        """Answer queries one after the other, in one thread."""
+        return await asyncio.to_thread(lambda: [self._query(request) for request in requests])
 
     def _unindexed_bytes(self, slot: int) -> int:
         return sum(
@@ -150,7 +161,7 @@ class Collection:
 
     async def retrieve(self, request: RetrieveRequest) -> list[Point]:
         """Read points by id, in the order asked."""
-        if len(request.keys) > QUICK_LIMIT or request.with_vector.enabled:
+        if len(request.keys) > (QUICK_LIMIT if _shows_little(request) else QUICK_DETAILED_LIMIT):
             return await asyncio.to_thread(self._retrieve, request)
         return self._retrieve(request)
 
@@ -216,6 +227,12 @@ class Collection:
 
     async def close(self) -> None:
         await asyncio.gather(*(shard.close() for shard in self.shards.values()))
+
+
+def _shows_little(request: QueryRequest | RetrieveRequest) -> bool:
+    """Whether a point that is found costs no more than a look-up: no vectors, and no payload to take apart."""
+    payload = request.with_payload
+    return not request.with_vector.enabled and payload.include is None and payload.exclude is None
 
 
 def _merged(found: Sequence[list[Point]], params: VectorParams, limit: int) -> list[Point]:

@@ -100,7 +100,8 @@ class Collections:
         await asyncio.gather(*self._background, return_exceptions=True)
 
     async def names(self) -> list[str]:
-        return sorted(self._proposer.records())
+        """The names of all collections; one that is just being made is not there yet."""
+        return sorted(name for name in self._proposer.records() if name in self._open or name in self._damaged)
 
     def open_collections(self) -> list[Collection]:
         """All collections that are being served."""
@@ -120,8 +121,6 @@ class Collections:
             return found[1]
         if name in self._damaged:
             raise self._damaged[name]
-        if name in self._proposer.records():
-            raise Unavailable(f"collection `{name}` is being opened")
         raise NotFound(f"Collection `{name}` doesn't exist!")
 
     async def create(self, name: str, config: CollectionConfig) -> None:
@@ -184,7 +183,11 @@ class Collections:
                 raise self._unadjusted[name]
             collection = self.get(name)
         if wait:
-            await collection.wait_for_fields(None)
+            try:
+                await collection.wait_for_fields(None)
+            except Unavailable:
+                self._record(name)  # it was deleted meanwhile
+                raise
         last = max(shard.last_op for shard in collection.shards.values())
         return UpdateResult(last, UpdateStatus.COMPLETED if wait else UpdateStatus.ACKNOWLEDGED)
 
@@ -217,6 +220,7 @@ class Collections:
             record = records.get(name)
             if record is None or record.folder != folder:
                 del self._open[name]
+                collection.is_removed = True
                 self._in_background(self._remove(collection, folder))
         for name in [name for name in self._damaged if name not in records]:
             del self._damaged[name]

@@ -22,14 +22,14 @@ class Client:
     """Sends requests to the application; `result` also checks the envelope."""
 
     def __init__(self, runner: asyncio.Runner, http: httpx.AsyncClient) -> None:
-        self._runner = runner
-        self._http = http
+        self.runner = runner
+        self.http = http
 
     def send(self, method: str, path: str, body: Any = None, **options: Any) -> httpx.Response:
         if body is not None:
             options["content"] = body if isinstance(body, bytes | AsyncIterator) else orjson.dumps(body)
             options.setdefault("headers", {"content-type": "application/json"})
-        return self._runner.run(self._http.request(method, path, **options))
+        return self.runner.run(self.http.request(method, path, **options))
 
     def result(self, method: str, path: str, body: Any = None, **options: Any) -> Any:
         response = self.send(method, path, body, **options)

@@ -13,7 +13,7 @@ import orjson
 import pytest
 from conftest import Client
 
-STEPS = int(os.environ.get("QNODE_HOSTILE_STEPS", "1500"))
+STEPS = int(os.environ.get("QNODE_HOSTILE_STEPS", "600"))
 SEED = int(os.environ.get("QNODE_TEST_SEED", random.randrange(2**32)))
 C = "/collections/hostile"
 UUID = "6f0d2d6c-5b4e-4c0e-9a38-1f4ed9a5cf5e"
@@ -161,12 +161,20 @@ SCRAPS: list[Any] = [
 
 
 @pytest.fixture(scope="module")
-def filled(client: Client) -> Iterator[None]:
+def collection(client: Client) -> Iterator[None]:
     vectors = {"a": {"size": 2, "distance": "Dot"}, "b": {"size": 3, "distance": "Cosine"}}
     client.result("PUT", C, {"vectors": vectors})
-    client.result("PUT", f"{C}/points", {"points": [POINT, {**POINT, "id": UUID}]})
     yield
     client.result("DELETE", C)
+
+
+@pytest.fixture
+def filled(client: Client, collection: None) -> None:
+    fill(client)
+
+
+def fill(client: Client) -> None:
+    client.result("PUT", f"{C}/points", {"points": [POINT, {**POINT, "id": UUID}]})
 
 
 def mutated(rng: random.Random, body: dict[str, Any]) -> Any:
@@ -230,7 +238,7 @@ def test_mutated_bodies_get_an_answer_that_is_no_fault_of_the_node(client: Clien
         if rng.random() < 0.02:
             info = client.result("GET", C)
             assert info["status"] in ("green", "yellow"), info
-            client.result("PUT", f"{C}/points", {"points": [POINT, {**POINT, "id": UUID}]})
+            fill(client)
     assert 200 in statuses
     assert 400 in statuses
 

@@ -1,0 +1,64 @@
+"""Answers that are written beside the event loop are the same as small ones."""
+
+from typing import Any
+
+import orjson
+import pytest
+from conftest import Client
+
+from qnode.api import answers
+
+C = "/collections/large"
+COUNT = 700
+
+
+@pytest.fixture(scope="module")
+def expected(client: Client) -> list[dict[str, Any]]:
+    client.result("PUT", C, {"vectors": {"size": 40, "distance": "Euclid"}})
+    points = [
+        {"id": i, "payload": {"n": i, "t": [None, "é"]}, "vector": [i + j / 8 for j in range(40)]} for i in range(COUNT)
+    ]
+    for at in range(0, COUNT, 100):
+        client.result("PUT", f"{C}/points?wait=true", {"points": points[at : at + 100]})
+    return points
+
+
+WHOLE = {"with_payload": True, "with_vector": True}
+
+
+def test_many_points_are_listed_as_few_are(client: Client, expected: list[dict[str, Any]]) -> None:
+    page = client.result("POST", f"{C}/points/scroll", {"limit": COUNT, **WHOLE})
+    assert page == {"points": expected, "next_page_offset": None}
+    assert client.result("POST", f"{C}/points", {"ids": list(range(COUNT)), **WHOLE}) == expected
+    few = client.result("POST", f"{C}/points/scroll", {"limit": 3, **WHOLE})
+    assert few == {"points": expected[:3], "next_page_offset": 3}
+
+
+def test_many_hits_are_shown_as_few_are(client: Client, expected: list[dict[str, Any]]) -> None:
+    query = {"query": expected[0]["vector"], **WHOLE}
+    many = client.result("POST", f"{C}/points/query", {**query, "limit": COUNT})["points"]
+    assert [{name: hit[name] for name in ("id", "payload", "vector")} for hit in many] == expected
+    assert client.result("POST", f"{C}/points/query", {**query, "limit": 5})["points"] == many[:5]
+    search = {"vector": expected[0]["vector"], "limit": COUNT, **WHOLE}
+    assert client.result("POST", f"{C}/points/search", search) == many
+
+
+@pytest.mark.usefixtures("expected")
+def test_a_large_batch_gives_what_its_queries_give_alone(client: Client) -> None:
+    queries = [{"query": [i / 4] * 40, "limit": 2} for i in range(100)]
+    alone = [client.result("POST", f"{C}/points/query", query) for query in queries]
+    assert client.result("POST", f"{C}/points/query/batch", {"searches": queries}) == alone
+    searches = [{"vector": query["query"], "limit": 2} for query in queries]
+    found = client.result("POST", f"{C}/points/search/batch", {"searches": searches})
+    assert found == [each["points"] for each in alone]
+
+
+@pytest.mark.usefixtures("expected")
+def test_a_large_batch_with_a_wrong_query_is_refused_whole(client: Client) -> None:
+    queries: list[dict[str, Any]] = [{"query": [1.0] * 40}] * 80 + [{"query": [1.0]}]
+    status, text = client.error("POST", f"{C}/points/query/batch", {"searches": queries})
+    assert (status, text) == (400, "Wrong input: Vector dimension error: expected dim: 40, got 1")
+
+
+def test_nothing_is_listed_as_an_empty_array() -> None:
+    assert orjson.loads(answers.ok(answers.listed([], answers.record), 0.0))["result"] == []

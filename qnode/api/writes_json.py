@@ -250,8 +250,9 @@ def parse_set_payload(body: object, sizes: Sizes) -> SetPayloadRequest:
 
 
 def parse_overwrite_payload(body: object, sizes: Sizes) -> OverwritePayloadRequest:
-    """Read what to put in the place of which payloads."""
-    return OverwritePayloadRequest(*_payload_change(body))
+    """Read what to put in the place of which payloads; a `key` is read and means nothing here, as in Qdrant."""
+    selector, payload, _ = _payload_change(body)
+    return OverwritePayloadRequest(selector, payload)
 
 
 def parse_delete_payload(body: object, sizes: Sizes) -> DeletePayloadRequest:

@@ -72,7 +72,8 @@ class BuilderPool:
     async def build(self, build: Build) -> None:
         """Run a build to its end; raise Corruption or InternalError if it fails."""
         job_file = await asyncio.to_thread(write_job, build, self._threads)
-        arguments = ("-m", "qnode.index.vectors.build", str(job_file))
+        # -P: nothing in the working directory may stand in for a library.
+        arguments = ("-P", "-m", "qnode.index.vectors.build", str(job_file))
         process = await asyncio.create_subprocess_exec(sys.executable, *arguments, stdout=PIPE, stderr=PIPE)
         try:
             output, errors = await process.communicate()

@@ -248,11 +248,6 @@ def finish_exchange(path: Path) -> None:
 RESTORE = "Restore the shard from a snapshot or from another replica"
 
 
-def number_key(number: int) -> bytes:
-    """The LMDB key of a point number."""
-    return number.to_bytes(4, "little")
-
-
 def number_keys(numbers: Numbers) -> list[bytes]:
     """The LMDB keys of point numbers."""
     flat = np.ascontiguousarray(numbers, "<u4").tobytes()

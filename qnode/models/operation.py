@@ -78,11 +78,10 @@ class SetPayload:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class OverwritePayload:
-    """Replace the whole payload, or what stands at `path`."""
+    """Replace the whole payload."""
 
     keys: list[PointKey]
     payload: bytes
-    path: str | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -28,14 +28,6 @@ def set_payload(payload: Payload, addition: Payload, path: PayloadPath | None = 
     return edited
 
 
-def overwrite_payload(payload: Payload, replacement: Payload, path: PayloadPath | None = None) -> Payload:
-    """Replace the payload, or what stands at a path. Nulls are stored. The way to the path is made as in set_payload."""
-    if path is None:
-        return replacement
-    edited: Payload = _edited(payload, path.steps, replacement, lambda _, new: new)
-    return edited
-
-
 def delete_paths(payload: Payload, paths: Iterable[PayloadPath]) -> Payload:
     """Remove what the paths reach: keys of objects, with a last `[]` all elements of an array.
 

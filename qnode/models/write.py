@@ -76,11 +76,10 @@ class SetPayloadRequest:
 
 @dataclass(frozen=True, slots=True)
 class OverwritePayloadRequest:
-    """Replace the points' payloads; with `path`, what stands at that path."""
+    """Replace the points' payloads."""
 
     selector: Selector
     payload: bytes
-    path: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

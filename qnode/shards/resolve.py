@@ -87,7 +87,7 @@ def resolve(request: WriteRequest, index: Index, vectors: Mapping[str, VectorPar
         case SetPayloadRequest():
             return SetPayload(_selected(request.selector, index), request.payload, request.path)
         case OverwritePayloadRequest():
-            return OverwritePayload(_selected(request.selector, index), request.payload, request.path)
+            return OverwritePayload(_selected(request.selector, index), request.payload)
         case DeletePayloadRequest():
             return DeletePayload(_selected(request.selector, index), list(request.paths))
         case ClearPayloadRequest():

@@ -62,6 +62,15 @@ class Waiting:
             _log.debug("a write was finished after its caller's loop had ended")
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Logged:
+    """A resolved request on its way into the log, and its record there."""
+
+    waiting: Waiting
+    operation: Operation
+    record: bytes
+
+
 class Writer:
     """The writer thread of a shard; it alone changes the log and the index."""
 
@@ -158,20 +167,23 @@ class Writer:
         return batch
 
     def _work(self, batch: list[Waiting]) -> None:
-        group: list[tuple[Waiting, Operation]] = []
+        group: list[Logged] = []
+        group_bytes = 0
         for waiting in batch:
             if callable(waiting.work):
                 self._commit(group)
                 group = []
                 self._maintain(waiting, waiting.work)
                 continue
-            if group and needs_state(waiting.work):
+            if group and (needs_state(waiting.work) or group_bytes > GROUP_BYTES):
                 self._commit(group)
-                group = []
+                group, group_bytes = [], 0
             try:
                 if self._broken is not None:
                     raise self._broken
-                group.append((waiting, resolve(waiting.work, self._index, self.vectors)))
+                operation = resolve(waiting.work, self._index, self.vectors)
+                group.append(Logged(waiting, operation, encode(operation)))
+                group_bytes += len(group[-1].record)
             except QnodeError as error:
                 waiting.fail(error)
             except Exception as error:
@@ -196,15 +208,14 @@ class Writer:
             self._fields_fault = error if isinstance(error, QnodeError) else InternalError(text)
             self._fields_pending = False
 
-    def _commit(self, group: list[tuple[Waiting, Operation]]) -> None:
+    def _commit(self, group: list[Logged]) -> None:
         if not group:
             return
         if self._broken is not None:
-            for waiting, _ in group:
-                waiting.fail(self._broken)
+            self._refuse(group, self._broken)
             return
         first = self._log.next_op
-        records = [Record(self.epoch, first + at, encode(operation)) for at, (_, operation) in enumerate(group)]
+        records = [Record(self.epoch, first + at, logged.record) for at, logged in enumerate(group)]
         try:
             self._log.append(records)
             self._log.sync()
@@ -214,7 +225,7 @@ class Writer:
             self._refuse(group, error)
             return
         try:
-            self._index.apply([(first + at, operation) for at, (_, operation) in enumerate(group)])
+            self._index.apply([(first + at, logged.operation) for at, logged in enumerate(group)])
         except Exception as error:
             if not isinstance(error, OutOfSpace):
                 _log.exception("operations %d.. could not be applied", first)
@@ -222,8 +233,8 @@ class Writer:
             self._take_out(first)
             self._refuse(group, refusal)
             return
-        for at, (waiting, _) in enumerate(group):
-            waiting.succeed(first + at)
+        for at, logged in enumerate(group):
+            logged.waiting.succeed(first + at)
         if isinstance(self._fields_fault, OutOfSpace):
             self._fields_pending = True  # there is room again
         self._logged_bytes += sum(len(record.payload) for record in records)
@@ -237,9 +248,9 @@ class Writer:
         except QnodeError as error:
             self._broken = error
 
-    def _refuse(self, group: list[tuple[Waiting, Operation]], error: QnodeError) -> None:
-        for waiting, _ in group:
-            waiting.fail(error)
+    def _refuse(self, group: list[Logged], error: QnodeError) -> None:
+        for logged in group:
+            logged.waiting.fail(error)
 
     def _trim(self) -> None:
         """Drop old files of the log, keeping at least the last `keep_log_bytes`; all of it has been applied, durably."""

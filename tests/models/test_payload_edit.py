@@ -9,7 +9,7 @@ from qdrant_client.local.json_path_parser import parse_json_path
 from qdrant_client.local.payload_value_extractor import exclude_payload, include_payload
 from qdrant_client.local.payload_value_setter import delete_value_by_key, set_value_by_key
 
-from qnode.models.payload_edit import delete_paths, overwrite_payload, select, set_payload
+from qnode.models.payload_edit import delete_paths, select, set_payload
 from qnode.models.payload_path import parse_path
 from qnode.models.query import ALL_PAYLOAD, PayloadSelector
 
@@ -47,19 +47,6 @@ def edited(edit, payload, given, path):
 )
 def test_set_payload_merges_at_the_top_or_at_a_path(payload, addition, path, expected):
     assert edited(set_payload, payload, addition, path) == expected
-
-
-@pytest.mark.parametrize(
-    ("payload", "replacement", "path", "expected"),
-    [
-        ({"a": 1}, {"b": None, "c": 1}, None, {"b": None, "c": 1}),
-        ({"a": {"x": 1}, "z": 1}, {"b": 2}, "a", {"a": {"b": 2}, "z": 1}),
-        ({"z": 1}, {"b": 2}, "a.c", {"a": {"c": {"b": 2}}, "z": 1}),
-        ({"a": [1, {"x": 1}]}, {"b": 2}, "a[1]", {"a": [1, {"b": 2}]}),
-    ],
-)
-def test_overwrite_replaces_the_payload_or_what_stands_at_a_path(payload, replacement, path, expected):
-    assert edited(overwrite_payload, payload, replacement, path) == expected
 
 
 @pytest.mark.parametrize(

@@ -196,11 +196,6 @@ def _integers(sortable: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
     return (sortable.astype(np.uint64) ^ np.uint64(_TWO_63)).view(np.int64)
 
 
-def record_bytes(tag: Tag) -> int:
-    """How long the key and the number of a posting with this (column) tag are together."""
-    return HEAD_BYTES + (16 if tag is Tag.GEO else 8) + 4
-
-
 def decode(tag: Tag, records: bytes) -> tuple[npt.NDArray[np.uint32], Components]:
     """Turn keys and numbers, one after the other, into (n,) point numbers and their values.
 

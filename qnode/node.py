@@ -1,8 +1,9 @@
 """A node: the one place where the floors meet.
 
 It starts bottom-up and stops top-down: socket bound (so that a taken port shows at once), storage locked, topology,
-collections, application; the port is opened last, when everything can be answered. To stop, the node takes no more
-connections, lets requests that are under way finish within a grace period, then closes what it opened, in reverse.
+collections, application; the port is opened last, when everything can be answered. The kernels are loaded beside all
+this. To stop, the node takes no more connections, lets requests that are under way finish within a grace period, then
+closes what it opened, in reverse.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from pathlib import Path
 import uvicorn
 
 from qnode import __version__
+from qnode.api import number_scan
 from qnode.api.app import build_application
 from qnode.config import Configuration
 from qnode.errors import CannotStart
@@ -58,7 +60,9 @@ async def run(configuration: Configuration) -> None:
         )
         collections = Collections(settings, topology)
         opened.push_async_callback(collections.close)
-        await asyncio.gather(collections.open(), asyncio.to_thread(warm_up))
+        warming = asyncio.create_task(asyncio.to_thread(_warm_up))
+        opened.push_async_callback(asyncio.wait, [warming])
+        await collections.open()
         parsers = opened.enter_context(ThreadPoolExecutor(service.parser_threads, "parser"))
         application = build_application(
             collections,
@@ -93,6 +97,16 @@ async def run(configuration: Configuration) -> None:
         except OSError as error:
             raise _port_fault(host, port, error) from None
         _log.info("stopping")
+
+
+def _warm_up() -> None:
+    """Load the compiled kernels; on the very first start they are compiled, which takes seconds.
+
+    The port does not wait for it: requests are answered meanwhile, those that need a kernel when it is there.
+    """
+    warm_up()
+    number_scan.parse(b'{"points":[{"vector":[' + b"0.5," * number_scan.LEAST_NUMBERS + b"1]}]}")
+    gc.freeze()
 
 
 class _Server(uvicorn.Server):

@@ -11,6 +11,7 @@ import numpy as np
 
 from qnode.errors import BadInput, QnodeError, TimedOut
 from qnode.index import reading
+from qnode.index.vectors import is_warm
 from qnode.models.collection import CollectionConfig, CollectionInfo, CollectionStatus
 from qnode.models.field_schema import FieldSchema
 from qnode.models.point_id import PointKey
@@ -86,7 +87,7 @@ class Collection:
 
     def query_now(self, request: QueryRequest) -> list[Point] | None:
         """Answer a query that is sure to be quick, without leaving the event loop; None for any other."""
-        if request.query is None or request.filter is not None or request.params.exact:
+        if request.query is None or request.filter is not None or request.params.exact or not is_warm():
             return None
         if (
             request.limit + request.offset > (QUICK_LIMIT if _shows_little(request) else QUICK_DETAILED_LIMIT)

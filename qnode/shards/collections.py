@@ -21,6 +21,7 @@ from typing import Any, Protocol, TypeVar
 from qnode.disk import remove_trash, remove_tree
 from qnode.errors import AlreadyExists, InternalError, NotFound, QnodeError, Unavailable
 from qnode.index import BuilderPool
+from qnode.index.vectors import is_warm
 from qnode.models.collection import CollectionConfig, CollectionDiff
 from qnode.models.field_schema import FieldSchema
 from qnode.models.write import UpdateResult, UpdateStatus
@@ -109,9 +110,13 @@ class Collections:
 
     @property
     def all_served(self) -> bool:
-        """Whether every collection is open, and takes writes."""
-        return not self._damaged and all(
-            shard.fault is None for collection in self.open_collections() for shard in collection.shards.values()
+        """Whether every collection is open, takes writes, and is searched without waiting for a compiler."""
+        return (
+            is_warm()
+            and not self._damaged
+            and all(
+                shard.fault is None for collection in self.open_collections() for shard in collection.shards.values()
+            )
         )
 
     def get(self, name: str) -> Collection:

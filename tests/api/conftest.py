@@ -11,6 +11,7 @@ import orjson
 import pytest
 
 from qnode.api.app import build_application
+from qnode.index.vectors import warm_up
 from qnode.models.collection import CollectionDefaults
 from qnode.raft import StandaloneLog
 from qnode.shards.collections import Collections, CollectionsSettings
@@ -52,6 +53,7 @@ class Client:
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     path: Path = tmp_path_factory.mktemp("node")
     (path / "raft").mkdir()
+    warm_up()
     with asyncio.Runner() as runner, ThreadPoolExecutor(1) as parsers:
         topology = StandaloneLog(path / "raft")
 

@@ -4,6 +4,6 @@ from qnode.index.vectors.growing import GrowingSegment
 from qnode.index.vectors.job import BuildJob, BuildSource
 from qnode.index.vectors.query import Query, prepare_query
 from qnode.index.vectors.sealed import SealedSegment
-from qnode.index.vectors.warm import warm_up
+from qnode.index.vectors.warm import is_warm, warm_up
 
-__all__ = ["BuildJob", "BuildSource", "GrowingSegment", "Query", "SealedSegment", "prepare_query", "warm_up"]
+__all__ = ["BuildJob", "BuildSource", "GrowingSegment", "Query", "SealedSegment", "is_warm", "prepare_query", "warm_up"]

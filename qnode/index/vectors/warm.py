@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 
 import numpy as np
 
@@ -16,6 +17,8 @@ log = logging.getLogger(__name__)
 
 ROWS, DIMENSIONS = 256, 32
 
+_warm = threading.Event()
+
 
 def warm_up() -> None:
     """Run every kernel once on a tiny segment: seconds when they must be compiled, well below one when they are cached."""
@@ -24,6 +27,12 @@ def warm_up() -> None:
     except OSError as error:  # the cache could not be written; what was compiled is usable all the same
         log.warning("numba's cache cannot be written, so kernels are compiled at each start: %s", error)
         _search_all_ways()
+    _warm.set()
+
+
+def is_warm() -> bool:
+    """Say whether the kernels are loaded: before, a search may have to wait for a compiler."""
+    return _warm.is_set()
 
 
 def _search_all_ways() -> None:

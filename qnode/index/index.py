@@ -28,6 +28,7 @@ from qnode.index.store import (
     CHUNK_ROWS,
     RESTORE,
     Store,
+    compacted_path,
     get_meta_u64,
     put_check,
     put_dead_chunks,
@@ -62,6 +63,8 @@ class Index:
 
         verify: check the checksums of all segment files first. Raises Corruption naming a damaged file.
         """
+        if not read_only:
+            _refuse_lost_store(path)
         index = cls(path, params, Store(path / "store", read_only=read_only), read_only=read_only, verify=verify)
         try:
             with index.store.reading() as txn:
@@ -127,6 +130,12 @@ class Index:
     def applied_op(self) -> int:
         """The last operation that searches see."""
         return self.population.applied_op
+
+    @property
+    def stored_op(self) -> int:
+        """The last operation that is committed."""
+        with self.store.reading() as txn:
+            return get_meta_u64(txn, self.store, b"applied_op")
 
     def refresh(self) -> None:
         """Take over what another process has committed since; cheap if nothing has."""
@@ -261,3 +270,11 @@ class Index:
                     part.follow()
             space.parts = tuple(part for part in space.parts if part.id in rows)
         self._show(self.applied_op, self.applied_op)
+
+
+def _refuse_lost_store(path: Path) -> None:
+    """Raise Corruption if there are segments and no store that knows of them: a new one would make strays of them."""
+    store, segments = path / "store", path / "segments"
+    is_there = any((folder / "data.mdb").exists() for folder in (store, compacted_path(store)))
+    if not is_there and segments.exists() and any(segments.iterdir()):
+        raise Corruption(store / "data.mdb", "it is missing", RESTORE)

@@ -96,7 +96,10 @@ class Collections:
 
     async def close(self) -> None:
         async with self._changing:
-            await asyncio.gather(*(collection.close() for _, collection in self._open.values()))
+            closing = [collection.close() for _, collection in self._open.values()]
+            for fault in await asyncio.gather(*closing, return_exceptions=True):
+                if fault is not None:
+                    _log.error("a collection could not be closed in order: %s", fault)
             self._open.clear()
         await asyncio.gather(*self._background, return_exceptions=True)
 
@@ -231,14 +234,14 @@ class Collections:
             del self._damaged[name]
         self._unadjusted.clear()
         for name, record in records.items():
+            if name not in self._open and name not in self._damaged:
+                await self._open_or_note(name, record)
             if name in self._open:
                 try:
                     await self._adjust(self._open[name][1], record)
-                except QnodeError as error:  # tried again with the next change; the others must not suffer
+                except QnodeError as error:  # tried again with the next change; reads and the others must not suffer
                     _log.error("collection %s could not take over its settings: %s", name, error)
                     self._unadjusted[name] = error
-            elif name not in self._damaged:
-                await self._open_or_note(name, record)
 
     async def _open_or_note(self, name: str, record: CollectionRecord) -> None:
         """Open a collection; what keeps it from being served is told to whoever asks for it, and to nobody else."""
@@ -265,12 +268,7 @@ class Collections:
             for shard_opened in shards.values():
                 await shard_opened.close()
             raise
-        collection = Collection(name, config, {}, shards)
-        for shard_opened in shards.values():
-            for stale in [path for path in shard_opened.index.fields.schemas if path not in record.fields]:
-                await shard_opened.drop_field_index(stale)
-        await self._adjust(collection, record)
-        return collection
+        return Collection(name, config, {}, shards)
 
     async def _adjust(self, collection: Collection, record: CollectionRecord) -> None:
         """Bring settings and payload indexes of an open collection up to date."""
@@ -281,10 +279,11 @@ class Collections:
             collection.reconfigure(config)
         wanted = {path: FieldSchema.from_json(schema) for path, schema in record.fields.items()}
         for shard in collection.shards.values():
+            there = shard.index.fields.schemas
             for path, schema in wanted.items():
-                if shard.index.fields.schemas.get(path) != schema:
+                if there.get(path) != schema:
                     await shard.create_field_index(path, schema)
-            for path in [path for path in collection.fields if path not in wanted]:
+            for path in [path for path in there if path not in wanted]:
                 await shard.drop_field_index(path)
         collection.fields = wanted
 

@@ -15,19 +15,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from qnode.errors import Corruption
 from qnode.index import BuilderPool, Index, compaction, maintenance
+from qnode.index.store import RESTORE
 from qnode.models.field_schema import FieldSchema
 from qnode.models.operation import decode
 from qnode.models.vector_params import IndexParams
 from qnode.models.write import WriteRequest
-from qnode.shards.writer import Writer
+from qnode.shards.writer import GROUP_BYTES, GROUP_REQUESTS, Writer
 from qnode.wal import DEFAULT_FILE_BYTES, Log
 
 SMALLEST_LOG_FILE_BYTES = 64 << 10
 """A file of the log is no smaller, however little of the log is kept."""
-
-REPLAY_OPERATIONS = 64
-"""So many logged operations are applied in one transaction at open."""
 
 BUILD_RETRY_SECONDS = 1.0
 """After a build failed, the next one is tried after this time …"""
@@ -91,8 +90,13 @@ class LocalShard:
             self._optimizer.cancel()
             await asyncio.gather(self._optimizer, return_exceptions=True)
             await asyncio.to_thread(self._writer.stop)
-        self._log.close()
-        self.index.close()
+        await asyncio.to_thread(self._close_files)
+
+    def _close_files(self) -> None:
+        try:
+            self._log.close()
+        finally:
+            self.index.close()  # waits for who is reading
 
     def submit(self, request: WriteRequest) -> asyncio.Future[Any]:
         """Queue a request that `resolve.check` has passed, in the order of the calls; the future gets its op_num."""
@@ -110,7 +114,7 @@ class LocalShard:
 
     async def wait_for_fields(self) -> None:
         """Return when no payload index is being built; raise what stopped the building."""
-        while self._writer.indexes_fields and self._writer.fault is None:
+        while self._writer.indexes_fields:
             await self._writer.run(lambda: None)
         if self._writer.fields_fault is not None:
             raise self._writer.fields_fault
@@ -192,6 +196,9 @@ def _catch_up(log: Log, index: Index) -> None:
 
     What was applied is durable without the log; a number that is given twice would make two operations one.
     """
+    if log.first_op > index.applied_op + 1:
+        fault = f"operations {index.applied_op + 1} to {log.first_op - 1} are neither in it nor in the log"
+        raise Corruption(index.store.path / "data.mdb", fault, RESTORE)
     if log.next_op <= index.applied_op:
         _log.warning("the log of %s ends before operation %d, which was applied", index.path, index.applied_op)
         log.reset(index.applied_op + 1, log.last_epoch)
@@ -199,10 +206,12 @@ def _catch_up(log: Log, index: Index) -> None:
 
 def _replay(log: Log, index: Index) -> None:
     operations = []
+    group_bytes = 0
     for record in log.read(index.applied_op + 1):
         operations.append((record.op_num, decode(record.payload)))
-        if len(operations) == REPLAY_OPERATIONS:
+        group_bytes += len(record.payload)
+        if len(operations) == GROUP_REQUESTS or group_bytes >= GROUP_BYTES:
             index.apply(operations)
-            operations = []
+            operations, group_bytes = [], 0
     if operations:
         index.apply(operations)

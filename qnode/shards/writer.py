@@ -30,7 +30,7 @@ GROUP_REQUESTS = 128
 """At most so many requests share a commit."""
 
 GROUP_BYTES = 32 << 20
-"""A group takes no further request when its records have this size."""
+"""A group takes no further request when its records have this size, at open and while running."""
 
 QUEUE_REQUESTS = 1024
 """So many requests may wait; further ones are refused as Unavailable."""
@@ -63,12 +63,12 @@ class Waiting:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Logged:
-    """A resolved request on its way into the log, and its record there."""
+class Resolved:
+    """A request that is ready to be logged."""
 
     waiting: Waiting
     operation: Operation
-    record: bytes
+    payload: bytes
 
 
 class Writer:
@@ -145,13 +145,18 @@ class Writer:
             batch = self._take()
             if batch is None:
                 return
-            if batch:
+            try:
                 self._work(batch)
-            elif self._fields_pending:
+            except Exception as error:
+                _log.exception("the writer failed")
+                self._broken = self._broken or _fault_of(error)
+                for waiting in batch:
+                    waiting.fail(self._broken)
+            if self._fields_pending:  # after each group, for the queue need never be empty
                 self._step_fields()
 
     def _take(self) -> list[Waiting] | None:
-        """Wait for work and take all that is there, up to the bounds of a group; None: stop."""
+        """Wait for work and take all that is there, up to GROUP_REQUESTS; None: stop."""
         batch: list[Waiting] = []
         while len(batch) < GROUP_REQUESTS:
             try:
@@ -167,29 +172,31 @@ class Writer:
         return batch
 
     def _work(self, batch: list[Waiting]) -> None:
-        group: list[Logged] = []
+        group: list[Resolved] = []
         group_bytes = 0
         for waiting in batch:
-            if callable(waiting.work):
-                self._commit(group)
-                group = []
-                self._maintain(waiting, waiting.work)
-                continue
-            if group and (needs_state(waiting.work) or group_bytes > GROUP_BYTES):
+            work = waiting.work
+            if callable(work) or needs_state(work) or group_bytes >= GROUP_BYTES:
                 self._commit(group)
                 group, group_bytes = [], 0
-            try:
-                if self._broken is not None:
-                    raise self._broken
-                operation = resolve(waiting.work, self._index, self.vectors)
-                group.append(Logged(waiting, operation, encode(operation)))
-                group_bytes += len(group[-1].record)
-            except QnodeError as error:
-                waiting.fail(error)
-            except Exception as error:
-                _log.exception("a write could not be resolved")
-                waiting.fail(InternalError(f"the write could not be resolved: {error}"))
+            if callable(work):
+                self._maintain(waiting, work)
+            elif (resolved := self._resolved(waiting, work)) is not None:
+                group.append(resolved)
+                group_bytes += len(resolved.payload)
         self._commit(group)
+
+    def _resolved(self, waiting: Waiting, request: WriteRequest) -> Resolved | None:
+        try:
+            if self._broken is not None:
+                raise self._broken
+            operation = resolve(request, self._index, self.vectors)
+            return Resolved(waiting, operation, encode(operation))
+        except Exception as error:
+            if not isinstance(error, QnodeError):
+                _log.exception("a write could not be resolved")
+            waiting.fail(_fault_of(error))
+            return None
 
     def _maintain(self, waiting: Waiting, work: Callable[[], Any]) -> None:
         self._fields_pending = True  # before the answer: who gets it may ask at once whether there is work left
@@ -208,49 +215,56 @@ class Writer:
             self._fields_fault = error if isinstance(error, QnodeError) else InternalError(text)
             self._fields_pending = False
 
-    def _commit(self, group: list[Logged]) -> None:
+    def _commit(self, group: list[Resolved]) -> None:
         if not group:
             return
         if self._broken is not None:
             self._refuse(group, self._broken)
             return
         first = self._log.next_op
-        records = [Record(self.epoch, first + at, logged.record) for at, logged in enumerate(group)]
         try:
-            self._log.append(records)
+            self._log.append([Record(self.epoch, first + at, entry.payload) for at, entry in enumerate(group)])
             self._log.sync()
-        except QnodeError as error:
-            if not isinstance(error, OutOfSpace):
-                self._broken = error
-            self._refuse(group, error)
+        except Exception as error:
+            refusal = _fault_of(error)
+            if not isinstance(refusal, OutOfSpace):
+                self._broken = refusal
+            self._refuse(group, refusal)
             return
         try:
-            self._index.apply([(first + at, logged.operation) for at, logged in enumerate(group)])
+            self._index.apply([(first + at, entry.operation) for at, entry in enumerate(group)])
         except Exception as error:
             if not isinstance(error, OutOfSpace):
                 _log.exception("operations %d.. could not be applied", first)
-            refusal = error if isinstance(error, QnodeError) else InternalError(f"the write failed: {error}")
-            self._take_out(first)
+            refusal = _fault_of(error)
+            self._take_out(first, refusal)
             self._refuse(group, refusal)
             return
-        for at, logged in enumerate(group):
-            logged.waiting.succeed(first + at)
+        for at, entry in enumerate(group):
+            entry.waiting.succeed(first + at)
         if isinstance(self._fields_fault, OutOfSpace):
             self._fields_pending = True  # there is room again
-        self._logged_bytes += sum(len(record.payload) for record in records)
+        self._logged_bytes += sum(len(entry.payload) for entry in group)
         if self._logged_bytes > self._keep_log_bytes:
             self._trim()
 
-    def _take_out(self, first: int) -> None:
-        """Remove what was logged and could not be applied; nobody was told that it was there."""
-        try:
-            self._log.truncate_from(first)
-        except QnodeError as error:
-            self._broken = error
+    def _take_out(self, first: int, refusal: QnodeError) -> None:
+        """Remove what was logged and could not be applied; nobody was told that it was there.
 
-    def _refuse(self, group: list[Logged], error: QnodeError) -> None:
-        for logged in group:
-            logged.waiting.fail(error)
+        If it was committed before it failed it must stay, for its numbers must not be given again; then what the heap
+        holds is wrong, and only opening the shard anew puts it right.
+        """
+        try:
+            if self._index.stored_op >= first:
+                self._broken = refusal
+            else:
+                self._log.truncate_from(first)
+        except Exception as error:
+            self._broken = _fault_of(error)
+
+    def _refuse(self, group: list[Resolved], error: QnodeError) -> None:
+        for entry in group:
+            entry.waiting.fail(error)
 
     def _trim(self) -> None:
         """Drop old files of the log, keeping at least the last `keep_log_bytes`; all of it has been applied, durably."""
@@ -261,3 +275,7 @@ class Writer:
             self._log.drop_before(before)
         except QnodeError:
             _log.warning("old files of the log could not be removed", exc_info=True)
+
+
+def _fault_of(error: Exception) -> QnodeError:
+    return error if isinstance(error, QnodeError) else InternalError(f"the write failed: {error!r}")

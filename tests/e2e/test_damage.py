@@ -140,6 +140,7 @@ def damages() -> dict[str, tuple[Callable[[Path], object], str]]:
         "log record": (lambda shard: flip(only(shard, "wal/*.log"), 5000), ".log"),
         "log header": (lambda shard: flip(only(shard, "wal/*.log"), 20), ".log"),
         "manifest": (lambda shard: flip_in_store(shard / "store/data.mdb", b'"next_id"'), "data.mdb"),
+        "missing store": (lambda shard: shutil.rmtree(shard / "store"), "data.mdb"),
         "store cut off": (lambda shard: cut_to(shard / "store/data.mdb", 0.5), "data.mdb"),
         "store cut off at its begin": (lambda shard: cut_to(shard / "store/data.mdb", 0.1), "data.mdb"),
         "store header": (lambda shard: (flip(shard / "store/data.mdb", 16), flip(shard / "store/data.mdb", 4112)), "data.mdb"),

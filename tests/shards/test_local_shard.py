@@ -1,0 +1,91 @@
+"""A shard's writer between its log and its index: what it promises when writes never pause, and when applying fails."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import numpy as np
+import orjson
+import pytest
+
+from qnode.errors import Corruption, InternalError
+from qnode.index import BuilderPool
+from qnode.models.field_schema import FieldSchema
+from qnode.models.operation import VectorColumn
+from qnode.models.point_id import key_of
+from qnode.models.vector_params import Distance, IndexParams, VectorParams
+from qnode.models.write import UpsertRequest
+from qnode.shards.local_shard import LocalShard, ShardSettings
+from qnode.wal import Log
+
+PARAMS = IndexParams((VectorParams("", 0, 4, Distance.DOT),))
+
+
+def upsert(*ids: int) -> UpsertRequest:
+    column = VectorColumn(np.arange(len(ids), dtype=np.int32), np.ones((len(ids), 4), np.float32))
+    return UpsertRequest([key_of(i) for i in ids], [orjson.dumps({"n": i}) for i in ids], {"": column})
+
+
+def opened(path: Path) -> LocalShard:
+    return LocalShard.open(path, PARAMS, ShardSettings(), BuilderPool(1))
+
+
+def run(path: Path, act: Callable[[LocalShard], Awaitable[None]]) -> None:
+    """Open a shard, act on it, close it."""
+
+    async def running() -> None:
+        shard = opened(path)
+        shard.start()
+        try:
+            await act(shard)
+        finally:
+            await shard.close()
+
+    asyncio.run(running())
+
+
+def test_a_payload_index_is_built_while_the_queue_is_never_empty(tmp_path):
+    async def act(shard: LocalShard) -> None:
+        await shard.submit(upsert(*range(4500)))
+        built = False
+
+        async def write_until_built() -> None:
+            for _ in range(20):
+                if built:
+                    return
+                await shard.submit(upsert(1))
+            raise AssertionError("the index was not built beside 20 writes of each writer")
+
+        writers = [asyncio.create_task(write_until_built()) for _ in range(160)]
+        await shard.create_field_index("n", FieldSchema("integer"))
+        while not shard.index.fields.ready("n"):
+            await asyncio.sleep(0)
+            assert not any(writer.done() for writer in writers)
+        built = True
+        await asyncio.gather(*writers)
+
+    run(tmp_path, act)
+
+
+def test_what_was_committed_stays_in_the_log_when_showing_it_fails(tmp_path):
+    async def fail(shard: LocalShard) -> None:
+        await shard.submit(upsert(1))
+        shard.index.population._journal = None  # type: ignore[assignment]  # what is done after the commit will raise
+        with pytest.raises(InternalError):
+            await shard.submit(upsert(2))
+        with pytest.raises(InternalError):
+            await shard.submit(upsert(3))
+
+    async def go_on(shard: LocalShard) -> None:
+        assert shard.last_op == 2
+        assert shard.index.points_count == 2
+        assert await shard.submit(upsert(3)) == 3
+
+    run(tmp_path, fail)
+    run(tmp_path, go_on)
+
+
+def test_a_log_that_begins_behind_what_was_applied_is_damage(tmp_path):
+    Log.open(tmp_path / "wal", next_op=10).close()
+    with pytest.raises(Corruption, match="operations 1 to 9"):
+        opened(tmp_path)

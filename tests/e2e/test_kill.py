@@ -125,7 +125,7 @@ def test_a_kill_at_any_moment_of_a_build_loses_nothing(node: Node, moment: str) 
         "job": lambda: any(name.endswith(".job") for name in segment_folders(node)),
         "building": lambda: any(name.endswith(".building") for name in segment_folders(node)),
         "sealed": lambda: list(node.storage.glob("collections/*/*/segments/*/links.bin")),
-        "merged": lambda: any(name.rpartition("/")[2] == "8" for name in segment_folders(node)),
+        "merged": lambda: any(name.rpartition("/")[2] == "6" for name in segment_folders(node)),
     }
     wait_for(reached[moment])
     node.kill()
@@ -150,7 +150,7 @@ def test_a_killed_builder_is_started_again_and_leaves_nothing(node: Node) -> Non
     node.upsert("c", points_of(range(2000)))
     for builder in wait_for(node.builders):
         os.kill(builder, signal.SIGKILL)
-    wait_for(lambda: node.info("c")["indexed_vectors_count"] == 2000, 60.0)
+    wait_for(lambda: node.info("c")["indexed_vectors_count"] == 2000, 180.0)
     node.wait_until_green("c")
     assert node.info("c")["optimizer_status"] == "ok"
     assert node.count("c") == 2000

@@ -156,8 +156,8 @@ class Node:
         """Poll until a condition holds; give what it gave."""
         return wait_for(condition, seconds)
 
-    def wait_until_green(self, name: str, seconds: float = 60.0) -> None:
-        """Return when the collection has nothing left to optimise."""
+    def wait_until_green(self, name: str, seconds: float = 180.0) -> None:
+        """Return when the collection has nothing left to optimise; builders yield to all else on a busy machine."""
         wait_for(lambda: self.info(name)["status"] == "green", seconds)
 
 

@@ -176,9 +176,12 @@ def _optional_filter(value: object) -> Filter | None:
 
 
 def _optional_selector(given: Mapping[str, Any]) -> Selector | None:
-    """Read `points` or `filter`; the points win when both are given."""
+    """Read `points` or `filter`; the points win when both are given. A filter may select nothing, a list of ids not."""
     if given.get("points") is not None:
-        return Selector(keys=tuple(key_of(point_id) for point_id in reading.sequence(given["points"])))
+        keys = tuple(key_of(point_id) for point_id in reading.sequence(given["points"]))
+        if not keys:
+            raise BadRequest(_NO_POINTS)
+        return Selector(keys=keys)
     if given.get("filter") is not None:
         return Selector(filter=parse_filter(given["filter"]))
     return None

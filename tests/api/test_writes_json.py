@@ -154,8 +154,8 @@ def test_a_payload_that_is_nested_too_deeply_is_refused() -> None:
         ),
         (
             writes_json.parse_delete_payload,
-            {"points": [], "keys": ["a.b"]},
-            DeletePayloadRequest(Selector(keys=()), ("a.b",)),
+            {"points": [1], "keys": ["a.b"]},
+            DeletePayloadRequest(Selector(keys=(key_of(1),)), ("a.b",)),
         ),
         (writes_json.parse_clear_payload, {"points": [UUID]}, ClearPayloadRequest(Selector(keys=(key_of(UUID),)))),
     ],
@@ -171,6 +171,8 @@ NEITHER = "Format error in JSON body: Either list of point ids or filter must be
     ("parse", "body", "text"),
     [
         (writes_json.parse_delete, {}, NEITHER),
+        (writes_json.parse_delete, {"points": []}, "Bad request: Empty update request"),
+        (writes_json.parse_clear_payload, {"points": [], "filter": {}}, "Bad request: Empty update request"),
         (writes_json.parse_clear_payload, {}, NEITHER),
         (writes_json.parse_set_payload, {"payload": {}}, NEITHER),
         (writes_json.parse_delete_payload, {"keys": ["a"]}, NEITHER),

@@ -134,7 +134,7 @@ def edge_engine(vectors: Floats, folder: Path, threads: int, *, int8: bool) -> E
     vector = edge.EdgeVectorParams(vectors.shape[1], edge.Distance.Dot, quantization_config=quantization)
     folder.mkdir(parents=True)
     # One segment, as on the other side.
-    optimizers = edge.EdgeOptimizersConfig(default_segment_number=1)
+    optimizers = edge.EdgeOptimizersConfig(default_segment_number=1, indexing_threshold=1)
     config = edge.EdgeConfig(vectors={"": vector}, hnsw_config=hnsw, optimizers=optimizers)
     shard = edge.EdgeShard.create(str(folder), config)
     for first in range(0, len(vectors), BATCH):

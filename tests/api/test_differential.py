@@ -292,7 +292,8 @@ class Calls:
             asked["query"] = rng.choice(IDS) if rng.random() < 0.3 else self.vector(name)
             asked["using"] = name or None
             if rng.random() < 0.05:
-                asked["query"], asked["using"] = rng.choice([([0.5], name), (self.vector(name), "unknown")])
+                # Never a wrong dimension: local mode stretches a vector of one component to any.
+                asked["using"] = "unknown"
             if rng.random() < 0.3:
                 asked["score_threshold"] = rng.uniform(-1, 6)
         return asked

@@ -37,8 +37,8 @@ def compact(store: Store) -> None:
     path, compacted = store.path, compacted_path(store.path)
     unfinished, old = path.with_name(f"{path.name}.copy"), path.with_name(f"{path.name}.old")
     remove_tree(unfinished)
-    unfinished.mkdir()
     try:
+        unfinished.mkdir()
         store.env.copy(str(unfinished), compact=True)
         _sync(unfinished / "data.mdb")
     except (lmdb.Error, OSError) as error:

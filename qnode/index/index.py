@@ -68,7 +68,7 @@ class Index:
         index = cls(path, params, Store(path / "store", read_only=read_only), read_only=read_only, verify=verify)
         try:
             with index.store.reading() as txn:
-                index._load(txn)
+                index._load_whole(txn)
         except BaseException:
             index.store.close()
             raise
@@ -76,13 +76,24 @@ class Index:
             index._remove_strays()
         return index
 
+    def _load_whole(self, txn: lmdb.Transaction) -> None:
+        """Load; where the owner has removed a segment since the transaction began, from a later one."""
+        try:
+            self._load(txn)
+        except Corruption:
+            with self.store.reading() as newest:
+                if read_manifest(newest, self.store) == read_manifest(txn, self.store):
+                    raise
+                self._load(newest)
+
     def _load(self, txn: lmdb.Transaction) -> None:
-        self.manifest = read_manifest(txn, self.store)
+        manifest = read_manifest(txn, self.store)
         known = {part.id: part for space in self.spaces.values() for part in space.parts}
         parts: dict[int, list[Part]] = {vector.slot: [] for vector in self.params.vectors}
-        for entry in self.manifest.segments:
+        for entry in manifest.segments:
             if entry.slot in parts:
                 parts[entry.slot].append(self._open_part(txn, entry, known.get(entry.id)))
+        self.manifest = manifest
         small_kb = self.params.indexing_threshold_kb
         self.spaces = {
             vector.slot: Space(vector, max(small_kb, vector.full_scan_threshold_kb), tuple(parts[vector.slot]))
@@ -149,7 +160,7 @@ class Index:
         if get_meta_u64(txn, self.store, b"applied_op") != self.applied_op or (
             read_manifest(txn, self.store) != self.manifest
         ):
-            self._load(txn)
+            self._load_whole(txn)
 
     def close(self) -> None:
         self.store.close()

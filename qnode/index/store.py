@@ -24,6 +24,7 @@ import contextlib
 import os
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -41,6 +42,16 @@ from qnode.index.fields import FIELDS_FLAGS, POSTINGS_FLAGS
 FORMAT = 1
 MAP_BYTES = 1 << 37
 MAX_READERS = 512
+
+PAUSE_PATIENCE_SECONDS = 0.02
+"""An exchange keeps new readers waiting so long for those that read; then it lets all go on …"""
+
+PAUSE_RETRY_SECONDS = 0.1
+"""… and tries again after this time …"""
+
+PAUSE_ATTEMPTS = 50
+"""… so often; the last time it waits as long as it takes."""
+
 LMDB_ENGINE = 0
 """The 0.9 engine (data format v1); the formats of the two bundled engines do not read each other's files."""
 
@@ -114,7 +125,7 @@ class Store:
         It may rightly be shorter, where pages at the end were freed before they were ever written. Where it was cut
         off, a page that is missing now reads as zeros, which is noticed; without this the kernel would end the process.
         """
-        if self.total_bytes > self.disk_bytes:
+        if self.total_bytes > (self.path / "data.mdb").stat().st_size:
             with contextlib.suppress(OSError):  # no room: it stays as it was
                 os.truncate(self.path / "data.mdb", self.total_bytes)
 
@@ -165,9 +176,7 @@ class Store:
 
     def exchange(self, rename: Callable[[], None]) -> None:
         """Close the environment, let `rename` put another in its place, and open that; readers wait meanwhile."""
-        with self._gate:
-            self._paused = True
-            self._gate.wait_for(lambda: self._readers == 0)
+        self._pause()
         try:
             self.env.close()
             rename()
@@ -180,14 +189,32 @@ class Store:
                 self._paused = False
                 self._gate.notify_all()
 
+    def _pause(self) -> None:
+        """Keep readers out, at a moment when nobody reads: a long read shall not hold up all that come after it."""
+        for attempt in range(PAUSE_ATTEMPTS):
+            patience = PAUSE_PATIENCE_SECONDS if attempt < PAUSE_ATTEMPTS - 1 else None
+            with self._gate:
+                self._gate.wait_for(lambda: not self._paused)
+                self._paused = True
+                if self._gate.wait_for(lambda: self._readers == 0, patience):
+                    return
+                self._paused = False
+                self._gate.notify_all()
+            time.sleep(PAUSE_RETRY_SECONDS)
+
     @property
     def was_exchanged(self) -> bool:
         """Whether another process has put another environment in the place of this one."""
-        return (self.path / "data.mdb").stat().st_ino != self._file_number
+        try:
+            return (self.path / "data.mdb").stat().st_ino != self._file_number
+        except FileNotFoundError:  # it is about to: this one is gone, the other not yet there
+            return False
 
     @property
     def disk_bytes(self) -> int:
-        return (self.path / "data.mdb").stat().st_size
+        """The size of the file; waits like a reader, for while it is exchanged there is none."""
+        with self.reading():
+            return (self.path / "data.mdb").stat().st_size
 
     @property
     def total_bytes(self) -> int:

@@ -352,6 +352,31 @@ def test_an_exchange_of_the_store_may_be_cut_off_anywhere(one, step):
     assert sorted(child.name for child in one.path.iterdir()) == ["segments", "store"]
 
 
+def test_a_long_read_does_not_hold_up_the_others_when_the_store_is_to_be_exchanged(one):
+    store = one.index.store
+    began, may_end = threading.Event(), threading.Event()
+
+    def read_long() -> None:
+        with store.reading():
+            began.set()
+            may_end.wait()
+
+    long_read = threading.Thread(target=read_long)
+    exchange = threading.Thread(target=lambda: store.exchange(lambda: None))
+    long_read.start()
+    began.wait()
+    exchange.start()
+    try:
+        while not store._paused:
+            pass
+        with store.reading():
+            assert long_read.is_alive()
+    finally:
+        may_end.set()
+        long_read.join()
+        exchange.join()
+
+
 def test_searches_go_on_while_the_store_is_exchanged(one):
     left = churned(one)
     stop, faults, searched = threading.Event(), [], []

@@ -40,7 +40,7 @@ from qnode.models.vector_params import Datatype, Distance, VectorParams
 usearch: Any = untyped_usearch
 
 CHUNK_ROWS = 1 << 14
-NICENESS = 10
+NICENESS = 19
 PR_SET_PDEATHSIG = 1
 SAMPLE_SEED = 0
 

@@ -23,8 +23,9 @@ from qnode.api import answers, definitions, service, unsupported
 from qnode.api.errors import explain
 from qnode.api.http import Call, Header, Message, Receive, Scope, Send, read_body, respond
 from qnode.api.points import Endpoint, Points
-from qnode.errors import QnodeError
+from qnode.errors import QnodeError, ValidationFailed
 from qnode.metrics import EndpointCount, RestCounts
+from qnode.models.collection_sections import collection_address_faults
 
 if TYPE_CHECKING:
     from qnode.models.collection import CollectionDefaults
@@ -77,6 +78,10 @@ class Application:
             path = scope["path"] = path.rstrip("/") or "/"
         if path.startswith(_COLLECTIONS):
             name, _, rest = path[len(_COLLECTIONS) :].partition("/")
+            if faults := collection_address_faults(name):
+                status, text, more = explain(ValidationFailed(faults, "path parameters"))
+                await respond(send, status, answers.failed(text, started), more)
+                return
             route = self._hot.get((scope["method"], rest))
             if route is not None:
                 await self._answer(route, name, scope, receive, send, started)

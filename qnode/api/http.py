@@ -29,6 +29,7 @@ Header = tuple[bytes, bytes]
 JSON = b"application/json"
 _DRAINED_LIMITS = 4
 """How many times the limit is read and dropped of a body that is too large."""
+_GONE = "The client went away before the body was complete."
 _CACHED_QUERY_STRINGS = 256
 _MAX_U64 = 2**64 - 1
 _CONSISTENCIES = ("majority", "quorum", "all")
@@ -66,6 +67,8 @@ async def read_body(receive: Receive, declared_bytes: int, limit_bytes: int) -> 
         text = f"JSON payload ({declared_bytes} bytes) is larger than allowed (limit: {limit_bytes} bytes)."
         raise RefusedBody(text)
     message = await receive()
+    if message["type"] == "http.disconnect":
+        raise RefusedBody(_GONE)
     body: bytes = message.get("body", b"")
     if not message.get("more_body", False) and len(body) <= limit_bytes:
         return body
@@ -75,7 +78,7 @@ async def read_body(receive: Receive, declared_bytes: int, limit_bytes: int) -> 
             return b"".join(pieces)
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise RefusedBody("The client went away before the body was complete.")
+            raise RefusedBody(_GONE)
         pieces.append(message.get("body", b""))
         size += len(pieces[-1])
     pieces.clear()

@@ -68,7 +68,7 @@ def parse_query(body: object, path: str = "internal.") -> QueryRequest:
     return QueryRequest(
         nearest,
         UNNAMED if using is None else reading.text(using),
-        _filter(given),
+        _filter(given, path),
         _search_params(given.get("params"), path),
         threshold,
         _limit(given.get("limit"), path),
@@ -93,7 +93,7 @@ def parse_search(body: object, path: str = "search_request.") -> QueryRequest:
     return QueryRequest(
         Nearest(_dense(vector, f"{path}vector")),
         using,
-        _filter(given),
+        _filter(given, path),
         _search_params(given.get("params"), path),
         _threshold(given),
         _limit(reading.first_of(given, "limit", "top"), path),
@@ -122,7 +122,7 @@ def parse_scroll(body: object) -> ScrollRequest:
     return ScrollRequest(
         None if offset is None else key_of(offset),
         _limit(given.get("limit"), "scroll_request."),
-        _filter(given),
+        _filter(given, "scroll_request."),
         _payload_selector(given.get("with_payload"), ALL_PAYLOAD),
         _vector_selector(given),
     )
@@ -144,7 +144,7 @@ def parse_count(body: object) -> CountRequest:
     given = _object(body, "struct CountRequest")
     exact = given.get("exact")
     return CountRequest(
-        _filter(given),
+        _filter(given, "count_request."),
         True if exact is None else reading.boolean(exact),
     )
 
@@ -209,10 +209,10 @@ def _limit(value: object, path: str) -> int:
     return limit
 
 
-def _filter(given: dict[str, Any]) -> Filter | None:
+def _filter(given: dict[str, Any], path: str) -> Filter | None:
     """Read the filter; one without conditions passes everything, so it is as good as none."""
     value = given.get("filter")
-    read = None if value is None else parse_filter(value)
+    read = None if value is None else parse_filter(value, f"{path}filter")
     return None if read is None or read.is_empty else read
 
 

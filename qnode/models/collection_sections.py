@@ -22,6 +22,7 @@ _MEMORY = reading.one_of("cold", "cached", "pinned")
 _PINNED = "`pinned` memory is only supported for indexes and quantized vectors"
 _FORBIDDEN_IN_NAMES = '<>:"/\\|?*\0\x1f'
 _MAX_VECTOR_NAME_BYTES = 200
+_MAX_COLLECTION_NAME_LENGTH = 255
 _MAX_VECTOR_SIZE = 65_536
 
 _HNSW: dict[str, Reader] = {
@@ -218,11 +219,20 @@ def _check_vector_name(name: str) -> None:
 
 def collection_name_faults(name: str) -> list[Fault]:
     """Check the name of a collection to be created."""
-    if not 1 <= len(name) <= 255:
-        return [("name", f"value {name} invalid, must be from 1 to 255 characters")]
+    if faults := collection_address_faults(name):
+        return faults
     for character in _FORBIDDEN_IN_NAMES:
         if character in name:
             return [("name", f'collection name cannot contain "{character}" char')]
+    return []
+
+
+def collection_address_faults(name: str) -> list[Fault]:
+    """Check a name under which a collection is asked for: older ones may hold what is forbidden today."""
+    if not 1 <= len(name) <= _MAX_COLLECTION_NAME_LENGTH:
+        return [("name", f"value {name} invalid, must be from 1 to {_MAX_COLLECTION_NAME_LENGTH} characters")]
+    if "\0" in name:
+        return [("name", 'collection name cannot contain "\0" char')]
     return []
 
 

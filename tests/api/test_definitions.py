@@ -98,3 +98,11 @@ def test_a_forbidden_name_is_refused(client: Client) -> None:
     status, text = client.error("PUT", "/collections/a*b", {})
     assert status == 422
     assert text == 'Validation error in path parameters: [name: collection name cannot contain "*" char]'
+
+
+@pytest.mark.parametrize("name", ["x" * 256, "a%00b"])
+def test_a_name_that_no_collection_has_is_refused_everywhere(client: Client, name: str) -> None:
+    for method, rest in (("GET", ""), ("DELETE", ""), ("GET", "/exists"), ("POST", "/points/count"), ("PATCH", "")):
+        status, text = client.error(method, f"/collections/{name}{rest}", {})
+        assert status == 422
+        assert text.startswith("Validation error in path parameters: [name: ")

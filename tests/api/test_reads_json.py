@@ -158,3 +158,16 @@ def test_wrong_scrolls_and_counts_are_refused() -> None:
         reads_json.parse_retrieve({})
     with pytest.raises(MalformedBody, match="expected a boolean"):
         reads_json.parse_count({"exact": 1})
+
+
+def test_a_fault_in_a_filter_is_named_by_its_place_in_the_body() -> None:
+    empty = {"filter": {"must": [{"key": "a"}]}}
+    for parse, body, place in (
+        (parse_query, empty, "internal."),
+        (reads_json.parse_query_batch, {"searches": [{}, empty]}, "searches[1].internal."),
+        (reads_json.parse_scroll, empty, "scroll_request."),
+        (reads_json.parse_count, empty, "count_request."),
+    ):
+        with pytest.raises(ValidationFailed) as raised:
+            parse(body)  # type: ignore[operator]
+        assert f"[{place}filter.must[0]: At least one field condition must be specified]" in str(raised.value)

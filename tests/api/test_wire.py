@@ -1,0 +1,90 @@
+"""A real node at the end of a socket: requests one after the other on a connection, whatever became of the one before."""
+
+import re
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.node import Node
+
+LIMIT_BYTES = 1 << 20
+HEAD = b"Host: node\r\nContent-Type: application/json\r\n"
+COUNT = b"/collections/c/points/count"
+
+
+@pytest.fixture(scope="module")
+def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+    with Node(tmp_path_factory.mktemp("wire"), environment={"QNODE__SERVICE__MAX_REQUEST_SIZE_MB": "1"}) as running:
+        running.create("c", 2)
+        running.upsert("c", [{"id": 1, "vector": [1.0, 1.0]}])
+        yield running
+
+
+def post(body: bytes, path: bytes = COUNT, more: bytes = b"") -> bytes:
+    return b"POST %b HTTP/1.1\r\n%b%bContent-Length: %d\r\n\r\n%b" % (path, HEAD, more, len(body), body)
+
+
+def chunked(pieces: list[bytes]) -> bytes:
+    framed = b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces)
+    return b"POST %b HTTP/1.1\r\n%bTransfer-Encoding: chunked\r\n\r\n%b0\r\n\r\n" % (COUNT, HEAD, framed)
+
+
+LAST = post(b"{}", more=b"Connection: close\r\n")
+
+
+def statuses(node: Node, *requests: bytes, piece_bytes: int = 1 << 30) -> list[int]:
+    """Send requests on one connection, and one more that asks to close it; give the statuses of the answers."""
+    sent = b"".join(requests) + LAST
+    with socket.create_connection(("127.0.0.1", node.port), 30) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for at in range(0, len(sent), piece_bytes):
+            connection.sendall(sent[at : at + piece_bytes])
+        answer = b""
+        while piece := connection.recv(1 << 16):
+            answer += piece
+    assert answer.endswith(b"}")
+    return [int(status) for status in re.findall(rb"HTTP/1\.1 (\d+) ", answer)]
+
+
+def test_a_connection_goes_on_after_errors(node: Node) -> None:
+    unknown = b"GET /nowhere HTTP/1.1\r\n%b\r\n" % HEAD
+    long_name = post(b"{}", b"/collections/%b/points/count" % (b"x" * 300))
+    found = statuses(node, post(b"{"), post(b"{}"), unknown, post(b"{}", b"/collections/d/points"), long_name)
+    assert found == [400, 200, 404, 400, 422, 200]
+
+
+def test_a_connection_goes_on_after_a_body_over_the_limit(node: Node) -> None:
+    piece = b" " * (LIMIT_BYTES // 2)
+    assert statuses(node, post(4 * piece), post(b"{}")) == [400, 200, 200]
+    assert statuses(node, chunked([piece] * 5), chunked([b"{", b"}"])) == [400, 200, 200]
+    assert statuses(node, post(12 * piece), post(b"{}")) == [400, 200, 200]
+
+
+def test_a_request_in_many_pieces_is_one_request(node: Node) -> None:
+    assert statuses(node, post(b'{"exact":true}'), chunked([b"{}"]), piece_bytes=5) == [200, 200, 200]
+
+
+def test_what_is_no_http_is_refused_and_does_no_harm(node: Node) -> None:
+    for sent in (
+        b"GARBAGE\r\n\r\n",
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"POST / HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
+        b"\0" * 99,
+    ):
+        with socket.create_connection(("127.0.0.1", node.port), 30) as connection:
+            connection.sendall(sent)
+            assert connection.recv(1 << 16).startswith(b"HTTP/1.1 400 ")
+    assert statuses(node) == [200]
+
+
+def test_a_client_that_leaves_before_its_body_is_complete_changes_nothing(node: Node) -> None:
+    for request in (
+        b"DELETE /collections/c HTTP/1.1\r\n%bContent-Length: 10\r\n\r\n" % HEAD,
+        b"DELETE /collections/c HTTP/1.1\r\n%bContent-Length: 10\r\n\r\n{" % HEAD,
+        post(b'{"filter":{}}', b"/collections/c/points/delete")[:-1],
+    ):
+        with socket.create_connection(("127.0.0.1", node.port), 30) as connection:
+            connection.sendall(request)
+    assert node.wait_for(lambda: node.count("c") == 1)
+    assert statuses(node) == [200]

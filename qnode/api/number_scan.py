@@ -34,6 +34,9 @@ _MARGIN = np.int64(16)
 _SMALLEST_NORMAL = 1.2e-38
 _LARGEST = 3.4028234e38
 
+_ZERO, _NINE, _TEN = np.uint64(48), np.uint64(9), np.uint64(10)
+_EXACT_MANTISSA = np.uint64(1 << 53)
+
 _NOT_NUMBERS = -1
 _UNSURE = -2
 
@@ -85,11 +88,18 @@ def _exponent(body: Any, at: int) -> tuple[int, int]:
 
 
 @_inlined
-def _number_at(body: Any, at: int, powers: Any, bits: Any) -> tuple[int, Any]:
-    """Read the number at `at`, which is a digit: (where it ends, its magnitude), or (_UNSURE, 0).
+def _is_near_middle(value: Any, bits: Any) -> bool:
+    """Whether a float64 that may be off in its last bits lies where it could be rounded to either of two float32.
 
-    bits: (1,) int64, scratch to look at a float64's bits.
+    bits: (1,) int64, scratch.
     """
+    bits.view(np.float64)[0] = value
+    return bool(abs((bits[0] & _LOW_BITS) - _MIDDLE) <= _MARGIN)
+
+
+@_compiled
+def _number_at(body: Any, at: int, powers: Any, bits: Any) -> tuple[int, Any]:
+    """Read the number at `at`, which is a digit: (where it ends, its magnitude), or (_UNSURE, 0)."""
     whole = at
     at, mantissa, known, exponent = _digits(body, at, np.uint64(0), 0)
     if body[whole] == 48 and at - whole > 1:
@@ -111,44 +121,86 @@ def _number_at(body: Any, at: int, powers: Any, bits: Any) -> tuple[int, Any]:
     value = value / powers[-exponent] if exponent < 0 else value * powers[exponent]
     if value < _SMALLEST_NORMAL or value > _LARGEST:
         return _UNSURE, 0.0
-    if mantissa > np.uint64(1 << 53) or exponent < -_EXACT_POWER or exponent > _EXACT_POWER:
-        bits.view(np.float64)[0] = value
-        if abs((bits[0] & _LOW_BITS) - _MIDDLE) <= _MARGIN:
-            return _UNSURE, 0.0
+    is_exact = mantissa <= _EXACT_MANTISSA and -_EXACT_POWER <= exponent <= _EXACT_POWER
+    if not is_exact and _is_near_middle(value, bits):
+        return _UNSURE, 0.0
     return at, value
 
 
 @_compiled
 def _array_at(body: Any, at: int, values: Any, used: int, powers: Any, bits: Any) -> tuple[int, int]:
-    """Read the array whose `[` stands at `at`: (where it ends, how many numbers), or (_NOT_NUMBERS or _UNSURE, 0)."""
+    """Read the array whose `[` stands at `at`: (where it ends, how many numbers), or (_NOT_NUMBERS or _UNSURE, 0).
+
+    Plain decimals of at most 19 digits are read here, the others by `_number_at`. The body ends with a NUL; bits: (1,)
+    int64, scratch to look at a float64's bits.
+    """
     count = 0
-    while at < len(body):
-        at = _behind_space(body, at + 1)
-        negative = at < len(body) and body[at] == 45
+    while True:
+        at += 1
+        if body[at] <= 32:
+            at = _behind_space(body, at)
+        negative = body[at] == 45
         if negative:
             at += 1
-        if not _is_digit(body, at):
+        begin = at
+        mantissa = np.uint64(0)
+        digit = np.uint64(body[at]) - _ZERO
+        while digit <= _NINE:
+            mantissa = mantissa * _TEN + digit
+            at += 1
+            digit = np.uint64(body[at]) - _ZERO
+        decimals = 0
+        digits = at - begin
+        if digits == 0:
             return _NOT_NUMBERS, 0
-        at, value = _number_at(body, at, powers, bits)
-        if at == _UNSURE:
-            return _UNSURE, 0
+        if body[at] == 46:
+            at += 1
+            point = at
+            digit = np.uint64(body[at]) - _ZERO
+            while digit <= _NINE:
+                mantissa = mantissa * _TEN + digit
+                at += 1
+                digit = np.uint64(body[at]) - _ZERO
+            decimals = at - point
+            digits += decimals
+        if digits > _MOST_DIGITS:
+            zero = begin
+            while body[zero] == 48 or body[zero] == 46:
+                digits -= body[zero] == 48
+                zero += 1
+        if (
+            digits > _MOST_DIGITS
+            or decimals > _EXACT_POWER
+            or (body[begin] == 48 and 48 <= body[begin + 1] <= 57)
+            or (body[at] | 32) == 101
+            or body[at - 1] == 46
+        ):
+            at, value = _number_at(body, begin, powers, bits)
+            if at == _UNSURE:
+                return _UNSURE, 0
+        else:
+            value = np.float64(mantissa) / powers[decimals]
+            if value < _SMALLEST_NORMAL and mantissa > 0:
+                return _UNSURE, 0
+            if mantissa > _EXACT_MANTISSA and _is_near_middle(value, bits):
+                return _UNSURE, 0
         values[used + count] = np.float32(-value if negative else value)
         count += 1
-        at = _behind_space(body, at)
-        if at < len(body) and body[at] == 93:
+        if body[at] <= 32:
+            at = _behind_space(body, at)
+        if body[at] == 93:
             return at + 1, count
-        if at < len(body) and body[at] != 44:
-            return _NOT_NUMBERS, 0
-    return _UNSURE, 0
+        if body[at] != 44:
+            return _UNSURE if body[at] == 0 else _NOT_NUMBERS, 0
 
 
 @_compiled
 def _scan(body: Any, mark: Any, values: Any, starts: Any, rest: Any, powers: Any, least: int) -> tuple[int, int, int]:
-    """Copy the body into `rest`, each long array of numbers replaced by the mark with its number.
+    """Copy the body, which ends with a NUL, into `rest`, each long array of numbers replaced by the mark with its number.
 
     Gives how many bytes of `rest`, arrays and values there are; (-1, 0, 0) if the body must be left to orjson.
     """
-    size = len(body)
+    size = len(body) - 1
     bits = np.zeros(1, np.int64)
     at = written = arrays = used = 0
     while at < size:
@@ -205,7 +257,13 @@ def parse(body: bytes) -> Any:
     starts = np.empty(len(body) // (2 * LEAST_NUMBERS) + 2, np.int64)
     rest = np.empty(len(body) + len(mark), np.uint8)
     written, arrays, used = _scan(
-        np.frombuffer(body, np.uint8), np.frombuffer(mark, np.uint8), values, starts, rest, _POWERS, LEAST_NUMBERS
+        np.frombuffer(body + b"\0", np.uint8),
+        np.frombuffer(mark, np.uint8),
+        values,
+        starts,
+        rest,
+        _POWERS,
+        LEAST_NUMBERS,
     )
     if written < 0 or arrays == 0:
         return orjson.loads(body)

@@ -23,17 +23,13 @@ from qnode.index.fields import FieldIndexes, Filtering
 from qnode.index.manifest import Manifest, SegmentEntry, SegmentState, read_manifest, write_manifest
 from qnode.index.planning import is_overfull
 from qnode.index.population import Population
+from qnode.index.segment_rows import CHUNK_ROWS, put_check, put_dead_chunks, read_alive, read_checks
 from qnode.index.space import Part, Rows, Space
 from qnode.index.store import (
-    CHUNK_ROWS,
     RESTORE,
     Store,
     compacted_path,
     get_meta_u64,
-    put_check,
-    put_dead_chunks,
-    read_alive,
-    read_checks,
 )
 from qnode.index.vectors import GrowingSegment, SealedSegment
 from qnode.models.operation import Operation

@@ -18,8 +18,8 @@ from qnode.index.builders import Build, Source
 from qnode.index.index import Index
 from qnode.index.manifest import Manifest, SegmentEntry, SegmentState, write_manifest
 from qnode.index.planning import SegmentSize, plan, should_close
+from qnode.index.segment_rows import CHUNK_ROWS, forget_segment, put_dead_chunks, read_checks
 from qnode.index.space import Part
-from qnode.index.store import CHUNK_ROWS, forget_segment, put_dead_chunks, read_checks
 from qnode.index.vectors import SealedSegment
 from qnode.models.field_schema import FieldSchema
 from qnode.models.vector_params import IndexParams, VectorParams

@@ -4,14 +4,13 @@
     records   number → record (see `records`)
     payloads  number → checksum u32, JSON bytes
     free      number → nothing                             numbers of deleted points, to be used again
-    dead      (segment, chunk) → bitmap                    rows that are no longer current, 4096 a chunk, 1 = dead
-    checks    (segment, first row) → last row, checksum    what a growing segment's files must hold
+    dead      see `segment_rows`
+    checks    see `segment_rows`
     postings  see `fields`
     fields    see `fields`
-    meta      "applied_op", "next_number", "manifest", "format"
+    meta      "applied_op", "next_number", "manifest"
 
-Numbers are native unsigned 32-bit integers (LMDB integer keys); (segment, chunk) pairs are big-endian so that a
-segment's chunks are neighbours. Values that a later version may not understand carry `FORMAT`.
+Numbers are native unsigned 32-bit integers (LMDB integer keys).
 
 Commits are synchronous: what is committed is on disk. One thread writes; read transactions are short, for a long one
 would keep old pages from being used again. The map is sized once, generously: it is address space, not memory.
@@ -35,11 +34,10 @@ import numpy as np
 import numpy.typing as npt
 import xxhash
 
-from qnode.disk import fsync_directory, is_full, remove_tree
-from qnode.errors import Corruption, InternalError, OutOfSpace, Unavailable
+from qnode.disk import fault_of, fsync_directory, is_full, remove_tree
+from qnode.errors import Corruption, InternalError, OutOfSpace, QnodeError, Unavailable
 from qnode.index.fields import FIELDS_FLAGS, POSTINGS_FLAGS
 
-FORMAT = 1
 MAP_BYTES = 1 << 37
 MAX_READERS = 512
 
@@ -58,8 +56,6 @@ LMDB_ENGINE = 0
 Numbers = npt.NDArray[np.uint32]
 
 _U64 = struct.Struct("<Q")
-_PAIR = struct.Struct(">II")
-_CHECK = struct.Struct("<IQ")
 
 
 class Store:
@@ -83,7 +79,11 @@ class Store:
         self._open()
 
     def _open(self) -> None:
-        engine: dict[str, Any] = {} if (self.path / "data.mdb").exists() else {"lib_version": LMDB_ENGINE}
+        file = self.path / "data.mdb"
+        is_new = (
+            not file.exists() or not file.stat().st_size
+        )  # empty: a crash came between its making and its first page
+        engine: dict[str, Any] = {"lib_version": LMDB_ENGINE} if is_new else {}
         try:
             self.env = lmdb.open(
                 str(self.path),
@@ -96,10 +96,12 @@ class Store:
                 **engine,
             )
         except (lmdb.CorruptedError, lmdb.InvalidError, lmdb.VersionMismatchError) as error:
-            raise Corruption(self.path / "data.mdb", str(error), RESTORE) from error
+            raise Corruption(file, str(error), RESTORE) from error
+        except lmdb.Error as error:
+            raise self._fault_of_opening(error) from error
         if not self.read_only:
             self._cover_all_pages()
-        self._file_number = (self.path / "data.mdb").stat().st_ino
+        self._file_number = file.stat().st_ino
         number_keys: dict[str, Any] = {"integerkey": True}
 
         def database(name: str, **flags: Any) -> Any:
@@ -117,7 +119,25 @@ class Store:
             self.meta = database("meta")
         except (lmdb.CorruptedError, lmdb.PageNotFoundError) as error:
             self.env.close()
-            raise Corruption(self.path / "data.mdb", str(error), RESTORE) from error
+            raise Corruption(file, str(error), RESTORE) from error
+        except lmdb.Error as error:
+            self.env.close()
+            raise self._fault_of_opening(error) from error
+
+    def _fault_of_opening(self, error: lmdb.Error) -> QnodeError:
+        """Say whether there was no room to make the store; LMDB does not."""
+        probe = self.path / "probe"
+        try:
+            probe.touch()
+            try:
+                full = not self.read_only and is_full(probe)
+            finally:
+                probe.unlink()
+        except OSError as fault:
+            return fault_of(fault, f"the store {self.path} could not be opened")
+        if full:
+            return OutOfSpace(f"no space left on the disk of {self.path}")
+        return InternalError(f"the store {self.path} could not be opened: {error}")
 
     def _cover_all_pages(self) -> None:
         """Let the file reach to its last page.
@@ -331,55 +351,3 @@ def put_many(txn: lmdb.Transaction, db: Any, items: Sequence[tuple[bytes, bytes]
     if items:
         with txn.cursor(db=db) as cursor:
             cursor.putmulti(items)
-
-
-CHUNK_ROWS = 4096
-
-
-def put_dead_chunks(
-    txn: lmdb.Transaction, store: Store, segment: int, alive: npt.NDArray[np.bool_], chunks: npt.NDArray[np.int64]
-) -> None:
-    """Write the dead bitmaps of some chunks of a segment, as `alive` (rows,) has them."""
-    for chunk in chunks.tolist():
-        part = alive[chunk * CHUNK_ROWS : (chunk + 1) * CHUNK_ROWS]
-        txn.put(_PAIR.pack(segment, chunk), np.packbits(~part).tobytes(), db=store.dead)
-
-
-def read_alive(txn: lmdb.Transaction, store: Store, segment: int, rows: int) -> npt.NDArray[np.bool_]:
-    """Read which rows of a segment are alive: (rows,) bool."""
-    alive = np.ones(rows, np.bool_)
-    for chunk, value in _of_segment(txn, store.dead, segment):
-        first = chunk * CHUNK_ROWS
-        dead = np.unpackbits(np.frombuffer(value, np.uint8)).view(np.bool_)
-        count = min(len(dead), rows - first)
-        if count > 0:
-            alive[first : first + count] = ~dead[:count]
-    return alive
-
-
-def put_check(txn: lmdb.Transaction, store: Store, segment: int, first: int, last: int, checksum: int) -> None:
-    """Note what rows first..last-1 of a growing segment must read as."""
-    txn.put(_PAIR.pack(segment, first), _CHECK.pack(last, checksum), db=store.checks)
-
-
-def read_checks(txn: lmdb.Transaction, store: Store, segment: int) -> list[tuple[int, int, int]]:
-    """Read the (first row, last row, checksum) of a growing segment."""
-    return [(first, *_CHECK.unpack(value)) for first, value in _of_segment(txn, store.checks, segment)]
-
-
-def forget_segment(txn: lmdb.Transaction, store: Store, segment: int) -> None:
-    """Remove the dead bitmaps and checks of a segment that leaves the manifest."""
-    for db in (store.dead, store.checks):
-        for at, _ in list(_of_segment(txn, db, segment)):
-            txn.delete(_PAIR.pack(segment, at), db=db)
-
-
-def _of_segment(txn: lmdb.Transaction, db: Any, segment: int) -> Iterator[tuple[int, bytes]]:
-    with txn.cursor(db=db) as cursor:
-        found = cursor.set_range(_PAIR.pack(segment, 0))
-        while found:
-            owner, at = _PAIR.unpack(cursor.key())
-            if owner != segment:
-                return
-            yield at, bytes(cursor.value())
-            found = cursor.next()

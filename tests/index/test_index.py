@@ -1,6 +1,7 @@
 """An index against what was put into it: reopening, rewriting, building, a second process."""
 
 import multiprocessing
+import resource
 import shutil
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import numpy as np
 import orjson
 import pytest
 
-from qnode.errors import Corruption, NotFound
+from qnode.errors import Corruption, NotFound, OutOfSpace
 from qnode.index import Index, compaction, maintenance, reading
 from qnode.index.builders import write_job
 from qnode.models.field_schema import FieldSchema
@@ -350,6 +351,21 @@ def test_an_exchange_of_the_store_may_be_cut_off_anywhere(one, step):
     one.index = Index.open(one.path, ONE)
     assert one.index.points_count == 10
     assert sorted(child.name for child in one.path.iterdir()) == ["segments", "store"]
+
+
+def test_a_store_without_room_is_refused_as_such_and_made_when_there_is_room(tmp_path):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+    try:
+        with pytest.raises(OutOfSpace):
+            Index.open(tmp_path / "shard", ONE)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    driver = Driver(tmp_path / "shard", ONE)
+    driver.apply(upsert(range(3), vectors(3)))
+    driver.reopen()
+    assert driver.index.points_count == 3
+    driver.index.close()
 
 
 def test_a_long_read_does_not_hold_up_the_others_when_the_store_is_to_be_exchanged(one):

@@ -194,7 +194,8 @@ class Collections:
             try:
                 await collection.wait_for_fields(None)
             except Unavailable:
-                self._record(name)  # it was deleted meanwhile
+                if collection.is_removed:
+                    raise NotFound(f"Collection `{name}` doesn't exist!") from None
                 raise
         last = max(shard.last_op for shard in collection.shards.values())
         return UpdateResult(last, UpdateStatus.COMPLETED if wait else UpdateStatus.ACKNOWLEDGED)

@@ -224,7 +224,7 @@ class Index:
             first = segment.append(numbers, ops, values)
             rows = first + len(ops)
             put_check(txn, self.store, part.id, first, rows, segment.checksum(first, rows))
-            entry = next(entry for entry in self.manifest.segments if entry.id == part.id)
+            entry = self.manifest.entry(part.id)
             self.manifest = self.manifest.changed(replace(entry, rows=rows))
             appended.append((part, rows))
         return appended
@@ -238,7 +238,7 @@ class Index:
         space = self.spaces[slot]
         part = space.growing
         if part is not None and is_overfull(part.segment.vector_bytes, self.params):
-            entry = next(entry for entry in self.manifest.segments if entry.id == part.id)
+            entry = self.manifest.entry(part.id)
             self.manifest = self.manifest.changed(replace(entry, state=SegmentState.FULL))
             part.is_full = True
             part = None

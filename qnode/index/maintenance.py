@@ -106,7 +106,7 @@ def _close_growing(index: Index, slot: int) -> None:
     growing = space.growing
     if growing is None or not should_close(_size(growing, space.params), index.params):
         return
-    entry = next(entry for entry in index.manifest.segments if entry.id == growing.id)
+    entry = index.manifest.entry(growing.id)
     manifest = index.manifest.changed(replace(entry, state=SegmentState.FULL))
     with index.store.writing() as txn:
         write_manifest(txn, index.store, manifest)

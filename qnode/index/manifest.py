@@ -38,6 +38,10 @@ class Manifest:
     next_id: int = 1
     segments: tuple[SegmentEntry, ...] = field(default=())
 
+    def entry(self, segment: int) -> SegmentEntry:
+        """The entry of a segment that is in the manifest."""
+        return next(entry for entry in self.segments if entry.id == segment)
+
     def added(self, slot: int, state: SegmentState, rows: int = 0) -> tuple[Manifest, SegmentEntry]:
         """The manifest with a new segment."""
         entry = SegmentEntry(self.next_id, slot, state, rows)

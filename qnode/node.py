@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import errno
 import fcntl
 import gc
@@ -36,6 +37,10 @@ from qnode.shards.local_shard import ShardSettings
 
 _log = logging.getLogger(__name__)
 
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
+_RETURNED_BLOCK_BYTES = 1 << 20
+_MADV_DONTNEED = 4
+
 _BACKLOG = 2048
 _KEEP_ALIVE_SECONDS = 75
 
@@ -47,6 +52,7 @@ turn: with Python's own 5 ms, the median of searches was more than twice as long
 async def run(configuration: Configuration) -> None:
     """Run a node until it is told to stop; raise CannotStart."""
     sys.setswitchinterval(_SWITCH_SECONDS)
+    _return_memory_early()
     service, storage = configuration.service, configuration.storage
     async with AsyncExitStack() as opened:
         listener = opened.enter_context(_bound(service.host, service.http_port))
@@ -99,6 +105,19 @@ async def run(configuration: Configuration) -> None:
         _log.info("stopping")
 
 
+def _return_memory_early() -> None:
+    """Have the C library give large blocks back to the system when they are freed, and use few arenas.
+
+    Bodies and vectors of uploads come in megabytes and from several threads: glibc would keep them for later.
+    """
+    if sys.platform == "linux":
+        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # other C libraries have none
+        if mallopt is not None:
+            mallopt(_M_ARENA_MAX, 2)
+            mallopt(_M_MMAP_THRESHOLD, _RETURNED_BLOCK_BYTES)
+            mallopt(_M_TRIM_THRESHOLD, _RETURNED_BLOCK_BYTES)
+
+
 def _warm_up() -> None:
     """Load the compiled kernels; on the very first start they are compiled, which takes seconds.
 
@@ -107,6 +126,20 @@ def _warm_up() -> None:
     warm_up()
     number_scan.parse(b'{"points":[{"vector":[' + b"0.5," * number_scan.LEAST_NUMBERS + b"1]}]}")
     gc.freeze()
+    _return_compiler()
+
+
+def _return_compiler() -> None:
+    """Let go of the compiler's code, 50 MB that are not needed once the kernels are loaded; it comes back if it is."""
+    if sys.platform != "linux":
+        return
+    advise = ctypes.CDLL(None).madvise
+    advise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        span, rights, *_, name = line.split()
+        if rights == "r-xp" and "llvmlite" in name:  # code alone: it is never written, so the file has all of it
+            begin, end = (int(place, 16) for place in span.split("-"))
+            advise(begin, end - begin, _MADV_DONTNEED)
 
 
 class _Server(uvicorn.Server):

@@ -141,19 +141,20 @@ class Writer:
         self._thread.join()
 
     def _run(self) -> None:
-        while True:
-            batch = self._take()
-            if batch is None:
-                return
-            try:
-                self._work(batch)
-            except Exception as error:
-                _log.exception("the writer failed")
-                self._broken = self._broken or _fault_of(error)
-                for waiting in batch:
-                    waiting.fail(self._broken)
-            if self._fields_pending:  # after each group, for the queue need never be empty
-                self._step_fields()
+        while (batch := self._take()) is not None:
+            self._turn(batch)
+            del batch  # else what was done, and a segment that it replaced, would stay until there is more to do
+
+    def _turn(self, batch: list[Waiting]) -> None:
+        try:
+            self._work(batch)
+        except Exception as error:
+            _log.exception("the writer failed")
+            self._broken = self._broken or _fault_of(error)
+            for waiting in batch:
+                waiting.fail(self._broken)
+        if self._fields_pending:  # after each group, for the queue need never be empty
+            self._step_fields()
 
     def _take(self) -> list[Waiting] | None:
         """Wait for work and take all that is there, up to GROUP_REQUESTS; None: stop."""

@@ -256,6 +256,8 @@ def _difference(
             removed += [(key, value) for key in before if key not in after]
         if counted_tags is None:
             counted += bool(after) - bool(before)
+        elif len(after) == 1 and not before:
+            counted += after[0][TAG_AT] in counted_tags
         else:
             counted += _is_counted(after, counted_tags) - _is_counted(before, counted_tags)
     return changed, added, removed, counted

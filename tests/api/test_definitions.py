@@ -3,9 +3,10 @@ from typing import Any
 
 import orjson
 import pytest
-from conftest import Client
 from pydantic import TypeAdapter
 from qdrant_client.http import models
+
+from tests.api.conftest import Client
 
 DOT = {"size": 2, "distance": "Dot"}
 

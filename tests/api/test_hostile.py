@@ -11,7 +11,8 @@ from typing import Any
 
 import orjson
 import pytest
-from conftest import Client
+
+from tests.api.conftest import Client
 
 STEPS = int(os.environ.get("QNODE_HOSTILE_STEPS", "600"))
 SEED = int(os.environ.get("QNODE_TEST_SEED", random.randrange(2**32)))

@@ -4,9 +4,9 @@ from typing import Any
 
 import orjson
 import pytest
-from conftest import Client
 
 from qnode.api import answers
+from tests.api.conftest import Client
 
 C = "/collections/large"
 COUNT = 700

@@ -3,9 +3,10 @@ from typing import Any
 
 import orjson
 import pytest
-from conftest import BODY_LIMIT_BYTES, Client
 from pydantic import TypeAdapter
 from qdrant_client.http import models
+
+from tests.api.conftest import BODY_LIMIT_BYTES, Client
 
 C = "/collections/points"
 UUID = "6f0d2d6c-5b4e-4c0e-9a38-1f4ed9a5cf5e"

@@ -5,7 +5,8 @@ from typing import Any
 
 import httpx
 import orjson
-from conftest import Client
+
+from tests.api.conftest import Client
 
 C = "/collections/comes-and-goes"
 ROUNDS = 12

@@ -1,9 +1,10 @@
 import orjson
 import pytest
-from conftest import Client
 from prometheus_client.parser import text_string_to_metric_families
 from pydantic import TypeAdapter
 from qdrant_client.http import models
+
+from tests.api.conftest import Client
 
 DOT = {"size": 2, "distance": "Dot"}
 

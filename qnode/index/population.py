@@ -15,8 +15,10 @@ import lmdb
 import numpy as np
 import numpy.typing as npt
 
-from qnode.index.records import Records, key_in, read_records, record_type
+from qnode.index.records import HEAD_BYTES, Records, key_in, read_records, record_type
 from qnode.index.store import Numbers, Store, get_many, number_keys, open_payload
+from qnode.index.vectors.native import address_of
+from qnode.index.vectors.winners import copy_heads
 from qnode.models.point_id import PointKey
 
 Mask = npt.NDArray[np.bool_]
@@ -42,6 +44,7 @@ class Population:
         self.applied_op = 0
         self._live = np.zeros(0, np.bool_)
         self._records = np.zeros(0, record_type(self.width))
+        self._memory = self._records, 0  # with its address
         self._changes = 0  # odd while records change
         self._journal: deque[tuple[int, Numbers]] = deque()
         self._journal_points = 0
@@ -52,6 +55,7 @@ class Population:
         self._changes += 1
         self._live = np.zeros(0, np.bool_)
         self._records = np.zeros(0, record_type(self.width))
+        self._memory = self._records, 0
         self._grow(capacity)
         for numbers, records in read_all_records(txn, self._store, self.width):
             self._live[numbers] = True
@@ -84,6 +88,7 @@ class Population:
             live, records = np.zeros(room, np.bool_), np.zeros(room, self._records.dtype)
             live[:known], records[:known] = self._live, self._records
             self._live, self._records = live, records
+            self._memory = records, address_of(records)
 
     @property
     def live(self) -> Mask:
@@ -98,13 +103,19 @@ class Population:
         having: Mask = self._records["ops"][: self.capacity, slot] != 0
         return having
 
-    def records_of(self, numbers: Numbers) -> Records | None:
-        """Records of one state, 0 for what is no point; None if there was none, for the writer was just changing them."""
-        before, records = self._changes, self._records
-        if before % 2 or (len(numbers) and numbers.max() >= len(records)):
-            return None
-        copied: Records = records[numbers]
-        return copied if self._changes == before else None
+    def heads_of(self, rows: npt.NDArray[np.int32], points_at: int, op_nums_at: int, slot: int) -> bytes | None:
+        """The heads (HEAD_BYTES each) of the records of a segment's rows, of one state.
+
+        points_at, op_nums_at: where the segment's arrays lie. None if a row is not its point's current one, or the writer
+        was just changing the records.
+        """
+        before, (records, address) = self._changes, self._memory
+        heads = np.empty(len(rows) * HEAD_BYTES, np.uint8)
+        width = records.dtype.itemsize
+        are_current = copy_heads(
+            rows, points_at, op_nums_at, address, width, len(records), HEAD_BYTES + 8 * slot, HEAD_BYTES, heads
+        )
+        return heads.tobytes() if are_current and before % 2 == 0 and self._changes == before else None
 
     def numbers_of(self, txn: lmdb.Transaction, keys: Iterable[PointKey]) -> Numbers:
         """The numbers of those keys that are points, ascending."""

@@ -20,9 +20,10 @@ import orjson
 from qnode.errors import BadInput, NotFound, Unavailable
 from qnode.index.index import Index
 from qnode.index.population import Mask
-from qnode.index.records import HEAD_BYTES, key_in, op_in, to_values, version_in
+from qnode.index.records import HEAD_BYTES, key_in, op_in, read_heads, version_in
 from qnode.index.space import Candidates, Shown, Space
 from qnode.index.store import Numbers, get_many, get_meta_u64, number_keys, open_payload
+from qnode.index.vectors import prepare_query
 from qnode.models.filter import Filter
 from qnode.models.payload_edit import select
 from qnode.models.point_id import PointKey, id_of
@@ -112,14 +113,15 @@ def search(index: Index, request: QueryRequest, vector: Vector, excluded: PointK
     space = index.spaces[slot]
     distance = space.params.distance
     wanted = request.limit + request.offset
-    selected, selected_count, seen_op = _select(index, request.filter)
-    if selected is not None and not selected_count:
-        return []
     ask = wanted + (excluded is not None)
-    if not (request.filter or excluded or request.with_payload.enabled or request.with_vector.enabled):
+    plain = request.filter is None and excluded is None
+    if plain and len(space.shown.parts) == 1 and not (request.with_payload.enabled or request.with_vector.enabled):
         points = _search_heap(index, space, request, vector)
         if points is not None:
             return points
+    selected, selected_count, seen_op = _select(index, request.filter)
+    if selected is not None and not selected_count:
+        return []
     with _state(index, slot) as (txn, shown):
         while True:
             ask = min(ask, shown.rows)
@@ -146,19 +148,19 @@ def search(index: Index, request: QueryRequest, vector: Vector, excluded: PointK
 
 
 def _search_heap(index: Index, space: Space, request: QueryRequest, vector: Vector) -> list[Point] | None:
-    """Search for ids and scores alone, without a transaction; None if what is found is just being changed."""
-    shown = space.shown
-    ask = min(request.limit + request.offset, shown.rows)
-    found = space.search(shown, vector, ask, request.params, None, 0)
-    records = index.population.records_of(found.numbers)
-    if records is None or not np.array_equal(records["ops"][:, space.params.slot], found.ops):
+    """Search one segment for ids and scores alone, without a transaction; None if what is found is being changed."""
+    (part,) = space.shown.parts
+    query = prepare_query(space.params, vector)
+    ask = min(request.limit + request.offset, len(part.alive))
+    found, rows = space.search_part(part, query, ask, request.params, None, 0)
+    heads = index.population.heads_of(rows, part.points_at, part.op_nums_at, space.params.slot)
+    if heads is None:
         return None
-    scores = reported(found.scores, space.params.distance)
-    points = [
-        Point(key_in(value), version_in(value), score) for value, score in zip(to_values(records), scores, strict=True)
-    ]
-    order = _ranked(points, scores, space.params.distance, request.score_threshold)
-    return [points[place] for place in order]
+    scores = reported(found, space.params.distance)
+    points = [Point(key, version, score) for (key, version), score in zip(read_heads(heads), scores, strict=True)]
+    if request.score_threshold is None and len(set(scores.tolist())) == len(scores):
+        return points
+    return [points[place] for place in _ranked(points, scores, space.params.distance, request.score_threshold)]
 
 
 def reported(similarity: npt.NDArray[np.float32], distance: Distance) -> npt.NDArray[np.float32]:

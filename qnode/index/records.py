@@ -9,6 +9,7 @@ A record may be shorter than the collection has slots (it was written before a s
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
@@ -20,6 +21,8 @@ from qnode.models.point_id import PointKey
 
 HEAD_BYTES = 25
 _KEY_BYTES = 17
+_NUMBER_KEY_BYTES = 9
+_HEAD = struct.Struct(f"<Q{_KEY_BYTES}s")
 
 Records = npt.NDArray[Any]
 
@@ -55,6 +58,11 @@ def to_values(records: Records) -> list[bytes]:
 def key_in(value: bytes) -> PointKey:
     """The key in a stored record."""
     return value[8:17] if value[8] == 0 else value[8:HEAD_BYTES]
+
+
+def read_heads(heads: bytes) -> list[tuple[PointKey, int]]:
+    """Read the keys and versions of records that were cut off behind their heads."""
+    return [(key if key[0] else key[:_NUMBER_KEY_BYTES], version) for version, key in _HEAD.iter_unpack(heads)]
 
 
 def version_in(value: bytes) -> int:

@@ -15,7 +15,8 @@ import numpy.typing as npt
 
 from qnode.index.population import Mask
 from qnode.index.store import Numbers
-from qnode.index.vectors import GrowingSegment, SealedSegment, prepare_query
+from qnode.index.vectors import GrowingSegment, Query, SealedSegment, prepare_query
+from qnode.index.vectors.native import address_of
 from qnode.models.query import SearchParams, Vector
 from qnode.models.vector_params import VectorParams
 
@@ -75,12 +76,17 @@ class Part:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ShownPart:
-    """A segment in one state: its first rows, which of them are alive, whose they are and which operation made them."""
+    """A segment in one state: its first rows, which of them are alive, whose they are and which operation made them.
+
+    points_at, op_nums_at: where these arrays lie.
+    """
 
     segment: GrowingSegment | SealedSegment
     alive: Mask
     points: Numbers
     op_nums: OpNums
+    points_at: int
+    op_nums_at: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -105,6 +111,11 @@ class Candidates:
     ops: OpNums
 
 
+def _shown(part: Part) -> ShownPart:
+    points, op_nums = part.segment.points, part.segment.op_nums
+    return ShownPart(part.segment, part.alive, points, op_nums, address_of(points), address_of(op_nums))
+
+
 class Space:
     """The segments of one vector slot."""
 
@@ -117,8 +128,7 @@ class Space:
 
     def show(self, oldest_op: int, newest_op: int) -> None:
         """Let searches that begin from now on see the parts as they are."""
-        parts = [ShownPart(part.segment, part.alive, part.segment.points, part.segment.op_nums) for part in self.parts]
-        self.shown = Shown(oldest_op, newest_op, tuple(parts))
+        self.shown = Shown(oldest_op, newest_op, tuple(_shown(part) for part in self.parts))
 
     @property
     def growing(self) -> Part | None:
@@ -131,16 +141,9 @@ class Space:
     ) -> Candidates:
         """Find the k most similar alive rows, of the selected points if `selected` (capacity,) is given."""
         query = prepare_query(self.params, vector)
-        ef = max(params.hnsw_ef or max(self.params.ef_construct, DEFAULT_EF_FLOOR), k)
         scores, numbers, ops = [], [], []
         for part in shown.parts:
-            segment = part.segment
-            if params.indexed_only and not segment.indexed and segment.vector_bytes > self.small_bytes:
-                continue
-            found, rows = segment.search(
-                query, k, ef, part.alive, selected, selected_count,
-                exact=params.exact, quantization=params.quantization,
-            )  # fmt: skip
+            found, rows = self.search_part(part, query, k, params, selected, selected_count)
             if len(rows):
                 scores.append(found)
                 numbers.append(part.points[rows])
@@ -152,6 +155,18 @@ class Space:
         all_scores = np.concatenate(scores)
         best = np.argsort(-all_scores, kind="stable")[:k]
         return Candidates(all_scores[best], np.concatenate(numbers)[best], np.concatenate(ops)[best])
+
+    def search_part(
+        self, part: ShownPart, query: Query, k: int, params: SearchParams, selected: Mask | None, selected_count: int
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int32]]:
+        """Find the k most similar alive rows of one part: (similarities, rows), best first."""
+        segment = part.segment
+        if params.indexed_only and not segment.indexed and segment.vector_bytes > self.small_bytes:
+            return np.empty(0, np.float32), np.empty(0, np.int32)
+        ef = max(params.hnsw_ef or max(self.params.ef_construct, DEFAULT_EF_FLOOR), k)
+        return segment.search(
+            query, k, ef, part.alive, selected, selected_count, exact=params.exact, quantization=params.quantization
+        )
 
     def locate(self, numbers: Numbers, ops: OpNums) -> list[tuple[Part, Rows, npt.NDArray[np.intp]]]:
         """Find the current rows of points whose vectors were set by `ops`: per part the rows, and whose they are."""

@@ -65,20 +65,29 @@ class Collection:
         parts = self._ring.split(request)
         if not parts:
             return UpdateResult(self._last_op(), UpdateStatus.COMPLETED if wait else UpdateStatus.ACKNOWLEDGED)
-        answered = [self.shards[shard].submit(part) for shard, part in parts.items()]
-        done, pending = await asyncio.wait(answered, timeout=timeout_seconds if wait else None)
+        answered = [self._submitted(shard, part) for shard, part in parts.items()]
+        _, pending = await asyncio.wait(answered, timeout=timeout_seconds if wait else None)
         if pending:
             for waiting in pending:
                 waiting.add_done_callback(lambda late: late.exception())
             return UpdateResult(self._last_op(), UpdateStatus.WAIT_TIMEOUT)
-        faults = [error for part in done if (error := part.exception()) is not None]
+        faults = [error for part in answered if (error := part.exception()) is not None]
         if faults:
             if len(answered) > 1 and len(faults) < len(answered) and isinstance(faults[0], QnodeError):
                 text = f"{len(faults)} out of {len(answered)} shards failed to apply operation. First error captured: "
                 raise _retold(faults[0], text)
             raise faults[0]
-        op_num = max(part.result() for part in done)
+        op_num = max(part.result() for part in answered)
         return UpdateResult(op_num, UpdateStatus.COMPLETED if wait else UpdateStatus.ACKNOWLEDGED)
+
+    def _submitted(self, shard: int, part: WriteRequest) -> asyncio.Future[int]:
+        """Queue a part; a refusal is its answer, for the parts of other shards may be under way."""
+        try:
+            return self.shards[shard].submit(part)
+        except QnodeError as refusal:
+            answered: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+            answered.set_exception(refusal)
+            return answered
 
     def _last_op(self) -> int:
         return max(shard.last_op for shard in self.shards.values())
@@ -248,5 +257,6 @@ def _merged(found: Sequence[list[Point]], params: VectorParams, limit: int) -> l
 def _retold(error: QnodeError, text: str) -> QnodeError:
     """The same kind of error with a text in front."""
     told = error.__class__.__new__(error.__class__)
+    told.__dict__.update(error.__dict__)
     Exception.__init__(told, f"{error.prefix}{text}{error}")
     return told

@@ -169,10 +169,11 @@ def test_deleting_points_gives_back_the_space_of_their_payloads(tmp_path: Path) 
         pad = "x" * 20_000
         for first in range(0, 3000, 500):
             node.upsert("c", [{"id": i, "vector": [i, 1], "payload": {"pad": pad}} for i in range(first, first + 500)])
-        full = disk_use(node.storage / "collections")
+        (folder,) = (node.storage / "collections").iterdir()
+        full = disk_use(folder / "0/store")  # without the log, which keeps its last writes, large as they are here
         keep = list(range(0, 3000, 10))
         node.ask("POST", "/collections/c/points/delete", {"filter": {"must_not": [{"has_id": keep}]}}, wait="true")
-        wait_for(lambda: disk_use(node.storage / "collections") < 0.3 * full)
+        wait_for(lambda: disk_use(folder / "0/store") < 0.2 * full)
         assert node.count("c") == len(keep)
         assert node.retrieve("c", [10])[10]["payload"] == {"pad": pad}
         node.restart()

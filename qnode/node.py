@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import errno
 import fcntl
 import gc
@@ -25,7 +24,7 @@ from pathlib import Path
 
 import uvicorn
 
-from qnode import __version__
+from qnode import __version__, memory
 from qnode.api import number_scan
 from qnode.api.app import build_application
 from qnode.config import Configuration
@@ -37,14 +36,10 @@ from qnode.shards.local_shard import ShardSettings
 
 _log = logging.getLogger(__name__)
 
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
-_RETURNED_BLOCK_BYTES = 1 << 20
-_MADV_DONTNEED = 4
-
 _BACKLOG = 2048
 _KEEP_ALIVE_SECONDS = 75
 
-_SWITCH_SECONDS = 0.001
+_SWITCH_SECONDS = 0.0002
 """How long a thread may run Python while another waits. Beside a writer that is busy, the event loop waits so long at each
 turn: with Python's own 5 ms, the median of searches was more than twice as long, and the writer got no more done."""
 
@@ -52,7 +47,7 @@ turn: with Python's own 5 ms, the median of searches was more than twice as long
 async def run(configuration: Configuration) -> None:
     """Run a node until it is told to stop; raise CannotStart."""
     sys.setswitchinterval(_SWITCH_SECONDS)
-    _return_memory_early()
+    memory.use_one_arena()
     service, storage = configuration.service, configuration.storage
     async with AsyncExitStack() as opened:
         listener = opened.enter_context(_bound(service.host, service.http_port))
@@ -105,19 +100,6 @@ async def run(configuration: Configuration) -> None:
         _log.info("stopping")
 
 
-def _return_memory_early() -> None:
-    """Have the C library give large blocks back to the system when they are freed, and use few arenas.
-
-    Bodies and vectors of uploads come in megabytes and from several threads: glibc would keep them for later.
-    """
-    if sys.platform == "linux":
-        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # other C libraries have none
-        if mallopt is not None:
-            mallopt(_M_ARENA_MAX, 2)
-            mallopt(_M_MMAP_THRESHOLD, _RETURNED_BLOCK_BYTES)
-            mallopt(_M_TRIM_THRESHOLD, _RETURNED_BLOCK_BYTES)
-
-
 def _warm_up() -> None:
     """Load the compiled kernels; on the very first start they are compiled, which takes seconds.
 
@@ -126,20 +108,8 @@ def _warm_up() -> None:
     warm_up()
     number_scan.parse(b'{"points":[{"vector":[' + b"0.5," * number_scan.LEAST_NUMBERS + b"1]}]}")
     gc.freeze()
-    _return_compiler()
-
-
-def _return_compiler() -> None:
-    """Let go of the compiler's code, 50 MB that are not needed once the kernels are loaded; it comes back if it is."""
-    if sys.platform != "linux":
-        return
-    advise = ctypes.CDLL(None).madvise
-    advise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
-    for line in Path("/proc/self/maps").read_text().splitlines():
-        span, rights, *_, name = line.split()
-        if rights == "r-xp" and "llvmlite" in name:  # code alone: it is never written, so the file has all of it
-            begin, end = (int(place, 16) for place in span.split("-"))
-            advise(begin, end - begin, _MADV_DONTNEED)
+    memory.return_code_of("llvmlite")  # the compiler: 50 MB
+    memory.return_free_blocks()
 
 
 class _Server(uvicorn.Server):

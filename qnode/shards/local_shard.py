@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from qnode import memory
 from qnode.errors import Corruption
 from qnode.index import BuilderPool, Index, compaction, maintenance
 from qnode.index.store import RESTORE
@@ -183,6 +184,7 @@ class LocalShard:
                     raise
                 finally:
                     build.clean_up()
+            await asyncio.to_thread(memory.return_free_blocks)
             return True
         finally:
             self.is_building = False

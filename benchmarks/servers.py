@@ -112,7 +112,14 @@ class Server(ABC):
         return found
 
     def ask(self, method: str, path: str, body: bytes | None = None) -> Any:
-        """Send a request over one kept connection and parse the answer."""
+        """Send a request over one kept connection, made anew if the server has closed it, and parse the answer."""
+        try:
+            return self._ask(method, path, body)
+        except (http.client.RemoteDisconnected, ConnectionError):  # it was idle while the other server was loaded
+            self._connection = None
+            return self._ask(method, path, body)
+
+    def _ask(self, method: str, path: str, body: bytes | None) -> Any:
         if self._connection is None:
             self._connection = http.client.HTTPConnection("127.0.0.1", self.port)
             self._connection.connect()

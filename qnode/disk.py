@@ -188,7 +188,16 @@ def make_directory(path: Path) -> None:
         raise fault_of(error, f"{path} could not be made") from error
 
 
-def fsync_directory(path: Path) -> None:
+def sync_file(path: Path) -> None:
+    """Make a file durable that another library wrote; raise OSError."""
+    descriptor = REAL.open(path)
+    try:
+        REAL.sync(descriptor)
+    finally:
+        REAL.close(descriptor)
+
+
+def sync_directory(path: Path) -> None:
     """Make what was created, renamed and removed in a directory durable; raise InternalError or OutOfSpace."""
     try:
         REAL.sync_directory(path)
@@ -208,7 +217,7 @@ def remove_tree(path: Path) -> None:
         return
     except OSError as error:
         raise fault_of(error, f"{path} could not be removed") from error
-    fsync_directory(path.parent)
+    sync_directory(path.parent)
     shutil.rmtree(trash, ignore_errors=True)
 
 

@@ -105,8 +105,8 @@ def test_tree_whose_removal_was_interrupted_is_gone_under_its_name(
 
 
 def test_directory_is_synced_without_a_word(tmp_path: Path) -> None:
-    qnode_disk.fsync_directory(tmp_path)
+    qnode_disk.sync_directory(tmp_path)
     with pytest.raises(InternalError, match="could not be synced"):
-        qnode_disk.fsync_directory(tmp_path / "missing")
+        qnode_disk.sync_directory(tmp_path / "missing")
     with pytest.raises(FileNotFoundError):
         REAL.sync_directory(tmp_path / "missing")

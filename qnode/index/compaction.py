@@ -8,12 +8,10 @@ the renames only.
 from __future__ import annotations
 
 import logging
-import os
-from pathlib import Path
 
 import lmdb
 
-from qnode.disk import fsync_directory, remove_tree
+from qnode.disk import remove_tree, sync_directory, sync_file
 from qnode.index.store import Store, compacted_path
 
 SMALLEST_BYTES = 32 << 20
@@ -40,28 +38,20 @@ def compact(store: Store) -> None:
     try:
         unfinished.mkdir()
         store.env.copy(str(unfinished), compact=True)
-        _sync(unfinished / "data.mdb")
+        sync_file(unfinished / "data.mdb")
     except (lmdb.Error, OSError) as error:
         remove_tree(unfinished)
         _log.warning("%s could not be made smaller: %s", path, error)
         return
-    fsync_directory(unfinished)
+    sync_directory(unfinished)
     unfinished.rename(compacted)
-    fsync_directory(path.parent)
+    sync_directory(path.parent)
 
     def rename() -> None:
         path.rename(old)
         compacted.rename(path)
-        fsync_directory(path.parent)
+        sync_directory(path.parent)
 
     store.exchange(rename)
     remove_tree(old)
     _log.info("%s was made smaller: %d MB of %d MB are left", path, store.total_bytes >> 20, before >> 20)
-
-
-def _sync(file: Path) -> None:
-    descriptor = os.open(file, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

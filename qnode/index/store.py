@@ -34,7 +34,7 @@ import numpy as np
 import numpy.typing as npt
 import xxhash
 
-from qnode.disk import fault_of, fsync_directory, is_full, remove_tree
+from qnode.disk import fault_of, is_full, remove_tree, sync_directory
 from qnode.errors import Corruption, InternalError, OutOfSpace, QnodeError, Unavailable
 from qnode.index.fields import FIELDS_FLAGS, POSTINGS_FLAGS
 
@@ -287,7 +287,7 @@ def finish_exchange(path: Path) -> None:
     compacted = compacted_path(path)
     if not path.exists() and compacted.exists():
         compacted.rename(path)
-        fsync_directory(path.parent)
+        sync_directory(path.parent)
     for left in path.parent.glob(f"{path.name}.*"):
         remove_tree(left)
 

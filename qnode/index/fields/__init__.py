@@ -2,15 +2,15 @@
 
 from qnode.index.fields.filtering import Filtering
 from qnode.index.fields.indexes import FIELDS_FLAGS, POSTINGS_FLAGS, FieldIndexes, Staged
-from qnode.index.fields.population import PayloadChange, Population, Selection
+from qnode.index.fields.points import FieldPoints, PayloadChange, Selection
 
 __all__ = [
     "FIELDS_FLAGS",
     "POSTINGS_FLAGS",
     "FieldIndexes",
+    "FieldPoints",
     "Filtering",
     "PayloadChange",
-    "Population",
     "Selection",
     "Staged",
 ]

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qnode.index.fields.keys import Components
-from qnode.index.fields.population import Mask, Numbers
+from qnode.index.fields.points import Mask, Numbers
 
 Test = Callable[[Components], Mask]
 """Which of n values pass."""

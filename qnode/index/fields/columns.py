@@ -25,7 +25,7 @@ from qnode.index.fields.catalog import Catalog, Field
 from qnode.index.fields.column import Column
 from qnode.index.fields.extract import extractor_of
 from qnode.index.fields.keys import COLUMN_TAGS, TAG_AT, Tag, decode, tag_prefix
-from qnode.index.fields.population import FieldStore, Numbers, Population
+from qnode.index.fields.points import FieldPoints, FieldStore, Numbers
 
 CHUNK_POSTINGS = 8192
 """How many postings are read before other threads get a turn."""
@@ -66,7 +66,7 @@ class Columns:
         self._loaded: dict[int, _Loaded] = {}
         self._missed: dict[int, list[FieldChange]] = {}
 
-    def of(self, population: Population, field: Field) -> FieldColumns | None:
+    def of(self, population: FieldPoints, field: Field) -> FieldColumns | None:
         """Give the columns of an index by tag, empty for a type that has none; None if it was dropped meanwhile."""
         if field.schema.type not in COLUMN_TAGS:
             return {}
@@ -133,7 +133,7 @@ class Columns:
                     return
                 sleep(0)
 
-    def _followed(self, population: Population, field: Field, loaded: _Loaded) -> _Loaded | None:
+    def _followed(self, population: FieldPoints, field: Field, loaded: _Loaded) -> _Loaded | None:
         """Bring a column of a read-only process up to the population; None if it must be read anew."""
         applied_op = population.applied_op
         changed = population.changed_since(loaded.applied_op)

@@ -15,7 +15,7 @@ import numpy as np
 from qnode.index.fields import lookup
 from qnode.index.fields.indexes import FieldIndexes
 from qnode.index.fields.payload_scan import scan
-from qnode.index.fields.population import Mask, Numbers, Population
+from qnode.index.fields.points import FieldPoints, Mask, Numbers
 from qnode.models.condition import needs_payload
 from qnode.models.filter import Condition, FieldCondition, Filter, HasId, HasVector, MinShould, SliceCondition
 from qnode.models.point_id import PointKey
@@ -31,7 +31,7 @@ class Evaluation:
         self,
         fields: FieldIndexes,
         txn: lmdb.Transaction,
-        population: Population,
+        population: FieldPoints,
         chosen: Filter,
         remembered: Remembered,
     ) -> None:
@@ -151,7 +151,7 @@ def fitted(mask: Mask, capacity: int) -> Mask:
     return wide
 
 
-def keys_in_order(txn: lmdb.Transaction, population: Population, numbers: Numbers) -> tuple[Numbers, list[PointKey]]:
+def keys_in_order(txn: lmdb.Transaction, population: FieldPoints, numbers: Numbers) -> tuple[Numbers, list[PointKey]]:
     """Give the keys of points with the numbers that they belong to; points that are gone are left out of both."""
     keys = population.keys_of(txn, numbers)
     if len(keys) == len(numbers):

@@ -23,7 +23,7 @@ import orjson
 from qnode.index.fields.evaluation import Evaluation, fitted, keys_in_order, leaves
 from qnode.index.fields.indexes import FieldIndexes
 from qnode.index.fields.mask_cache import CachedMask, MaskCache
-from qnode.index.fields.population import Mask, Numbers, Population, Selection
+from qnode.index.fields.points import FieldPoints, Mask, Numbers, Selection
 from qnode.models.condition import NO_POINT, Check, PointFacts, compile_filter, needs_payload
 from qnode.models.filter import Condition, Filter, HasId, HasVector, SliceCondition
 
@@ -40,7 +40,7 @@ class Filtering:
         self._fields = fields
         self._cache = MaskCache(cache_bytes)
 
-    def select(self, txn: lmdb.Transaction, population: Population, chosen: Filter) -> Selection:
+    def select(self, txn: lmdb.Transaction, population: FieldPoints, chosen: Filter) -> Selection:
         """Give the live points that pass."""
         known = self._remembered(txn, population, chosen)
         if known is not None:
@@ -55,7 +55,7 @@ class Filtering:
         entry = self._remember(chosen, mask, applied_op, from_indexes=from_indexes)
         return Selection(entry.mask, entry.count)
 
-    def matches(self, txn: lmdb.Transaction, population: Population, chosen: Filter, numbers: Numbers) -> Mask:
+    def matches(self, txn: lmdb.Transaction, population: FieldPoints, chosen: Filter, numbers: Numbers) -> Mask:
         """Evaluate a filter on stored points: (n,) which of them pass; one that is gone counts as without payload."""
         check, wanted = _compiled(chosen)
         if not wanted.facts:
@@ -72,7 +72,7 @@ class Filtering:
         passed[passed] = judged
         return passed
 
-    def estimate(self, txn: lmdb.Transaction, population: Population, chosen: Filter) -> tuple[int, int, int]:
+    def estimate(self, txn: lmdb.Transaction, population: FieldPoints, chosen: Filter) -> tuple[int, int, int]:
         """Bound how many points pass, (at least, expected, at most), without looking at payloads."""
         entry = self._cache.get(chosen)
         if entry is not None and entry.applied_op == population.applied_op:
@@ -81,7 +81,7 @@ class Filtering:
         least, most = int(np.count_nonzero(sure)), int(np.count_nonzero(possible))
         return least, (least + most) // 2, most
 
-    def _evaluation(self, txn: lmdb.Transaction, population: Population, chosen: Filter) -> Evaluation:
+    def _evaluation(self, txn: lmdb.Transaction, population: FieldPoints, chosen: Filter) -> Evaluation:
         def remembered(condition: Condition) -> Mask | None:
             alone = _alone(condition)
             known = None if alone == chosen else self._remembered(txn, population, alone)
@@ -95,7 +95,7 @@ class Filtering:
         self._cache.put(chosen, entry)
         return entry
 
-    def _remembered(self, txn: lmdb.Transaction, population: Population, chosen: Filter) -> CachedMask | None:
+    def _remembered(self, txn: lmdb.Transaction, population: FieldPoints, chosen: Filter) -> CachedMask | None:
         """Give a remembered mask, brought up to the population; None if there is none, or a new one is cheaper."""
         entry = self._cache.get(chosen)
         if entry is None:

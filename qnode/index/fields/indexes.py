@@ -27,7 +27,7 @@ from qnode.index.fields.catalog import Catalog, Field, decode_catalog, encode_ca
 from qnode.index.fields.columns import Columns, FieldChange, FieldColumns
 from qnode.index.fields.extract import Extractor, Payload, extractor_of
 from qnode.index.fields.keys import COLUMN_TAGS, COUNTED_TAGS, FIELD_ID_BYTES, TAG_AT, field_prefix
-from qnode.index.fields.population import FieldStore, Numbers, PayloadChange, Population
+from qnode.index.fields.points import FieldPoints, FieldStore, Numbers, PayloadChange
 from qnode.models.field_schema import FieldSchema
 from qnode.models.payload_path import parse_path
 
@@ -99,7 +99,7 @@ class FieldIndexes:
         field = self.catalog(txn).fields.get(name)
         return 0 if field is None else self._count(txn, field)
 
-    def columns(self, population: Population, field: Field) -> FieldColumns | None:
+    def columns(self, population: FieldPoints, field: Field) -> FieldColumns | None:
         """Give the heap columns of an index by tag; None if it was dropped meanwhile."""
         return self._columns.of(population, field)
 
@@ -124,7 +124,7 @@ class FieldIndexes:
         if name in catalog.fields:
             self._write_catalog(txn, self._without(txn, catalog, name))
 
-    def step(self, txn: lmdb.Transaction, population: Population, max_points: int) -> bool:
+    def step(self, txn: lmdb.Transaction, population: FieldPoints, max_points: int) -> bool:
         """Do one piece of the building and dropping that is left; True when nothing is.
 
         The transaction must hold nothing that the population does not show yet: call it in one of its own.
@@ -183,7 +183,7 @@ class FieldIndexes:
         return catalog
 
     def _build(
-        self, txn: lmdb.Transaction, population: Population, catalog: Catalog, field: Field, max_points: int
+        self, txn: lmdb.Transaction, population: FieldPoints, catalog: Catalog, field: Field, max_points: int
     ) -> Catalog:
         assert field.built_to is not None
         remaining = np.flatnonzero(population.live[field.built_to :])

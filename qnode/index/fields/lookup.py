@@ -15,7 +15,7 @@ from qnode.index.fields.column import Test
 from qnode.index.fields.columns import FieldColumns
 from qnode.index.fields.indexes import FieldIndexes
 from qnode.index.fields.keys import Components, Encoder, Tag, encoder_of
-from qnode.index.fields.population import Mask, Population
+from qnode.index.fields.points import FieldPoints, Mask
 from qnode.models.filter import DatetimeRange, FieldCondition, GeoRadius, Match, MatchAny, MatchValue, Range
 from qnode.models.geo import GeoCheck, haversine_metres, haversine_metres_of, in_area
 
@@ -34,7 +34,7 @@ _CLOSE_METRES = 1e-3
 
 
 def select(
-    fields: FieldIndexes, txn: lmdb.Transaction, population: Population, condition: FieldCondition, capacity: int
+    fields: FieldIndexes, txn: lmdb.Transaction, population: FieldPoints, condition: FieldCondition, capacity: int
 ) -> Mask | None:
     """Give the points that pass, (capacity,), also numbers that are no points now; None if no index can tell."""
     if condition.values_count is not None or condition.is_empty is not None or condition.is_null is not None:

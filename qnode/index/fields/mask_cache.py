@@ -6,7 +6,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from threading import Lock
 
-from qnode.index.fields.population import Mask
+from qnode.index.fields.points import Mask
 from qnode.models.filter import Filter
 
 ENTRY_BYTES = 1024

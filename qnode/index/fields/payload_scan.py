@@ -14,7 +14,7 @@ import lmdb
 import numpy as np
 import orjson
 
-from qnode.index.fields.population import Mask, Numbers, Population
+from qnode.index.fields.points import FieldPoints, Mask, Numbers
 from qnode.models.condition import NO_POINT, compile_condition
 from qnode.models.filter import Condition, FieldCondition, MatchAny, MatchValue
 
@@ -25,7 +25,7 @@ _MAX_LITERALS = 8
 
 
 def scan(
-    txn: lmdb.Transaction, population: Population, conditions: Sequence[Condition], numbers: Numbers
+    txn: lmdb.Transaction, population: FieldPoints, conditions: Sequence[Condition], numbers: Numbers
 ) -> list[Mask]:
     """Evaluate conditions that ask for nothing but the payload: for each, which of the n points pass, (n,)."""
     tests = [(compile_condition(condition), _literals_of(condition)) for condition in conditions]

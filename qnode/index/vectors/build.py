@@ -28,6 +28,7 @@ import numpy.typing as npt
 import orjson
 import usearch.index as untyped_usearch
 
+from qnode.disk import fault_of, sync_directory
 from qnode.errors import Corruption, QnodeError
 from qnode.index.vectors import codes, files, graph_file, scoring, sealed
 from qnode.index.vectors.codes import CodeKind
@@ -170,12 +171,12 @@ def build(job: BuildJob) -> int:
         segments = [open_source(source, job.params) for source in job.sources]
         rows = gather(job, segments)
         _write(job, segments, rows, building)
-        files.sync_directory(building)
+        sync_directory(building)
         building.rename(job.output)
-        files.sync_directory(job.output.parent)
+        sync_directory(job.output.parent)
     except OSError as error:
         shutil.rmtree(building, ignore_errors=True)
-        raise files.out_of_space(error, job.output) or error from error
+        raise fault_of(error, f"{job.output} could not be written") from error
     return len(rows.points)
 
 

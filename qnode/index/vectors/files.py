@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import mmap
 import os
 from pathlib import Path
@@ -12,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import xxhash
 
-from qnode.errors import Corruption, OutOfSpace
+from qnode.errors import Corruption
 
 CHUNK_BYTES = 1 << 22
 
@@ -70,19 +69,3 @@ class ArrayWriter:
         os.fsync(self._file.fileno())
         self._file.close()
         return self._digest.hexdigest()
-
-
-def sync_directory(path: Path) -> None:
-    """Make the names in a directory durable."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def out_of_space(error: OSError, path: Path) -> OutOfSpace | None:
-    """Return what to raise if the disk or a quota is full, else None."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return OutOfSpace(f"No space left to write {path.name}")
-    return None

@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 import xxhash
 
+from qnode.disk import fault_of, sync_directory
 from qnode.errors import Corruption
 from qnode.index.vectors import codes, files, scoring
 from qnode.index.vectors.codes import BOUND_VALUES, CodeKind, code_bytes
@@ -72,8 +73,8 @@ class GrowingSegment:
         directory.mkdir(parents=True)
         for name in ("vectors.bin", "entries.bin"):
             files.ArrayWriter(directory / name).close()
-        files.sync_directory(directory)
-        files.sync_directory(directory.parent)
+        sync_directory(directory)
+        sync_directory(directory.parent)
         return cls(directory, params, read_only=False)
 
     @classmethod
@@ -260,7 +261,7 @@ class _File:
             os.close(self._handle)
 
     def write(self, at: int, values: npt.NDArray[Any]) -> None:
-        """Write all bytes at a place; raise OutOfSpace if they find no room."""
+        """Write all bytes at a place; raise OutOfSpace if they find no room, InternalError for any other fault."""
         data = files.bytes_of(values)
         try:
             if at + len(data) > self.size:
@@ -271,13 +272,13 @@ class _File:
                 written = os.pwrite(self._handle, data, at)
                 data, at = data[written:], at + written
         except OSError as error:
-            raise files.out_of_space(error, self.path) or error from error
+            raise fault_of(error, f"{self.path} could not be written") from error
 
     def sync(self) -> None:
         try:
             os.fdatasync(self._handle)
         except OSError as error:
-            raise files.out_of_space(error, self.path) or error from error
+            raise fault_of(error, f"{self.path} could not be written") from error
 
     def read(self, at: int, count: int) -> bytes:
         """Read exactly so many bytes; raise Corruption if the file ends before."""

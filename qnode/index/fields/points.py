@@ -31,8 +31,8 @@ class FieldStore(Protocol):
         """A read transaction."""
 
 
-class Population(Protocol):
-    """The points of a shard; may move on at any moment.
+class FieldPoints(Protocol):
+    """What filtering asks of the points of a shard; they may move on at any moment.
 
     Invariant: what it shows is committed, and `published` to the indexes; `applied_op` is set last.
     """

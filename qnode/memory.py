@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 _M_ARENA_MAX = -8
@@ -35,13 +36,27 @@ def return_code_of(library: str) -> None:
 
     library: a part of its file's name. Code alone is let go: it is never written, so the file has all of it.
     """
+    _return_pages(lambda rights, name: rights == "r-xp" and library in name)
+
+
+def return_pages_of(file: Path) -> None:
+    """Let go of the pages of a file that is mapped as a whole to be read; they stay in the system's cache while there is room.
+
+    Writers of LMDB touch most of a store's pages, readers few of them. Only read-only shared mappings are let go, whose file
+    has all of it.
+    """
+    path = str(file.resolve())
+    _return_pages(lambda rights, name: rights == "r--s" and name == path)
+
+
+def _return_pages(chosen: Callable[[str, str], bool]) -> None:
     advise = _libc_function("madvise")
     if advise is None:
         return
     advise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
     for line in Path("/proc/self/maps").read_text().splitlines():
-        span, rights, *_, name = line.split()
-        if rights == "r-xp" and library in name:
+        span, rights, _, _, _, *name = line.split(maxsplit=5)
+        if name and chosen(rights, name[0]):
             begin, end = (int(place, 16) for place in span.split("-"))
             advise(begin, end - begin, _MADV_DONTNEED)
 

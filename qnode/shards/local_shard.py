@@ -77,6 +77,7 @@ class LocalShard:
         except BaseException:
             index.close()
             raise
+        _return_memory(index)
         return cls(path, log, index, settings, pool)
 
     def start(self) -> None:
@@ -184,13 +185,19 @@ class LocalShard:
                     raise
                 finally:
                     build.clean_up()
-            await asyncio.to_thread(memory.return_free_blocks)
+            await asyncio.to_thread(_return_memory, self.index)
             return True
         finally:
             self.is_building = False
 
     async def _run(self, work: Callable[[], Any]) -> Any:
         return await self._writer.run(work)
+
+
+def _return_memory(index: Index) -> None:
+    """Give back what an upload, a build, or reading all records has left behind."""
+    memory.return_free_blocks()
+    memory.return_pages_of(index.store.path / "data.mdb")
 
 
 def _catch_up(log: Log, index: Index) -> None:

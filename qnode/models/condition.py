@@ -40,6 +40,7 @@ from qnode.models.filter import (
     Range,
     SliceCondition,
     ValuesCount,
+    parts,
 )
 from qnode.models.geo import area_test, geo_point
 from qnode.models.payload_path import PayloadPath, values_at
@@ -76,13 +77,8 @@ def matches(chosen: Filter, payload: Payload, point: PointFacts) -> bool:
 def needs_payload(condition: Condition) -> bool:
     """Tell whether a condition looks at the payload at all."""
     if isinstance(condition, Filter):
-        return any(needs_payload(part) for part in _parts(condition))
+        return any(needs_payload(part) for part in parts(condition))
     return not isinstance(condition, HasId | HasVector | SliceCondition)
-
-
-def _parts(chosen: Filter) -> tuple[Condition, ...]:
-    counted = chosen.min_should.conditions if chosen.min_should is not None else ()
-    return chosen.must + chosen.should + chosen.must_not + counted
 
 
 def compile_filter(chosen: Filter) -> Check:

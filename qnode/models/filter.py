@@ -6,6 +6,7 @@ payload field hold if any value that the path reaches passes (reference: Qdrant'
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from qnode.models.payload_path import PayloadPath
@@ -217,3 +218,18 @@ class Filter:
 
 
 Condition = FieldCondition | IsEmpty | IsNull | HasId | HasVector | SliceCondition | Nested | Filter
+
+
+def parts(chosen: Filter) -> tuple[Condition, ...]:
+    """List the conditions of all clauses."""
+    counted = chosen.min_should.conditions if chosen.min_should is not None else ()
+    return chosen.must + chosen.should + chosen.must_not + counted
+
+
+def leaves(chosen: Filter) -> Iterator[Condition]:
+    """List the conditions of a filter and of the filters in it, each as often as it stands there."""
+    for condition in parts(chosen):
+        if isinstance(condition, Filter):
+            yield from leaves(condition)
+        else:
+            yield condition

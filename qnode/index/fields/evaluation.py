@@ -2,26 +2,34 @@
 
 Every condition is first asked of what is at hand (ids, vectors, indexes, remembered masks). Those that cannot be told
 so are open: with all of them false in favour of the filter, then against it, the masks of the clauses give the points
-that may pass and those that surely do. Only the points between the two are looked at, payload by payload.
+that may pass and those that surely do. Only the points between the two are looked at, payload by payload: condition by
+condition, so that what was found can be remembered, or, where too many are open, with the whole filter.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import lmdb
 import numpy as np
 
+from qnode import deadline
 from qnode.index.fields import lookup
 from qnode.index.fields.indexes import FieldIndexes
 from qnode.index.fields.payload_scan import scan
 from qnode.index.fields.points import FieldPoints, Mask, Numbers
+from qnode.index.fields.pointwise import judge, keys_in_order
 from qnode.models.condition import needs_payload
-from qnode.models.filter import Condition, FieldCondition, Filter, HasId, HasVector, MinShould, SliceCondition
-from qnode.models.point_id import PointKey
+from qnode.models.filter import Condition, FieldCondition, Filter, HasId, HasVector, MinShould, SliceCondition, leaves
 from qnode.models.siphash import slices_of
 
 Remembered = Callable[[Condition], Mask | None]
+
+MOST_SCANNED = 32
+"""More open conditions than this are not told apart."""
+
+MASKS_BYTES = 256 << 20
+"""When the masks of a filter's conditions take more than this, the others are not asked for: they stay open."""
 
 
 class Evaluation:
@@ -41,10 +49,14 @@ class Evaluation:
         self._live = population.live
         self._known: dict[Condition, Mask] = {}
         self._open: list[Condition] = []
+        most = MASKS_BYTES // (len(self._live) + 1)
         for condition in dict.fromkeys(leaves(chosen)):
-            mask = self._at_hand(fields, condition)
-            if mask is None:
-                mask = remembered(condition)
+            deadline.check()
+            mask = None
+            if len(self._known) < most:
+                mask = self._at_hand(fields, condition)
+                if mask is None:
+                    mask = remembered(condition)
             if mask is None:
                 self._open.append(condition)
             else:
@@ -66,6 +78,10 @@ class Evaluation:
         if not self._open:
             return sure, {}
         undecided = possible & ~sure
+        if len(self._open) > MOST_SCANNED:
+            numbers = np.flatnonzero(undecided).astype(np.uint32)
+            sure[numbers] = judge(self._txn, self._population, self._filter, numbers)
+            return sure, {}
         everywhere = 2 * np.count_nonzero(undecided) > np.count_nonzero(self._live)
         found = self._look_at(self._live if everywhere else undecided)
         self._known |= found
@@ -132,16 +148,6 @@ class Evaluation:
         return np.full(len(self._live), not sure) if known is None else known
 
 
-def leaves(chosen: Filter) -> Iterator[Condition]:
-    """List the conditions of a filter and of the filters in it, each as often as it stands there."""
-    counted = chosen.min_should.conditions if chosen.min_should is not None else ()
-    for condition in (*chosen.must, *chosen.should, *chosen.must_not, *counted):
-        if isinstance(condition, Filter):
-            yield from leaves(condition)
-        else:
-            yield condition
-
-
 def fitted(mask: Mask, capacity: int) -> Mask:
     """Cut a mask, or lengthen it with False."""
     if len(mask) >= capacity:
@@ -149,16 +155,6 @@ def fitted(mask: Mask, capacity: int) -> Mask:
     wide: Mask = np.zeros(capacity, np.bool_)
     wide[: len(mask)] = mask
     return wide
-
-
-def keys_in_order(txn: lmdb.Transaction, population: FieldPoints, numbers: Numbers) -> tuple[Numbers, list[PointKey]]:
-    """Give the keys of points with the numbers that they belong to; points that are gone are left out of both."""
-    keys = population.keys_of(txn, numbers)
-    if len(keys) == len(numbers):
-        return numbers, keys
-    each = [population.keys_of(txn, numbers[at : at + 1]) for at in range(len(numbers))]
-    held = np.array([bool(key) for key in each], np.bool_)
-    return numbers[held], [key for found in each for key in found]
 
 
 def _mask_of(numbers: Numbers, capacity: int) -> Mask:

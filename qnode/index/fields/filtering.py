@@ -13,19 +13,16 @@ Left out: two threads that ask for the same new filter at the same moment both e
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import lru_cache
-
 import lmdb
 import numpy as np
-import orjson
 
-from qnode.index.fields.evaluation import Evaluation, fitted, keys_in_order, leaves
+from qnode.index.fields.evaluation import Evaluation, fitted
 from qnode.index.fields.indexes import FieldIndexes
-from qnode.index.fields.mask_cache import CachedMask, MaskCache
+from qnode.index.fields.mask_cache import CachedMask, MaskCache, filter_bytes
 from qnode.index.fields.points import FieldPoints, Mask, Numbers, Selection
-from qnode.models.condition import NO_POINT, Check, PointFacts, compile_filter, needs_payload
-from qnode.models.filter import Condition, Filter, HasId, HasVector, SliceCondition
+from qnode.index.fields.pointwise import judge
+from qnode.models.filter import Condition, Filter
+from qnode.models.filter_merge import merged
 
 DEFAULT_CACHE_BYTES = 64 << 20
 
@@ -42,6 +39,7 @@ class Filtering:
 
     def select(self, txn: lmdb.Transaction, population: FieldPoints, chosen: Filter) -> Selection:
         """Give the live points that pass."""
+        chosen = merged(chosen)
         known = self._remembered(txn, population, chosen)
         if known is not None:
             return Selection(known.mask, known.count)
@@ -57,23 +55,11 @@ class Filtering:
 
     def matches(self, txn: lmdb.Transaction, population: FieldPoints, chosen: Filter, numbers: Numbers) -> Mask:
         """Evaluate a filter on stored points: (n,) which of them pass; one that is gone counts as without payload."""
-        check, wanted = _compiled(chosen)
-        if not wanted.facts:
-            texts = population.payloads_of(txn, numbers)
-            return np.fromiter((check(orjson.loads(text), NO_POINT) for text in texts), np.bool_, len(numbers))
-        having = {name: population.with_vector(name) for name in wanted.vectors}
-        held, keys = keys_in_order(txn, population, numbers)
-        texts = population.payloads_of(txn, held) if wanted.payload else [b"{}"] * len(held)
-        passed: Mask = np.isin(numbers, held)
-        judged = []
-        for number, key, text in zip(held.tolist(), keys, texts, strict=True):
-            vectors = [name for name, mask in having.items() if number < len(mask) and mask[number]]
-            judged.append(check(orjson.loads(text), PointFacts(key, vectors)))
-        passed[passed] = judged
-        return passed
+        return judge(txn, population, merged(chosen), numbers)
 
     def estimate(self, txn: lmdb.Transaction, population: FieldPoints, chosen: Filter) -> tuple[int, int, int]:
         """Bound how many points pass, (at least, expected, at most), without looking at payloads."""
+        chosen = merged(chosen)
         entry = self._cache.get(chosen)
         if entry is not None and entry.applied_op == population.applied_op:
             return entry.count, entry.count, entry.count
@@ -90,8 +76,7 @@ class Filtering:
         return Evaluation(self._fields, txn, population, chosen, remembered)
 
     def _remember(self, chosen: Filter, mask: Mask, applied_op: int, *, from_indexes: bool) -> CachedMask:
-        listed = sum(len(condition.keys) for condition in leaves(chosen) if isinstance(condition, HasId))
-        entry = CachedMask(mask, int(np.count_nonzero(mask)), applied_op, from_indexes, listed)
+        entry = CachedMask(mask, int(np.count_nonzero(mask)), applied_op, from_indexes, filter_bytes(chosen))
         self._cache.put(chosen, entry)
         return entry
 
@@ -110,29 +95,12 @@ class Filtering:
             mask[changed] = False
             changed = changed[live[changed]]
             with self._fields.newest(txn) as newest:
-                mask[changed] = self.matches(newest, population, chosen, changed)
+                mask[changed] = judge(newest, population, chosen, changed)
             return self._remember(chosen, mask, applied_op, from_indexes=entry.from_indexes)
         if len(entry.mask) == len(live):
             return entry
         mask = fitted(entry.mask, len(live))
-        return CachedMask(mask, int(np.count_nonzero(mask)), applied_op, entry.from_indexes, entry.listed_ids)
-
-
-@dataclass(frozen=True, slots=True)
-class _Wanted:
-    """What a filter asks of a point: its payload; its key or vectors (`facts`); which vectors by name."""
-
-    payload: bool
-    facts: bool
-    vectors: tuple[str, ...]
-
-
-@lru_cache(maxsize=128)
-def _compiled(chosen: Filter) -> tuple[Check, _Wanted]:
-    conditions = list(leaves(chosen))
-    vectors = tuple({condition.name for condition in conditions if isinstance(condition, HasVector)})
-    facts = any(isinstance(condition, HasId | HasVector | SliceCondition) for condition in conditions)
-    return compile_filter(chosen), _Wanted(needs_payload(chosen), facts, vectors)
+        return CachedMask(mask, int(np.count_nonzero(mask)), applied_op, entry.from_indexes, entry.filter_bytes)
 
 
 def _alone(condition: Condition) -> Filter:

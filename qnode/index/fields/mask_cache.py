@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from threading import Lock
 
 from qnode.index.fields.points import Mask
-from qnode.models.filter import Filter
+from qnode.models.filter import FieldCondition, Filter, HasId, MatchAny, MatchExcept, leaves
 
-ENTRY_BYTES = 1024
-"""What an entry costs beside its mask and the ids that its filter lists, roughly."""
-LISTED_ID_BYTES = 64
+ENTRY_BYTES = 768
+"""What an entry costs beside its mask and its filter, roughly …"""
+
+CONDITION_BYTES, LISTED_BYTES = 256, 64
+"""… and what a condition of the filter costs, and an id or a value that it lists."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -22,11 +24,20 @@ class CachedMask:
     count: int
     applied_op: int
     from_indexes: bool
-    listed_ids: int
+    filter_bytes: int
 
     @property
     def bytes(self) -> int:
-        return self.mask.nbytes + self.listed_ids * LISTED_ID_BYTES + ENTRY_BYTES
+        return self.mask.nbytes + self.filter_bytes + ENTRY_BYTES
+
+
+def filter_bytes(chosen: Filter) -> int:
+    """Estimate what it costs to keep a filter as a key."""
+    conditions = list(leaves(chosen))
+    listed = sum(len(condition.keys) for condition in conditions if isinstance(condition, HasId))
+    matches = [condition.match for condition in conditions if isinstance(condition, FieldCondition)]
+    listed += sum(len(match.values) for match in matches if isinstance(match, MatchAny | MatchExcept))
+    return len(conditions) * CONDITION_BYTES + listed * LISTED_BYTES
 
 
 class MaskCache:

@@ -14,6 +14,7 @@ import lmdb
 import numpy as np
 import orjson
 
+from qnode import deadline
 from qnode.index.fields.points import FieldPoints, Mask, Numbers
 from qnode.models.condition import NO_POINT, compile_condition
 from qnode.models.filter import Condition, FieldCondition, MatchAny, MatchValue
@@ -31,6 +32,7 @@ def scan(
     tests = [(compile_condition(condition), _literals_of(condition)) for condition in conditions]
     results: list[Mask] = [np.zeros(len(numbers), np.bool_) for _ in tests]
     for begin in range(0, len(numbers), CHUNK_POINTS):
+        deadline.check()
         texts = population.payloads_of(txn, numbers[begin : begin + CHUNK_POINTS])
         read: dict[int, dict[str, Any]] = {}
         for (test, literals), result in zip(tests, results, strict=True):

@@ -6,14 +6,16 @@ import pytest
 from indexed_points import Shard
 from random_filters import FIELDS, KINDS, filter_of, payload
 
-from qnode.index.fields import Filtering
+from qnode.index.fields import Filtering, evaluation
 from qnode.models.field_schema import FieldSchema
 
 SEEDS = [random.SystemRandom().randrange(2**32) for _ in range(3)] + [1, 2]
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_masks_equal_brute_force_while_points_and_indexes_change(tmp_path, seed):
+@pytest.mark.parametrize("most_scanned", [0, evaluation.MOST_SCANNED])
+def test_masks_equal_brute_force_while_points_and_indexes_change(tmp_path, monkeypatch, seed, most_scanned):
+    monkeypatch.setattr(evaluation, "MOST_SCANNED", most_scanned)
     rng = random.Random(seed)
     shard = Shard(tmp_path)
     seen = []

@@ -50,6 +50,12 @@ class Optimizers(_Section):
     max_optimization_threads: int | None = None
 
 
+class Performance(_Section):
+    """Bounds of what requests may take. A read that does not say how long it may take is given up after `search_timeout_sec`."""
+
+    search_timeout_sec: int | None = Field(default=60, ge=1)
+
+
 class HnswIndex(_Section):
     """Defaults of `hnsw_config`."""
 
@@ -74,6 +80,7 @@ class Storage(_Section):
     on_disk_payload: bool = True
     verify_files: bool = True
     wal: Wal = Field(default_factory=Wal)
+    performance: Performance = Field(default_factory=Performance)
     optimizers: Optimizers = Field(default_factory=Optimizers)
     hnsw_index: HnswIndex = Field(default_factory=HnswIndex)
     collection: CollectionSection = Field(default_factory=CollectionSection)

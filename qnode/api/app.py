@@ -157,12 +157,13 @@ def build_application(
     defaults: CollectionDefaults,
     *,
     body_limit_bytes: int,
+    read_timeout_seconds: int | None = None,
     allow_any_origin: bool = True,
     compress: bool = False,
 ) -> ASGIApp:
     """Build the HTTP application over the node's collections; `parsers` runs the parsing of large bodies."""
     counts = RestCounts()
-    points = Points(collections, parsers)
+    points = Points(collections, parsers, read_timeout_seconds)
     cold = FastAPI(title="qnode", version=__version__, redirect_slashes=False)
     cold.include_router(service.routes(collections, counts, lambda: collections.all_served))
     cold.include_router(definitions.routes(collections, points, defaults))

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import orjson
 
+from qnode import deadline
 from qnode.api import answers, number_scan, reads_json, writes_json
 from qnode.api.http import Call, json_of, read_parameters, unsigned_of, write_parameters
 from qnode.api.writes_json import Sizes
@@ -54,11 +55,15 @@ async def _unless_removed(call: Call, answer: Awaitable[bytes]) -> bytes:
 
 
 class Points:
-    """The endpoints of points over the node's collections. `parsers` runs the parsing of large bodies."""
+    """The endpoints of points over the node's collections. `parsers` runs the parsing of large bodies.
 
-    def __init__(self, collections: Collections, parsers: Executor) -> None:
+    read_timeout_seconds: when a read is given up whose client has not said it; None never.
+    """
+
+    def __init__(self, collections: Collections, parsers: Executor, read_timeout_seconds: int | None) -> None:
         self._collections = collections
         self._parsers = parsers
+        self._read_timeout_seconds = read_timeout_seconds
 
     def routes(self) -> dict[tuple[str, str], Endpoint]:
         """List the endpoints by method and by what follows the collection's name."""
@@ -130,7 +135,7 @@ class Points:
 
     async def _point(self, call: Call, shown_id: str) -> bytes:
         key = _key_of_text(shown_id)
-        call.timeout_seconds = read_parameters(call.query_string).timeout_seconds
+        self._set_timeout(call)
         collection = self._collection(call)
         request = RetrieveRequest((key,), ALL_PAYLOAD, ALL_VECTORS)
         points = await _in_time(call, collection.retrieve(request))
@@ -175,9 +180,12 @@ class Points:
         return sizes
 
     async def _read(self, call: Call, parse: Callable[[object], Result]) -> tuple[Result, Collection]:
-        if call.query_string:
-            call.timeout_seconds = read_parameters(call.query_string).timeout_seconds
+        self._set_timeout(call)
         return await self._parsed(call, parse), self._collection(call)
+
+    def _set_timeout(self, call: Call) -> None:
+        asked = read_parameters(call.query_string).timeout_seconds if call.query_string else None
+        call.timeout_seconds = self._read_timeout_seconds if asked is None else asked
 
     async def _parsed(
         self, call: Call, parse: Callable[[object], Result], decode_large: Callable[[bytes], Any] = orjson.loads
@@ -221,12 +229,17 @@ async def _written(call: Call, show: Callable[[], object], *found: Sequence[Poin
 
 
 async def _in_time(call: Call, answer: Awaitable[Result]) -> Result:
-    """Wait for an answer, no longer than the client wants to; a read may be cancelled at any time."""
+    """Wait for an answer, no longer than the client wants to; a read may be cancelled at any time.
+
+    What was begun for it in a thread goes on to the next look at the deadline.
+    """
     if call.timeout_seconds is None:
         return await answer
     try:
-        return await asyncio.wait_for(answer, call.timeout_seconds)
-    except TimeoutError:
+        with deadline.within(call.timeout_seconds):
+            async with asyncio.timeout(call.timeout_seconds):
+                return await answer
+    except (TimeoutError, TimedOut):
         raise TimedOut(f"Operation timed out after {call.timeout_seconds} seconds") from None
 
 

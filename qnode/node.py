@@ -27,6 +27,7 @@ import uvicorn
 from qnode import __version__, memory
 from qnode.api import number_scan
 from qnode.api.app import build_application
+from qnode.api.direct import protocol_of
 from qnode.config import Configuration
 from qnode.errors import CannotStart
 from qnode.index.vectors import warm_up
@@ -80,7 +81,7 @@ async def run(configuration: Configuration) -> None:
             uvicorn.Config(
                 application,
                 loop="uvloop",
-                http="httptools",
+                http=protocol_of(application),
                 lifespan="off",
                 ws="none",
                 access_log=False,
@@ -107,7 +108,7 @@ def _warm_up() -> None:
     The port does not wait for it: requests are answered meanwhile, those that need a kernel when it is there.
     """
     warm_up()
-    number_scan.parse(b'{"points":[{"vector":[' + b"0.5," * number_scan.LEAST_NUMBERS + b"1]}]}")
+    number_scan.warm_up()
     gc.freeze()
     memory.return_code_of("llvmlite")  # the compiler: 50 MB
     memory.return_free_blocks()

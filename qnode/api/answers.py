@@ -20,7 +20,7 @@ from qnode.models.write import UpdateResult
 
 _OPTIONS = orjson.OPT_SERIALIZE_NUMPY
 _PIECE_POINTS = 32
-_QUICK_POINTS = 200
+QUICK_POINTS = 200
 _QUICK_COMPONENTS = 20_000
 _LIST_ORDER_SCORE = 1.0
 """The score of points that were listed, not ranked."""
@@ -47,7 +47,7 @@ def is_quick(points: Sequence[Point]) -> bool:
         return True
     vectors = points[0].vectors
     components = 0 if vectors is None else sum(map(len, vectors.values()))
-    return len(points) <= _QUICK_POINTS and len(points) * components <= _QUICK_COMPONENTS
+    return len(points) <= QUICK_POINTS and len(points) * components <= _QUICK_COMPONENTS
 
 
 def listed(points: Sequence[Point], show: Callable[[Point], dict[str, Any]]) -> object:

@@ -2,13 +2,16 @@
 
 A request for points is found with one look into a dict, and answered without FastAPI. Everything else goes to FastAPI,
 with its body read already. Whatever goes wrong becomes Qdrant's error envelope here, in one place; whatever was
-answered is counted here. Authentication will stand in `__call__`, before the two ways part.
+answered is counted here. A small search may be answered before it becomes a message at all (`answering_now`, which
+`api/direct.py` asks); whatever that leaves comes in through `__call__`. Authentication will stand in `__call__`, before the two ways part.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING
 
@@ -21,8 +24,8 @@ from starlette.types import ASGIApp
 from qnode import __version__
 from qnode.api import answers, definitions, service, unsupported
 from qnode.api.errors import explain
-from qnode.api.http import Call, Header, Message, Receive, Scope, Send, read_body, respond
-from qnode.api.points import Endpoint, Points
+from qnode.api.http import JSON, SMALL_BODY_BYTES, Call, Header, Message, Receive, Scope, Send, read_body, respond
+from qnode.api.points import DirectEndpoint, Endpoint, Points
 from qnode.errors import QnodeError, ValidationFailed
 from qnode.metrics import EndpointCount, RestCounts
 from qnode.models.collection_sections import collection_address_faults
@@ -33,6 +36,9 @@ if TYPE_CHECKING:
 
 _COLLECTIONS = "/collections/"
 _COMPRESSED_FROM_BYTES = 1024
+AnswerNow = Callable[[bytes, float], bytes | None]
+"""Gives the answer to a body, or None; the number is the reading of perf_counter at which the request began."""
+
 _ALLOW_ORIGIN: Header = (b"access-control-allow-origin", b"*")
 
 
@@ -50,6 +56,7 @@ class Application:
     def __init__(
         self,
         hot: dict[tuple[str, str], Endpoint],
+        direct: dict[tuple[str, str], DirectEndpoint],
         cold: FastAPI,
         counts: RestCounts,
         *,
@@ -60,6 +67,10 @@ class Application:
             (method, rest): HotRoute(endpoint, counts.of(method, f"/collections/{{collection_name}}/{rest}"))
             for (method, rest), endpoint in hot.items()
         }
+        self._direct = {
+            (method.encode(), rest.encode()): (endpoint, self._hot[method, rest].count)
+            for (method, rest), endpoint in direct.items()
+        }
         self._cold = cold
         self._counts = counts
         self._body_limit_bytes = body_limit_bytes
@@ -67,6 +78,19 @@ class Application:
         for kind in (QnodeError, Exception):
             cold.add_exception_handler(kind, _explained)
         cold.add_exception_handler(HTTPException, _unrouted)
+
+    def answering_now(self, method: bytes, url: bytes, headers: list[Header]) -> AnswerNow | None:
+        """Find what may answer a request, of which this is the head, at once; None if it must go through `__call__`."""
+        if not url.startswith(b"/collections/") or b"%" in url or b"?" in url:
+            return None
+        name, _, rest = url[len(_COLLECTIONS) :].partition(b"/")
+        found = self._direct.get((method, rest))
+        if found is None:
+            return None
+        length, content_type, has_origin = _glance(headers)
+        if has_origin or content_type != JSON or not 0 < length <= min(SMALL_BODY_BYTES, self._body_limit_bytes):
+            return None
+        return partial(_answer_now, *found, name)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -136,6 +160,18 @@ class Application:
             self._counts.of(scope["method"], route.path_format).add(status, perf_counter() - started)
 
 
+def _answer_now(
+    endpoint: DirectEndpoint, count: EndpointCount, name: bytes, body: bytes, started: float
+) -> bytes | None:
+    try:
+        answer = endpoint(Call(name.decode(), b"", JSON, body, started))
+    except Exception:  # it will be met again on the ordinary way, and told there
+        return None
+    if answer is not None:
+        count.add(200, perf_counter() - started)
+    return answer
+
+
 async def _explained(request: Request, error: Exception) -> Response:
     status, text, headers = explain(error)
     shown = {name.decode(): value.decode() for name, value in headers}
@@ -169,7 +205,12 @@ def build_application(
     cold.include_router(definitions.routes(collections, points, defaults))
     cold.include_router(unsupported.routes())
     application: ASGIApp = Application(
-        points.routes(), cold, counts, body_limit_bytes=body_limit_bytes, allow_any_origin=allow_any_origin
+        points.routes(),
+        points.direct_routes(),
+        cold,
+        counts,
+        body_limit_bytes=body_limit_bytes,
+        allow_any_origin=allow_any_origin,
     )
     if compress:
         application = GZipMiddleware(application, minimum_size=_COMPRESSED_FROM_BYTES, compresslevel=1)

@@ -27,6 +27,9 @@ Send = Callable[[Message], Awaitable[None]]
 Header = tuple[bytes, bytes]
 
 JSON = b"application/json"
+SMALL_BODY_BYTES = 64 * 1024
+"""Bodies up to this are parsed on the event loop: cheaper than the way to a thread and back."""
+
 _DRAINED_LIMITS = 4
 """How many times the limit is read and dropped of a body that is too large."""
 _GONE = "The client went away before the body was complete."

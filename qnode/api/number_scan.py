@@ -8,11 +8,14 @@ such array, for orjson to read. Marks that stand where a vector may stand are re
 The result is what orjson would give, narrowed: a number is read as float64 and rounded to float32. The scan's float64
 may be off in its last bits, so a value that lies that near to the middle between two float32 is left to orjson, as is
 every body that the scan cannot vouch for (a mark elsewhere than in a vector's place, a number too large, no JSON).
+
+A search's body is small, and one array is nearly all of it: `part` takes that one out in the same way.
 """
 
 from __future__ import annotations
 
 import secrets
+import threading
 from typing import Any
 
 import numpy as np
@@ -274,6 +277,35 @@ def parse(body: bytes) -> Any:
     placed = _Placer(secret, values[:used].copy(), starts[: arrays + 1].tolist())
     placed.place(content)
     return content if placed.count == arrays else orjson.loads(body)
+
+
+MARK = secrets.token_hex(8) + "0" * _MARK_DIGITS
+"""What stands in the place of the array that `part` took out: a string that no client can know."""
+
+_QUOTED_MARK = np.frombuffer(f'"{MARK}"'.encode(), np.uint8)
+
+_is_warm = threading.Event()
+
+
+def warm_up() -> None:
+    """Load the scan; on the very first start it is compiled, which takes seconds."""
+    parse(b'{"points":[{"vector":[' + b"0.5," * LEAST_NUMBERS + b"1]}]}")
+    _is_warm.set()
+
+
+def part(body: bytes) -> tuple[npt.NDArray[np.float32], bytes] | None:
+    """Take out the one long array of numbers: (its numbers, the rest with MARK in its place).
+
+    None if there is none or more than one, the body must be left to orjson, or the scan is not loaded yet.
+    """
+    if not _is_warm.is_set():
+        return None
+    values = np.empty(len(body) // 2 + 1, np.float32)
+    starts = np.empty(2, np.int64)
+    rest = np.empty(len(body) + len(_QUOTED_MARK), np.uint8)
+    text = np.frombuffer(body + b"\0", np.uint8)
+    written, arrays, used = _scan(text, _QUOTED_MARK, values, starts, rest, _POWERS, LEAST_NUMBERS)
+    return (values[:used], rest[:written].tobytes()) if written > 0 and arrays == 1 else None
 
 
 class _Placer:

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import orjson
 
 from qnode import deadline
-from qnode.api import answers, number_scan, reads_json, writes_json
-from qnode.api.http import Call, json_of, read_parameters, unsigned_of, write_parameters
+from qnode.api import answers, number_scan, reads_json, recurring, writes_json
+from qnode.api.http import SMALL_BODY_BYTES, Call, json_of, read_parameters, unsigned_of, write_parameters
 from qnode.api.writes_json import Sizes
 from qnode.errors import BadInput, NotFound, QnodeError, TimedOut
 from qnode.models.point_id import PointKey, id_of, key_of
@@ -29,9 +29,8 @@ if TYPE_CHECKING:
     from qnode.shards.collections import Collections
 
 Endpoint = Callable[[Call], Awaitable[bytes]]
+DirectEndpoint = Callable[[Call], bytes | None]
 Result = TypeVar("Result")
-
-_INLINE_BODY_BYTES = 64 * 1024
 
 _INLINE_QUERIES = 8
 """A batch of so many queries may be answered on the event loop."""
@@ -86,6 +85,26 @@ class Points:
             ("POST", "points/batch"): self.batch,
         }
         return {route: _checked(endpoint) for route, endpoint in endpoints.items()}
+
+    def direct_routes(self) -> dict[tuple[str, str], DirectEndpoint]:
+        """List those that can answer a small body at once, or not at all; any fault is left to the endpoints."""
+        return {("POST", "points/query"): self.query_now, ("POST", "points/search"): self.search_now}
+
+    def query_now(self, call: Call) -> bytes | None:
+        """Answer one query that is sure to be quick."""
+        points = self._found_now(call, reads_json.parse_query)
+        return None if points is None else answers.ok({"points": list(map(answers.hit, points))}, call.started)
+
+    def search_now(self, call: Call) -> bytes | None:
+        """Answer one search in the older form that is sure to be quick."""
+        points = self._found_now(call, reads_json.parse_search)
+        return None if points is None else answers.ok(list(map(answers.hit, points)), call.started)
+
+    def _found_now(self, call: Call, parse: recurring.Parse) -> list[Point] | None:
+        request = recurring.read(call.body, parse)
+        if request is None or request.with_vector.enabled or request.limit > answers.QUICK_POINTS:
+            return None
+        return self._collection(call).query_now(request)
 
     async def query(self, call: Call) -> bytes:
         """Answer one query."""
@@ -190,7 +209,7 @@ class Points:
     async def _parsed(
         self, call: Call, parse: Callable[[object], Result], decode_large: Callable[[bytes], Any] = orjson.loads
     ) -> Result:
-        if len(call.body) <= _INLINE_BODY_BYTES:
+        if len(call.body) <= SMALL_BODY_BYTES:
             return parse(json_of(call))
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._parsers, lambda: parse(json_of(call, decode_large)))

@@ -1,7 +1,7 @@
 """Bodies of read requests, as orjson parsed them, to the values of `models.query`.
 
 `path` is the prefix under which Qdrant names a fault of this body ("internal." for a query, "search_request." for the
-older search, with "searches[i]." in front in a batch). What this version cannot answer yet is refused by name: an
+older search, with "searches[i]." in front in a batch). A vector may be a float32 array already. What this version cannot answer yet is refused by name: an
 answer that silently left out half of the question would be worse.
 """
 
@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import math
 from typing import Any
+
+import numpy as np
 
 from qnode.api.vectors_json import vector_of
 from qnode.errors import BadRequest, MalformedBody, ValidationFailed
@@ -176,7 +178,7 @@ def _nearest(query: object, path: str) -> Nearest:
 
 
 def _nearest_input(value: object, path: str) -> Nearest:
-    if type(value) is list:
+    if type(value) is list or type(value) is np.ndarray:
         return Nearest(_dense(value, path))
     if isinstance(value, int | str) and not isinstance(value, bool):
         return Nearest(example=key_of(value))
@@ -189,6 +191,8 @@ def _nearest_input(value: object, path: str) -> Nearest:
 
 
 def _dense(value: object, path: str) -> Vector:
+    if isinstance(value, np.ndarray):
+        return value
     if type(value) is not list:
         if isinstance(value, dict) and "indices" in value:
             raise BadRequest("sparse vectors are not supported yet")

@@ -81,6 +81,13 @@ class QueryRequest:
     with_payload: PayloadSelector = NO_PAYLOAD
     with_vector: VectorSelector = NO_VECTORS
 
+    def nearest_to(self, vector: Vector) -> QueryRequest:
+        """Ask the same about another vector."""
+        return QueryRequest(
+            Nearest(vector), self.using, self.filter, self.params, self.score_threshold, self.limit, self.offset,
+            self.with_payload, self.with_vector,
+        )  # fmt: skip
+
 
 @dataclass(frozen=True, slots=True)
 class ScrollRequest:

@@ -1,0 +1,28 @@
+"""HTTP as uvicorn reads it, with every refusal in the envelope: also of what is no HTTP, which no application gets to see."""
+
+from __future__ import annotations
+
+from time import perf_counter
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from qnode.api import answers
+from qnode.errors import BadRequest
+
+_REFUSAL = b"""\
+HTTP/1.1 400 Bad Request\r
+content-type: application/json\r
+content-length: %d\r
+connection: close\r
+\r
+%b"""
+
+
+class EnvelopeProtocol(HttpToolsProtocol):
+    """One connection. What follows invalid HTTP cannot be told apart, so the connection ends there."""
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what could not be read as a request."""
+        body = answers.failed(str(BadRequest(msg)), perf_counter())
+        self.transport.write(_REFUSAL % (len(body), body))
+        self.transport.close()

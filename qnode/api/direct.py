@@ -17,9 +17,9 @@ from time import perf_counter
 from typing import TYPE_CHECKING, cast
 
 from starlette.types import ASGIApp
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from qnode.api.app import AnswerNow, Application
+from qnode.api.protocol import EnvelopeProtocol
 
 if TYPE_CHECKING:
     from uvicorn.config import Config
@@ -31,11 +31,11 @@ _HEAD = b"HTTP/1.1 200 OK\r\n%bcontent-type: application/json\r\ncontent-length:
 def protocol_of(application: ASGIApp) -> type[asyncio.Protocol]:
     """Choose what speaks HTTP for an application."""
     if not isinstance(application, Application):  # something stands around it that wants to see every answer
-        return HttpToolsProtocol
+        return EnvelopeProtocol
     return cast("type[asyncio.Protocol]", partial(DirectProtocol, application))
 
 
-class DirectProtocol(HttpToolsProtocol):
+class DirectProtocol(EnvelopeProtocol):
     """One connection. While `_answer_now` is set, uvicorn has not heard of the request that is being read."""
 
     def __init__(

@@ -4,6 +4,7 @@ import re
 import socket
 from collections.abc import Iterator
 
+import orjson
 import pytest
 
 from tests.support.node import Node
@@ -65,16 +66,29 @@ def test_a_request_in_many_pieces_is_one_request(node: Node) -> None:
     assert statuses(node, post(b'{"exact":true}'), chunked([b"{}"]), piece_bytes=5) == [200, 200, 200]
 
 
-def test_what_is_no_http_is_refused_and_does_no_harm(node: Node) -> None:
-    for sent in (
+@pytest.mark.parametrize(
+    "sent",
+    [
         b"GARBAGE\r\n\r\n",
         b"GET / HTTP/9.9\r\n\r\n",
+        b"GET / HTTP/1.1\r\nno colon\r\n\r\n",
         b"POST / HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
-        b"\0" * 99,
-    ):
-        with socket.create_connection(("127.0.0.1", node.port), 30) as connection:
-            connection.sendall(sent)
-            assert connection.recv(1 << 16).startswith(b"HTTP/1.1 400 ")
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+    ],
+    ids=["words", "version", "header", "length", "tls"],
+)
+def test_what_is_no_http_is_refused_in_the_envelope_and_does_no_harm(node: Node, sent: bytes) -> None:
+    with socket.create_connection(("127.0.0.1", node.port), 30) as connection:
+        connection.sendall(sent)
+        answer = b""
+        while piece := connection.recv(1 << 16):
+            answer += piece
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 ")
+    assert {b"content-type: application/json", b"connection: close"} <= set(head.split(b"\r\n"))
+    envelope = orjson.loads(body)
+    assert list(envelope) == ["status", "time"]
+    assert envelope["status"] == {"error": "Bad request: Invalid HTTP request received."}
     assert statuses(node) == [200]
 
 

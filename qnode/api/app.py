@@ -22,7 +22,7 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.types import ASGIApp
 
 from qnode import __version__
-from qnode.api import answers, definitions, service, unsupported
+from qnode.api import answers, definitions, documentation, service, unsupported
 from qnode.api.errors import explain
 from qnode.api.http import JSON, SMALL_BODY_BYTES, Call, Header, Message, Receive, Scope, Send, read_body, respond
 from qnode.api.points import DirectEndpoint, Endpoint, Points
@@ -204,6 +204,7 @@ def build_application(
     cold.include_router(service.routes(collections, counts, lambda: collections.all_served))
     cold.include_router(definitions.routes(collections, points, defaults))
     cold.include_router(unsupported.routes())
+    documentation.complete(cold, points.routes())
     application: ASGIApp = Application(
         points.routes(),
         points.direct_routes(),

@@ -17,7 +17,7 @@ FLOORS = {
 
 SOLE_IMPORTERS = {
     "lmdb": ("index", "raft"),
-    "usearch": ("index/vectors/build",),
+    "usearch": ("index/vectors/graph_builder",),
     "numba": ("index/vectors", "api/number_scan"),
     "llvmlite": ("index/vectors",),
     "numkong": ("index/vectors",),

@@ -18,32 +18,27 @@ import shutil
 import signal
 import sys
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-import numba
 import numpy as np
 import numpy.typing as npt
 import orjson
-import usearch.index as untyped_usearch
 
 from qnode.disk import fault_of, sync_directory
 from qnode.errors import Corruption, QnodeError
-from qnode.index.vectors import codes, files, graph_file, scoring, sealed
+from qnode.index.vectors import codes, files, scoring, sealed
 from qnode.index.vectors.codes import CodeKind
+from qnode.index.vectors.graph_builder import CHUNK_ROWS, GraphBuilder, can_extend
 from qnode.index.vectors.growing import GrowingSegment
 from qnode.index.vectors.job import BuildJob, BuildSource
-from qnode.index.vectors.query import normalised
 from qnode.index.vectors.sealed import Description, FileFacts, SealedSegment
-from qnode.models.vector_params import Datatype, Distance, VectorParams
+from qnode.models.vector_params import Datatype, VectorParams
 
-usearch: Any = untyped_usearch
-
-CHUNK_ROWS = 1 << 14
 NICENESS = 19
 PR_SET_PDEATHSIG = 1
 SAMPLE_SEED = 0
+SCRATCH = "graph.usearch"
 
 SMALLEST_GRAPH_ROWS = 2
 
@@ -99,67 +94,19 @@ def read_rows(rows: Rows, segments: list[Segment], chosen: Any, dimensions: int)
         mine = origin == number
         if mine.any():
             values[mine] = segment.read(row[mine])
+        if isinstance(segment, SealedSegment):
+            files.let_go(segment.vectors)
     return values
 
 
-class GraphBuilder:
-    """usearch, fed in pieces. Vectors go in as bf16 (or float32 where that is too coarse), keyed by row."""
-
-    def __init__(self, job: BuildJob, kind: CodeKind) -> None:
-        params = job.params
-        coarse = kind is not CodeKind.NONE or params.datatype is Datatype.UINT8
-        self._width = (2 if coarse else 4) * params.size
-        self._threads, self._m = job.threads, params.m
-        self._normalise = params.distance is Distance.COSINE and params.datatype is Datatype.UINT8
-        self._index: Any = usearch.Index(
-            ndim=params.size,
-            metric=_graph_metric(params.distance),
-            dtype="bf16" if coarse and params.distance is not Distance.MANHATTAN else "f32",
-            connectivity=params.m,
-            expansion_add=max(params.ef_construct, params.m),
-        )
-        if params.distance is Distance.MANHATTAN:
-            self._width = 4 * params.size
-
-    def add(self, first: int, values: npt.NDArray[np.float32]) -> None:
-        """Insert rows [first, first + n)."""
-        values = normalised(values) if self._normalise else values
-        self._index.add(np.arange(first, first + len(values)), values, threads=self._threads)
-
-    def flatten(self, scratch: Path) -> graph_file.FlatGraph:
-        """Return the graph; `scratch` is a file name to use in between."""
-        rows = len(self._index)
-        self._index.save(str(scratch))
-        self._index.reset()
-        graph = graph_file.flatten(scratch, rows, self._width, self._m)
-        scratch.unlink()
-        return graph
-
-
-def _graph_metric(distance: Distance) -> Any:
-    """Return usearch's name for a metric; Manhattan, which it lacks, is compiled here."""
-    if distance is Distance.EUCLID:
-        return "l2sq"
-    if distance is not Distance.MANHATTAN:
-        return "ip"
-    return usearch.CompiledMetric(
-        _absolute_differences().address, usearch.MetricKind.L2sq, usearch.MetricSignature.ArrayArraySize
-    )
-
-
-@cache
-def _absolute_differences() -> Any:
-    """Compile Σ|a-b| over float32; kept for the life of the process, since usearch holds only its address."""
-    pointer: Any = numba.types.CPointer(numba.types.float32)  # type: ignore[no-untyped-call]
-
-    def absolute_differences(a: Any, b: Any, count: Any) -> Any:
-        left, right = numba.carray(a, count), numba.carray(b, count)  # type: ignore[attr-defined]
-        total = np.float32(0)
-        for i in range(count):
-            total += abs(left[i] - right[i])
-        return total
-
-    return numba.cfunc(numba.types.float32(pointer, pointer, numba.types.uint64), fastmath=True)(absolute_differences)
+def base_of(rows: Rows, segments: list[Segment], params: VectorParams) -> int | None:
+    """Choose the source whose graph shall be extended: of those that are fit for it, the one that gives most rows."""
+    given = np.bincount(rows.source, minlength=len(segments))
+    for number in sorted(range(len(segments)), key=lambda number: -int(given[number])):
+        segment = segments[number]
+        if isinstance(segment, SealedSegment) and given[number] and can_extend(segment, int(given[number]), params):
+            return number
+    return None
 
 
 def build(job: BuildJob) -> int:
@@ -189,7 +136,14 @@ def _write(job: BuildJob, segments: list[Segment], rows: Rows, directory: Path) 
         chosen = np.sort(generator.choice(count, codes.SAMPLE_ROWS, replace=False))
     kind, limit = codes.choose(params, read_rows(rows, segments, chosen, params.size))
     with_graph = job.graph and params.m > 0 and count >= SMALLEST_GRAPH_ROWS
-    builder = GraphBuilder(job, kind) if with_graph else None
+    builder, base = None, None
+    if with_graph:
+        coarse = kind is not CodeKind.NONE or params.datatype is Datatype.UINT8
+        builder, base = GraphBuilder(params, job.threads, coarse=coarse), base_of(rows, segments, params)
+    if builder is not None and base is not None:
+        mine, segment = np.flatnonzero(rows.source == base), segments[base]
+        assert isinstance(segment, SealedSegment)
+        builder.extend(segment, rows.row[mine], mine, directory / SCRATCH)
     writers = {name: files.ArrayWriter(directory / name) for name in _names(params, kind)}
     writers["points.bin"].write(rows.points.astype("<u4"))
     writers["op_nums.bin"].write(rows.op_nums.astype("<u8"))
@@ -204,8 +158,10 @@ def _write(job: BuildJob, segments: list[Segment], rows: Rows, directory: Path) 
         elif kind is not CodeKind.NONE:
             writers["codes.bin"].write(codes.encode(kind, values, limit))
         if builder is not None:
-            builder.add(first, values)
-    graph = builder.flatten(directory / "graph.usearch") if builder is not None else None
+            new = np.flatnonzero(rows.source[first : first + CHUNK_ROWS] != (-1 if base is None else base))
+            if len(new):
+                builder.add(first + new, values[new])
+    graph = builder.flatten(directory / SCRATCH) if builder is not None else None
     if graph is not None:
         for name, array in (("links.bin", graph.links), ("upper.bin", graph.upper), ("first.bin", graph.first)):
             writers[name] = files.ArrayWriter(directory / name)

@@ -69,3 +69,14 @@ class ArrayWriter:
         os.fsync(self._file.fileno())
         self._file.close()
         return self._digest.hexdigest()
+
+
+def let_go(mapped: npt.NDArray[Any]) -> None:
+    """Let go of the memory that a mapped array takes: its pages are read again when they are needed."""
+    owner: Any = mapped
+    while isinstance(owner, np.ndarray):
+        owner = owner.base
+    if isinstance(owner, memoryview):
+        owner = owner.obj
+    if isinstance(owner, mmap.mmap):
+        owner.madvise(mmap.MADV_DONTNEED)

@@ -1,16 +1,18 @@
-"""usearch's file format (2.x), read into flat arrays.
+"""usearch's file format (2.x), read into flat arrays, and written from them so that usearch can go on adding.
 
     u32 rows, u32 bytes a vector, the vectors
-    64 bytes of head: "usearch", u16 major, minor, patch version, kinds, counts
+    64 bytes of head: "usearch", u16 major, minor, patch version, 4 kinds, u64 rows, u64 deleted rows, dimensions
     u64 size, m, 2m, top level, entry slot;  i16 level of each slot
     each node: u64 key, i16 level, then for each level from 0 up: u32 count, room for 2m (level 0) or m u32 slots
 
 The layout is not promised by usearch, so everything that can be checked is: a file that differs in any count is refused.
-A slot is a node's place in the file, a key is what `add` was given, which here is the row; the arrays are by row.
+A slot is a node's place in the file, a key is what `add` was given, which here is the row; the arrays are by row. The head
+of a written file is that of a file that usearch has just made with the same settings, so its kinds are not known here.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ from qnode.errors import InternalError
 MAGIC = b"usearch"
 SUPPORTED_MAJOR = 2
 HEAD_BYTES = 64
+COUNTS_AT = 17
 SLICE_ROWS = 1 << 15
 
 Ints = npt.NDArray[np.int32]
@@ -37,6 +40,15 @@ class FlatGraph:
     first: Ints
     entry: int
     top: int
+
+    @property
+    def levels(self) -> npt.NDArray[np.int64]:
+        """How many levels above level 0 each row has."""
+        tall = np.flatnonzero(self.first >= 0)
+        order = np.argsort(self.first[tall], kind="stable")
+        levels = np.zeros(len(self.first), np.int64)
+        levels[tall[order]] = np.diff(np.append(self.first[tall[order]], len(self.upper)))
+        return levels
 
 
 def _require(condition: bool, what: str) -> None:
@@ -110,3 +122,70 @@ def _upper_levels(
     at = np.repeat(starts[tall], levels[tall]) + level * (4 + 4 * m)
     upper = _neighbours(raw, at, m, keys) if len(at) else np.empty((0, m), np.int32)
     return upper, first
+
+
+def restore(
+    path: Path, graph: FlatGraph, keys: npt.NDArray[np.int64], vectors: Iterable[npt.NDArray[Any]], head: bytes
+) -> None:
+    """Write a file that usearch loads as this graph.
+
+    keys (rows,): what usearch shall call each row. vectors: all rows' in pieces, as usearch stores them. head: see `head_of`.
+    """
+    rows, m = len(graph.links), graph.upper.shape[1]
+    levels = graph.levels
+    with path.open("wb") as file:
+        file.seek(8)
+        for piece in vectors:
+            file.write(np.ascontiguousarray(piece).data)
+        vector_bytes, rest = divmod(file.tell() - 8, rows)
+        assert rest == 0
+        file.write(head[:COUNTS_AT] + np.array([rows, 0], "<u8").tobytes() + head[COUNTS_AT + 16 :])
+        file.write(np.array([rows, m, 2 * m, graph.top, graph.entry], "<u8").tobytes())
+        file.write(levels.astype("<i2").tobytes())
+        for first in range(0, rows, SLICE_ROWS):
+            file.write(_nodes(graph, keys, levels, slice(first, first + SLICE_ROWS)).data)
+        file.seek(0)
+        file.write(np.array([rows, vector_bytes], "<u4").tobytes())
+
+
+def head_of(sample: Path) -> bytes:
+    """Take the head from a file that usearch saved of one vector, with the settings of the file to be written."""
+    raw = sample.read_bytes()
+    _require(len(raw) >= 8 + HEAD_BYTES and raw[:4] == b"\x01\0\0\0", "a single row")
+    head = raw[8 + int.from_bytes(raw[4:8], "little") :][:HEAD_BYTES]
+    _require(head[:7] == MAGIC and int.from_bytes(head[7:9], "little") == SUPPORTED_MAJOR, "version")
+    _require(np.frombuffer(head[COUNTS_AT : COUNTS_AT + 16], "<u8").tolist() == [1, 0], "counts in the head")
+    return head
+
+
+def _nodes(
+    graph: FlatGraph, keys: npt.NDArray[np.int64], levels: npt.NDArray[np.int64], part: slice
+) -> npt.NDArray[np.uint8]:
+    """Lay out some rows' nodes one behind the other."""
+    m = graph.upper.shape[1]
+    heights = levels[part]
+    base_bytes, level_bytes = 4 + 8 * m, 4 + 4 * m
+    ends = np.cumsum(10 + base_bytes + level_bytes * heights)
+    starts = ends - (10 + base_bytes + level_bytes * heights)
+    raw = np.zeros(int(ends[-1]), np.uint8)
+    _put(raw, starts, keys[part, None].astype("<u8"))
+    _put(raw, starts + 8, heights[:, None].astype("<i2"))
+    _put(raw, starts + 10, _lists(graph.links[part]))
+    tall = np.flatnonzero(heights)
+    level = np.arange(heights.sum()) - np.repeat(np.cumsum(heights[tall]) - heights[tall], heights[tall])
+    lists = graph.upper[np.repeat(graph.first[part][tall], heights[tall]) + level]
+    _put(raw, np.repeat(starts[tall], heights[tall]) + 10 + base_bytes + level * level_bytes, _lists(lists))
+    return raw
+
+
+def _lists(links: Ints) -> npt.NDArray[Any]:
+    """Put each list's length before it, and 0 where it is not used."""
+    used = np.count_nonzero(links >= 0, axis=1)
+    lists: npt.NDArray[Any] = np.column_stack([used, np.maximum(links, 0)]).astype("<u4")
+    return lists
+
+
+def _put(raw: npt.NDArray[np.uint8], starts: npt.NDArray[np.int64], values: npt.NDArray[Any]) -> None:
+    """Write a row of values at each start."""
+    width = values.dtype.itemsize * values.shape[1]
+    raw[starts[:, None] + np.arange(width)] = np.ascontiguousarray(values).view(np.uint8).reshape(len(values), width)

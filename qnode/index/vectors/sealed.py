@@ -124,6 +124,15 @@ class SealedSegment:
         )
         return cls(directory, params, description, view)
 
+    @property
+    def graph(self) -> Graph | None:
+        return self._view.graph
+
+    @property
+    def vectors(self) -> npt.NDArray[Any]:
+        """(rows, dim) in the stored type, mapped."""
+        return self._view.vectors
+
     def fits(self, params: VectorParams) -> bool:
         """Say whether the graph and the codes are what these settings ask for."""
         asked = (params.m, params.ef_construct)

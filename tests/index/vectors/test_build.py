@@ -11,8 +11,9 @@ import pytest
 from qnode.errors import Corruption, InternalError
 from qnode.index.vectors import BuildJob, BuildSource, SealedSegment, graph_file
 from qnode.index.vectors.build import build
+from qnode.index.vectors.graph_builder import GraphBuilder
 from qnode.models.vector_params import Datatype, Distance, Quantization, QuantizationKind
-from tests.index.vectors.common import find_best, growing_of, params_of, seal, vectors_for
+from tests.index.vectors.common import find_best, growing_of, params_of, recall, seal, sealed_of, vectors_for
 
 
 def run_builder(job: BuildJob, path) -> tuple[int, dict]:
@@ -118,6 +119,83 @@ def test_a_short_alive_file_is_refused(tmp_path):
     source = BuildSource(growing.directory, False, 50, tmp_path / "alive")
     with pytest.raises(Corruption, match="alive"):
         build(BuildJob((source,), tmp_path / "out", params, os.getpid()))
+
+
+@pytest.mark.parametrize("distance", list(Distance))
+@pytest.mark.parametrize("datatype", list(Datatype))
+def test_a_graph_that_is_extended_finds_as_much_as_one_that_is_built(tmp_path, monkeypatch, distance, datatype):
+    params = params_of(24, distance, datatype=datatype, m=8, ef_construct=64)
+    vectors = vectors_for(params, 2000, seed=1)
+    queries = vectors_for(params, 60, seed=2)
+    order = np.random.default_rng(3).permutation(2000)
+    (tmp_path / "base").mkdir()
+    base = sealed_of(tmp_path / "base", params, vectors[order[:1500]], order[:1500])
+    alive = np.random.default_rng(4).random(1500) < 0.9
+    # The rows that died come again, in another order than before, with others beside them.
+    again = np.concatenate([order[1500:], base.points[~alive].astype(np.int64)])
+    newer = growing_of(tmp_path / "newer", params, vectors[again], again)
+    added: list[int] = []
+    add = GraphBuilder.add
+    monkeypatch.setattr(GraphBuilder, "add", lambda self, rows, values: (added.extend(rows), add(self, rows, values)))
+    assert seal(tmp_path, params, [base, newer], alive=[alive, np.ones(len(again), np.bool_)]) == 2000
+    extended = SealedSegment.open(tmp_path / "sealed", params, verify=True)
+    assert sorted(added) == sorted(again)
+    monkeypatch.undo()
+    assert extended.points.tolist() == list(range(2000))
+    np.testing.assert_array_equal(extended.read(np.arange(2000)), base_and(base, newer, alive))
+    (tmp_path / "fresh").mkdir()
+    fresh = sealed_of(tmp_path / "fresh", params, extended.read(np.arange(2000)))
+    tolerance = 0.05 if distance is Distance.DOT else 0.01  # lengths differ: it depends on the order of the rows then
+    expected = recall(fresh, fresh.read(np.arange(2000)), queries)
+    assert recall(extended, extended.read(np.arange(2000)), queries) >= expected - tolerance
+    assert not (tmp_path / "sealed" / "graph.usearch").exists()
+
+
+def base_and(base: SealedSegment, newer, alive) -> np.ndarray:
+    """The living rows of both segments in order of their points."""
+    rows = np.concatenate([base.read(np.flatnonzero(alive)), newer.read(np.arange(newer.rows))])
+    return rows[np.argsort(np.concatenate([base.points[alive], newer.points]), kind="stable")]
+
+
+def test_a_graph_of_other_settings_or_with_many_dead_rows_is_built_anew(tmp_path, monkeypatch):
+    params = params_of(24, m=8)
+    base = sealed_of(tmp_path, params, vectors_for(params, 400, seed=1))
+    extended: list[SealedSegment] = []
+    extend = GraphBuilder.extend
+    monkeypatch.setattr(
+        GraphBuilder, "extend", lambda self, segment, *rest: (extended.append(segment), extend(self, segment, *rest))
+    )
+    some = np.arange(400) >= 100
+    few = np.arange(400) >= 101
+    for number, (wanted, alive) in enumerate(
+        [(params_of(24, m=9), some), (params_of(24, m=8, ef_construct=50), some), (params, few), (params, some)]
+    ):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        assert seal(folder, wanted, [base], alive=[alive]) == alive.sum()
+        assert bool(extended) == (number == 3)
+
+
+@pytest.mark.parametrize("height", [0, 1])
+def test_a_restored_graph_file_is_the_one_that_was_flattened(tmp_path, height):
+    from usearch.index import Index
+
+    rows = 2000 if height else 3
+    index = Index(ndim=16, metric="ip", dtype="f32", connectivity=8)
+    vectors = np.random.default_rng(1).random((rows, 16), np.float32)
+    index.add(np.arange(rows), vectors, threads=1)
+    original, restored, sample = tmp_path / "original", tmp_path / "restored", tmp_path / "sample"
+    index.save(str(original))
+    flat = graph_file.flatten(original, rows, 64, 8)
+    assert bool(flat.top) == bool(height)
+    one = Index(ndim=16, metric="ip", dtype="f32", connectivity=8)
+    one.add(np.arange(1), vectors[:1])
+    one.save(str(sample))
+    head = graph_file.head_of(sample)
+    graph_file.restore(restored, flat, np.arange(rows), [vectors[: rows // 2], vectors[rows // 2 :]], head)
+    assert restored.read_bytes() == original.read_bytes()
+    with pytest.raises(InternalError, match="unknown layout"):
+        graph_file.head_of(original)
 
 
 def test_a_graph_file_of_another_layout_is_refused(tmp_path):

@@ -103,18 +103,15 @@ class Population:
         having: Mask = self._records["ops"][: self.capacity, slot] != 0
         return having
 
-    def heads_of(self, rows: npt.NDArray[np.int32], points_at: int, op_nums_at: int, slot: int) -> bytes | None:
-        """The heads (HEAD_BYTES each) of the records of a segment's rows, of one state.
+    def heads_of(self, numbers: Numbers, ops: npt.NDArray[np.uint64], slot: int) -> bytes | None:
+        """The heads (HEAD_BYTES each) of the records of points whose vectors were set by `ops`, of one state.
 
-        points_at, op_nums_at: where the segment's arrays lie. None if a row is not its point's current one, or the writer
-        was just changing the records.
+        None if one of them was set by another operation since, or the writer was just changing the records.
         """
         before, (records, address) = self._changes, self._memory
-        heads = np.empty(len(rows) * HEAD_BYTES, np.uint8)
+        heads = np.empty(len(numbers) * HEAD_BYTES, np.uint8)
         width = records.dtype.itemsize
-        are_current = copy_heads(
-            rows, points_at, op_nums_at, address, width, len(records), HEAD_BYTES + 8 * slot, HEAD_BYTES, heads
-        )
+        are_current = copy_heads(numbers, ops, address, width, len(records), HEAD_BYTES + 8 * slot, HEAD_BYTES, heads)
         return heads.tobytes() if are_current and before % 2 == 0 and self._changes == before else None
 
     def numbers_of(self, txn: lmdb.Transaction, keys: Iterable[PointKey]) -> Numbers:

@@ -23,7 +23,6 @@ from qnode.index.population import Mask
 from qnode.index.records import HEAD_BYTES, key_in, op_in, read_heads, version_in
 from qnode.index.space import Candidates, Shown, Space
 from qnode.index.store import Numbers, get_many, get_meta_u64, number_keys, open_payload
-from qnode.index.vectors import prepare_query
 from qnode.models.filter import Filter
 from qnode.models.payload_edit import select
 from qnode.models.point_id import PointKey, id_of
@@ -115,7 +114,7 @@ def search(index: Index, request: QueryRequest, vector: Vector, excluded: PointK
     wanted = request.limit + request.offset
     ask = wanted + (excluded is not None)
     plain = request.filter is None and excluded is None
-    if plain and len(space.shown.parts) == 1 and not (request.with_payload.enabled or request.with_vector.enabled):
+    if plain and not (request.with_payload.enabled or request.with_vector.enabled):
         points = _search_heap(index, space, request, vector)
         if points is not None:
             return points
@@ -148,19 +147,17 @@ def search(index: Index, request: QueryRequest, vector: Vector, excluded: PointK
 
 
 def _search_heap(index: Index, space: Space, request: QueryRequest, vector: Vector) -> list[Point] | None:
-    """Search one segment for ids and scores alone, without a transaction; None if what is found is being changed."""
-    (part,) = space.shown.parts
-    query = prepare_query(space.params, vector)
-    ask = min(request.limit + request.offset, len(part.alive))
-    found, rows = space.search_part(part, query, ask, request.params, None, 0)
-    heads = index.population.heads_of(rows, part.points_at, part.op_nums_at, space.params.slot)
+    """Search for ids and scores alone, without a transaction; None if what is found is being changed."""
+    shown, distance = space.shown, space.params.distance
+    found = space.search(shown, vector, min(request.limit + request.offset, shown.rows), request.params, None, 0)
+    heads = index.population.heads_of(found.numbers, found.ops, space.params.slot)
     if heads is None:
         return None
-    scores = reported(found, space.params.distance)
+    scores = reported(found.scores, distance)
     points = [Point(key, version, score) for (key, version), score in zip(read_heads(heads), scores, strict=True)]
     if request.score_threshold is None and len(set(scores.tolist())) == len(scores):
         return points
-    return [points[place] for place in _ranked(points, scores, space.params.distance, request.score_threshold)]
+    return [points[place] for place in _ranked(points, scores, distance, request.score_threshold)]
 
 
 def reported(similarity: npt.NDArray[np.float32], distance: Distance) -> npt.NDArray[np.float32]:

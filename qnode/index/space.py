@@ -17,6 +17,7 @@ from qnode.index.population import Mask
 from qnode.index.store import Numbers
 from qnode.index.vectors import GrowingSegment, Query, SealedSegment, prepare_query
 from qnode.index.vectors.native import address_of
+from qnode.index.vectors.winners import take
 from qnode.models.query import SearchParams, Vector
 from qnode.models.vector_params import VectorParams
 
@@ -141,20 +142,12 @@ class Space:
     ) -> Candidates:
         """Find the k most similar alive rows, of the selected points if `selected` (capacity,) is given."""
         query = prepare_query(self.params, vector)
-        scores, numbers, ops = [], [], []
+        scores, numbers, ops = np.empty(k, np.float32), np.empty(k, np.uint32), np.empty(k, np.uint64)
+        count = 0
         for part in shown.parts:
             found, rows = self.search_part(part, query, k, params, selected, selected_count)
-            if len(rows):
-                scores.append(found)
-                numbers.append(part.points[rows])
-                ops.append(part.op_nums[rows])
-        if len(scores) == 1:
-            return Candidates(scores[0], numbers[0], ops[0])
-        if not scores:
-            return Candidates(np.empty(0, np.float32), np.empty(0, np.uint32), np.empty(0, np.uint64))
-        all_scores = np.concatenate(scores)
-        best = np.argsort(-all_scores, kind="stable")[:k]
-        return Candidates(all_scores[best], np.concatenate(numbers)[best], np.concatenate(ops)[best])
+            count = take(found, rows, part.points_at, part.op_nums_at, scores, numbers, ops, count)
+        return Candidates(scores[:count], numbers[:count], ops[:count])
 
     def search_part(
         self, part: ShownPart, query: Query, k: int, params: SearchParams, selected: Mask | None, selected_count: int

@@ -50,6 +50,8 @@ MINIMAL_RESCORED, RESCORED_FACTOR = 20, 2
 ROUNDING = 1.2e-7
 """Relative error of a float32 sum, for each summand."""
 
+REMEMBERED_PLANS = 64
+
 Bools = npt.NDArray[np.bool_]
 
 
@@ -97,6 +99,7 @@ class View:
         self.code_stride = coded.values.dtype.itemsize * coded.values.shape[1] if coded else 0
         self.bounds_at = native.address_of(coded.bounds) if coded and coded.bounds is not None else 0
         self.code_scorer = codes.code_scorer(coded.kind, params.distance) if coded else None
+        self.plans: dict[tuple[int, int, QuantizationParams], Plan | None] = {}
         self._alive: tuple[Bools | None, int] = (None, 0)
         self._selected: tuple[Bools | None, int] = (None, 0)
         exact, scorer = self.exact, self.code_scorer
@@ -199,7 +202,12 @@ def search(
     k = min(k, view.rows)
     if k <= 0 or wanted <= 0:
         return np.empty(0, np.float32), np.empty(0, np.int32)
-    plan = None if exact or view.graph is None else _plan(view, k, ef, wanted, quantization)
+    plan = None
+    if not exact and view.graph is not None:
+        if selected is None:
+            plan = _plan_for_all(view, k, ef, quantization)
+        else:
+            plan = _plan(view, k, ef, wanted, quantization)
     scratch = _scratch
     scratch.reserve(view.rows, max(k, plan.ef if plan else 0), view.graph.links.shape[1] if view.graph else 0)
     count = traverse.OUT_OF_BUDGET
@@ -208,6 +216,17 @@ def search(
     if count < min(k, wanted):
         count = _scan(view, query, k, alive, selected, wanted)
     return scratch.scores[:count].copy(), scratch.found[:count].copy()
+
+
+def _plan_for_all(view: View, k: int, ef: int, quantization: QuantizationParams) -> Plan | None:
+    """Plan a search without a filter; remembered, since it depends on little, and making it costs microseconds."""
+    asked = (k, ef, quantization)
+    known = view.plans.get(asked)
+    if known is None:
+        if len(view.plans) >= REMEMBERED_PLANS:
+            view.plans.clear()
+        known = view.plans[asked] = _plan(view, k, ef, view.rows, quantization)
+    return known
 
 
 def _plan(view: View, k: int, ef: int, wanted: int, quantization: QuantizationParams) -> Plan | None:

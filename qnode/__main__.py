@@ -1,4 +1,4 @@
-"""The command line: `qnode` starts a node and runs it until it is told to stop."""
+"""The command line: `qnode` starts a node and runs it until it is told to stop; `qnode check` looks at what it stored."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from qnode.errors import QnodeError
 _DESCRIPTION = """\
 Run one qnode node: a vector store that speaks Qdrant's REST API.
 
-It stores in ./storage, answers on http://localhost:6333, and stops on Ctrl-C."""
+It stores in ./storage, answers on http://localhost:6333, and stops on Ctrl-C.
+`qnode check` reads all that a stopped node has stored, and says whether it is whole."""
 _EPILOG = """\
 Settings come from, later ones winning: config/config.yaml, config/$RUN_MODE.yaml, config/local.yaml, --config-path,
 QDRANT__SECTION__KEY and QNODE__SECTION__KEY in the environment (QNODE__SERVICE__HTTP_PORT=7000), this command line.
@@ -28,12 +29,16 @@ _LEVELS = {"TRACE": logging.DEBUG, "DEBUG": logging.DEBUG, "INFO": logging.INFO,
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a node; give the exit code."""
+    """Run a node, or check its storage; give the exit code."""
     options = _parser().parse_args(arguments)
     try:
         configuration = config.load(options.config_path, _overrides(options))
         _start_logging(configuration)
         # Imported late, so that --help and a wrong setting are answered at once.
+        if options.command == "check":
+            from qnode import check
+
+            return 1 if check.run(configuration.storage.storage_path) else 0
         from qnode import node
 
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -50,6 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "qnode", description=_DESCRIPTION, epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("command", nargs="?", choices=("run", "check"), default="run", help="what to do (default: run)")
     parser.add_argument("--version", action="version", version=f"qnode {__version__}")
     parser.add_argument("--config-path", type=Path, metavar="FILE", help="a further configuration file (YAML)")
     parser.add_argument("--host", help="the address to answer on (default 0.0.0.0: all)")

@@ -8,21 +8,22 @@ Rules that the functions here keep:
   one, never half of it.
 - A directory is removed under a trash name: a crash never leaves half a directory that looks whole.
 
-Left out: locking (a shard is owned by one process), files that other libraries write (LMDB, memory-mapped arrays).
+Left out: locking (a shard is owned by one process, which holds the folder that they are all in), files that other libraries write (LMDB, memory-mapped arrays).
 """
 
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import secrets
 import shutil
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, Protocol
 
-from qnode.errors import InternalError, OutOfSpace, QnodeError
+from qnode.errors import CannotStart, InternalError, OutOfSpace, QnodeError
 
 TEMPORARY_SUFFIX: Final = ".tmp"
 _TRASH_PREFIX: Final = ".trash-"
@@ -186,6 +187,25 @@ def make_directory(path: Path) -> None:
             REAL.sync_directory(folder.parent)
     except OSError as error:
         raise fault_of(error, f"{path} could not be made") from error
+
+
+@contextmanager
+def hold(path: Path) -> Iterator[None]:
+    """Hold a storage folder alone, making it if it is missing; the lock goes with the process, however it ends.
+
+    Raise CannotStart if another process holds it, or it cannot be written.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        lock = (path / ".lock").open("wb")
+    except OSError as error:
+        raise CannotStart(f"the storage folder {path} cannot be written: {error} (storage.storage_path)") from None
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise CannotStart(f"the storage folder {path} is in use by another node") from None
+        yield
 
 
 def sync_file(path: Path) -> None:

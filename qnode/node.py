@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import fcntl
 import gc
 import logging
 import signal
@@ -29,6 +28,7 @@ from qnode.api import number_scan
 from qnode.api.app import build_application
 from qnode.api.direct import protocol_of
 from qnode.config import Configuration
+from qnode.disk import hold
 from qnode.errors import CannotStart
 from qnode.index.vectors import warm_up
 from qnode.raft import StandaloneLog
@@ -52,7 +52,7 @@ async def run(configuration: Configuration) -> None:
     service, storage = configuration.service, configuration.storage
     async with AsyncExitStack() as opened:
         listener = opened.enter_context(_bound(service.host, service.http_port))
-        opened.enter_context(_locked(storage.storage_path))
+        opened.enter_context(hold(storage.storage_path))
         topology = StandaloneLog(_folder(storage.storage_path / "raft"))
         opened.callback(topology.close)
         settings = CollectionsSettings(
@@ -150,18 +150,3 @@ def _port_fault(host: str, port: int, error: Exception) -> CannotStart:
     if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
         return CannotStart(f"port {port} on {host} is taken by another process (service.http_port, --port)")
     return CannotStart(f"{host}:{port} cannot be served: {error} (service.host, service.http_port)")
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold the storage folder alone; the lock goes with the process, however it ends."""
-    try:
-        lock = (_folder(path) / ".lock").open("wb")
-    except OSError as error:
-        raise CannotStart(f"the storage folder {path} cannot be written: {error} (storage.storage_path)") from None
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise CannotStart(f"the storage folder {path} is in use by another node") from None
-        yield

@@ -7,14 +7,16 @@ One writer; any number of threads and processes search. `append` makes rows dura
 the caller commits in between. What lies behind the published rows counts for nothing and is overwritten. Files grow in
 steps, so they are longer than their rows.
 
-From `CODED_FROM` rows on, int8 codes with bounds are kept in the heap, in whole blocks, so that a scan reads a quarter of the
-bytes; its results stay exact.
+From `CODED_FROM` rows on, int8 codes with bounds and sketches are kept in the heap, in whole blocks. A scan passes over nearly
+all rows by their sketches, and over nearly all others by their codes. Codes never err; sketches make a search that does not
+ask to be exact lose a row once in a million (`sketches`).
 """
 
 from __future__ import annotations
 
 import mmap
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +26,14 @@ import xxhash
 
 from qnode.disk import fault_of, sync_directory
 from qnode.errors import Corruption
-from qnode.index.vectors import codes, files, scoring
+from qnode.index.vectors import codes, files, hadamard, scoring, sketches
 from qnode.index.vectors.codes import BOUND_VALUES, CodeKind, code_bytes
+from qnode.index.vectors.lookups import BLOCK_ROWS
 from qnode.index.vectors.query import Query
 from qnode.index.vectors.search import Codes, View, search
+from qnode.index.vectors.sketches import Sketches
 from qnode.models.query import QuantizationParams
-from qnode.models.vector_params import VectorParams
+from qnode.models.vector_params import Distance, VectorParams
 
 ENTRY = np.dtype([("op_num", "<u8"), ("point", "<u4")])
 
@@ -38,6 +42,9 @@ CODED_BLOCK = 1024
 
 FIRST_STEP_BYTES = 1 << 20
 LARGEST_STEP_BYTES = 1 << 28
+
+USUAL_BYTES = 36 << 20
+"""Room is made at once for the codes of so many bytes of vectors."""
 
 CHECKSUM_ROWS = 4096
 
@@ -65,6 +72,7 @@ class GrowingSegment:
         self._coded = Codes(
             CodeKind.INT8, 0.0, 0, np.empty((0, width), np.int8), np.empty((0, BOUND_VALUES), np.float32)
         )
+        self._sketched: Sketches | None = None
         self._view = self._make_view(0)
 
     @classmethod
@@ -188,7 +196,7 @@ class GrowingSegment:
         exact: bool,
         quantization: QuantizationParams,
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int32]]:
-        """Return (similarities, rows) of the best k, best first, ties by row; always exact. See SealedSegment.search.
+        """Return (similarities, rows) of the best k, best first, ties by row; but for sketches, exact. See SealedSegment.search.
 
         Searches the rows that both `alive` and the segment know, so a search that began before a publish may end after it.
         """
@@ -198,22 +206,60 @@ class GrowingSegment:
         return search(view, query, k, ef, alive, selected, selected_count, exact=exact, quantization=quantization)
 
     def _make_view(self, rows: int) -> View:
-        coded = self._coded if self._coded.rows else None
-        return View(self.params, self._vectors[:rows], self._points[:rows], ascending=False, coded=coded)
+        coded, sketched = self._coded if self._coded.rows else None, self._sketched
+        if sketched is not None and sketched.rows > rows:
+            sketched = replace(sketched, rows=rows // BLOCK_ROWS * BLOCK_ROWS)
+        return View(
+            self.params,
+            self._vectors[:rows],
+            self._points[:rows],
+            ascending=False,
+            coded=coded,
+            sketched=sketched,
+        )
 
     def _encode(self, rows: int) -> None:
-        """Bring the codes up to date with the whole blocks of the first `rows` rows."""
+        """Bring codes and sketches up to date with the whole blocks of the first `rows` rows."""
         whole = rows // CODED_BLOCK * CODED_BLOCK
-        old = self._coded
         if rows < CODED_FROM or not codes.has_bounds(self.params):
             whole = 0
+        old = self._coded
         done = min(old.rows, whole)
+        if whole == old.rows:
+            return
         assert old.bounds is not None
-        values, bounds = _grown(old.values, done, whole), _grown(old.bounds, done, whole)
+        values, bounds = self._roomy(old.values, done, whole), self._roomy(old.bounds, done, whole)
         for start in range(done, whole, CODED_BLOCK):
             block = slice(start, start + CODED_BLOCK)
-            values[block], bounds[block] = codes.to_int8(self._vectors[block].astype(np.float32, copy=False), 0.0)
+            values[block], bounds[block] = codes.to_int8(self._floats(start), 0.0)
         self._coded = Codes(CodeKind.INT8, 0.0, whole, values, bounds)
+        self._sketched = self._sketch(done, whole) if whole and sketches.has_sketches(self.params) else None
+
+    def _sketch(self, done: int, whole: int) -> Sketches:
+        """Sketch rows [done, whole), around a centre that is taken from the segment's first rows."""
+        old = self._sketched
+        if old is None:
+            done = 0
+            centre = sketches.centre_of(self._vectors[:CODED_FROM])
+            width = sketches.block_bytes(hadamard.rotation_of(self.params.size).padded)
+            old = Sketches(0, np.empty((0, width), np.uint8), centre, 0.0)
+        blocks = self._roomy(old.blocks, done // BLOCK_ROWS, whole // BLOCK_ROWS, BLOCK_ROWS)
+        longest, euclid = old.longest, self.params.distance is Distance.EUCLID
+        for start in range(done, whole, CODED_BLOCK):
+            target = blocks[start // BLOCK_ROWS : (start + CODED_BLOCK) // BLOCK_ROWS]
+            longest = max(longest, sketches.sketch(self._floats(start), old.centre, euclid, target))
+        return Sketches(whole, blocks, old.centre, longest)
+
+    def _floats(self, start: int) -> npt.NDArray[np.float32]:
+        """The rows of a block as float32."""
+        block: npt.NDArray[np.generic] = self._vectors[start : start + CODED_BLOCK]
+        return np.ascontiguousarray(block, np.float32)
+
+    def _roomy(self, array: npt.NDArray[Any], keep: int, size: int, rows_each: int = 1) -> npt.NDArray[Any]:
+        """Return `_grown`, with room for as many rows as a segment usually gets: memory that is not used costs nothing."""
+        if len(array) >= size:
+            return array
+        return _grown(array, keep, max(size, USUAL_BYTES // (self._row_bytes * rows_each)))
 
     def _note_latest(self, latest: npt.NDArray[np.int32], first: int, last: int) -> None:
         """Note in `latest` the last row of each point, and of rows [first, last) the row of the same point before."""

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from qnode.index.vectors import codes, native, scoring
+from qnode.index.vectors import codes, native, scoring, sketches
 from qnode.index.vectors.codes import INT8_ALIGNMENT, CodeKind, code_bytes
 from qnode.models.vector_params import Datatype, Distance, VectorParams
 
@@ -24,7 +24,18 @@ class Query:
     own: int8 codes at the query's own scale; scale, missed, length: their bounds (`codes`).
     """
 
-    __slots__ = ("_codes", "_keep", "address", "length", "missed", "own_address", "params", "scale")
+    __slots__ = (
+        "_codes",
+        "_keep",
+        "_turned",
+        "address",
+        "floats_address",
+        "length",
+        "missed",
+        "own_address",
+        "params",
+        "scale",
+    )
 
     def __init__(self, params: VectorParams, values: npt.NDArray[np.float32], normalise: bool) -> None:
         width = params.size * 4
@@ -40,13 +51,24 @@ class Query:
         if params.datatype is Datatype.FLOAT32:
             self.address = address
         self.own_address = address + width
+        self.floats_address = address
         self._codes: dict[tuple[CodeKind, float], tuple[npt.NDArray[Any], int]] = {}
+        self._turned: tuple[npt.NDArray[np.float32], int] | None = None
 
     @property
     def floats(self) -> npt.NDArray[np.float32]:
         """The values as float32."""
         floats: npt.NDArray[np.float32] = self._keep[0]
         return floats
+
+    @property
+    def turned_address(self) -> int:
+        """Where the values lie as `sketches` rotates them."""
+        found = self._turned
+        if found is None:
+            made = sketches.turned(self.floats)
+            found = self._turned = (made, native.address_of(made))
+        return found[1]
 
     def encoded(self, kind: CodeKind, limit: float) -> tuple[int, float]:
         """Return where the codes to compare with a segment's lie, and what turns their sums into similarities."""

@@ -23,10 +23,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from qnode.index.vectors import codes, native, scan, scoring, traverse
+from qnode.index.vectors import codes, hadamard, native, scan, scoring, shortlist, traverse
 from qnode.index.vectors.codes import CodeKind
 from qnode.index.vectors.query import Query
 from qnode.index.vectors.scoring import Scorer
+from qnode.index.vectors.sketches import CERTAINTY, LARGEST, Sketches
 from qnode.models.query import QuantizationParams
 from qnode.models.vector_params import Distance, QuantizationKind, VectorParams
 
@@ -46,6 +47,9 @@ LISTED_SHARE = 16
 
 MINIMAL_RESCORED, RESCORED_FACTOR = 20, 2
 """Own codes: candidates scored exactly, k + the first or k times the second."""
+
+SKETCHED_SHARE = 8
+"""Sketches of all rows are read if no fewer than one in so many is wanted, and no more than one in so many is asked for."""
 
 ROUNDING = 1.2e-7
 """Relative error of a float32 sum, for each summand."""
@@ -89,6 +93,7 @@ class View:
         ascending: bool,
         coded: Codes | None = None,
         graph: Graph | None = None,
+        sketched: Sketches | None = None,
     ) -> None:
         self.params, self.rows, self.ascending = params, len(points), ascending
         self.vectors, self.points, self.codes, self.graph = vectors, points, coded, graph
@@ -107,6 +112,17 @@ class View:
         self.near_vectors = (exact.kind, exact.function, self.vectors_at, self.stride, params.size)
         if scorer is not None:
             self.near_codes = (scorer.kind, scorer.function, self.codes_at, self.code_stride, params.size)
+        self.sketched = sketched
+        if sketched is not None:
+            rotation = hadamard.rotation_of(params.size)
+            self.sketch_work_bytes = 8 * rotation.padded
+            self.sketches_at = (
+                sketched.rows,
+                native.address_of(sketched.blocks),
+                rotation.padded,
+                native.address_of(sketched.centre.values),
+                native.address_of(sketched.centre.turned),
+            )
         if graph is not None:
             self.graph_arguments = (
                 native.address_of(graph.links),
@@ -141,6 +157,7 @@ class Scratch(threading.local):
     def __init__(self) -> None:
         self.rows, self.kept, self.mark = 0, 0, 0
         self.fresh = np.empty(1, np.int64)
+        self.tables = np.empty(0, np.uint8)
         self.cell = np.zeros(2, np.uint64)
         self.cell_at = native.address_of(self.cell)
 
@@ -151,6 +168,7 @@ class Scratch(threading.local):
             self.marks = np.zeros(self.rows, np.uint8)
             self.mark = 0
             self.frontier = np.empty(self.rows + 1, np.uint64)
+            self.frontier_at = native.address_of(self.frontier)
             self.list = np.empty(self.rows, np.int32)
             self.list_at = native.address_of(self.list)
         if kept > self.kept:
@@ -160,6 +178,13 @@ class Scratch(threading.local):
             self.found = np.empty(kept, np.int32)
         if width > len(self.fresh):
             self.fresh = np.empty(width, np.int64)
+
+    def tables_at(self, size: int) -> int:
+        """Return where so many bytes for tables of sketches lie."""
+        if size > len(self.tables):
+            self.tables = np.empty(size, np.uint8)
+            self._tables_at = native.address_of(self.tables)
+        return self._tables_at
 
     def next_mark(self) -> int:
         """Return a mark that no row bears."""
@@ -214,7 +239,7 @@ def search(
     if plan is not None:
         count = _walk(view, query, k, plan, alive, selected)
     if count < min(k, wanted):
-        count = _scan(view, query, k, alive, selected, wanted)
+        count = _scan(view, query, k, alive, selected, wanted, exact)
     return scratch.scores[:count].copy(), scratch.found[:count].copy()
 
 
@@ -290,14 +315,44 @@ def _walk(view: View, query: Query, k: int, plan: Plan, alive: Bools, selected: 
     )
 
 
-def _scan(view: View, query: Query, k: int, alive: Bools, selected: Bools | None, wanted: int) -> int:
+def _scan(view: View, query: Query, k: int, alive: Bools, selected: Bools | None, wanted: int, exact: bool) -> int:
     selected_at = view.selected_at(selected)
     capacity = 0 if selected is None else len(selected)
     list_at, count = 0, view.rows
+    slack = max(1e-5, ROUNDING * view.params.size)
     if selected_at and view.ascending and wanted * LISTED_SHARE <= view.rows:
         list_at = _scratch.list_at
         count = scan.list_selected(selected_at, capacity, view.points_at, view.rows, list_at)
         selected_at = 0
+    elif not exact and view.sketched is not None and _reads_sketches(view.sketched, view.rows, query, k, wanted):
+        list_at = _scratch.list_at
+        count = shortlist.shortlist(
+            *view.exactly[:4],
+            view.params.size,
+            view.exact.factor,
+            query.address,
+            *view.sketches_at,
+            view.sketched.centre.length,
+            view.sketched.longest,
+            query.floats_address,
+            query.turned_address,
+            query.length,
+            view.params.distance is Distance.EUCLID,
+            CERTAINTY,
+            slack,
+            -np.inf,
+            view.rows,
+            view.alive_at(alive),
+            view.points_at,
+            selected_at,
+            capacity,
+            k,
+            _scratch.best,
+            _scratch.tables_at(view.sketch_work_bytes),
+            _scratch.frontier_at,
+            list_at,
+            _scratch.cell_at,
+        )
     bounded = view.codes is not None and view.bounds_at != 0
     coded_rows = view.codes.rows if bounded and view.codes is not None else 0
     return scan.scan(
@@ -318,7 +373,7 @@ def _scan(view: View, query: Query, k: int, alive: Bools, selected: Bools | None
         query.scale,
         query.missed,
         query.length,
-        max(1e-5, ROUNDING * view.params.size),
+        slack,
         list_at,
         count,
         view.alive_at(alive),
@@ -331,3 +386,8 @@ def _scan(view: View, query: Query, k: int, alive: Bools, selected: Bools | None
         _scratch.found,
         _scratch.cell_at,
     )
+
+
+def _reads_sketches(sketched: Sketches, rows: int, query: Query, k: int, wanted: int) -> bool:
+    worth_it = wanted * SKETCHED_SHARE >= rows and k * SKETCHED_SHARE <= sketched.rows
+    return worth_it and query.length < LARGEST

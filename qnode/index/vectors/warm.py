@@ -7,9 +7,11 @@ import threading
 
 import numpy as np
 
+from qnode.index.vectors import hadamard, lookups, sketches
 from qnode.index.vectors.codes import CodeKind, code_bytes, to_int8
 from qnode.index.vectors.query import prepare_query
 from qnode.index.vectors.search import Codes, Graph, View, search
+from qnode.index.vectors.sketches import LEAST_DIMENSIONS, Sketches
 from qnode.models.query import QuantizationParams
 from qnode.models.vector_params import Distance, VectorParams
 
@@ -49,3 +51,17 @@ def _search_all_ways() -> None:
     few[3] = True
     for selected, count, exact in ((None, ROWS, False), (None, ROWS, True), (few, 1, True)):
         search(view, query, 1, 1, alive, selected, count, exact=exact, quantization=QuantizationParams())
+    if lookups.AVAILABLE:
+        _search_sketches()
+
+
+def _search_sketches() -> None:
+    params = VectorParams("", 0, LEAST_DIMENSIONS, Distance.DOT)
+    vectors = np.eye(ROWS, LEAST_DIMENSIONS, dtype=np.float32)
+    centre = sketches.centre_of(vectors)
+    width = sketches.block_bytes(hadamard.rotation_of(LEAST_DIMENSIONS).padded)
+    blocks = np.empty((ROWS // lookups.BLOCK_ROWS, width), np.uint8)
+    sketched = Sketches(ROWS, blocks, centre, sketches.sketch(vectors, centre, False, blocks))
+    view = View(params, vectors, np.arange(ROWS, dtype=np.uint32), ascending=False, sketched=sketched)
+    query, alive = prepare_query(params, vectors[0]), np.ones(ROWS, np.bool_)
+    search(view, query, 1, 1, alive, None, ROWS, exact=False, quantization=QuantizationParams())

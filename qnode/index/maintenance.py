@@ -139,6 +139,7 @@ def _swap(index: Index, slot: int, parts: Sequence[Part], made: Part | None) -> 
 
 
 def _size(part: Part, params: VectorParams) -> SegmentSize:
+    sealed = part.segment if isinstance(part.segment, SealedSegment) else None
     return SegmentSize(
         part.id,
         part.rows,
@@ -147,5 +148,6 @@ def _size(part: Part, params: VectorParams) -> SegmentSize:
         part.is_sealed,
         part.is_full,
         part.is_indexed,
-        isinstance(part.segment, SealedSegment) and not part.segment.fits(params),
+        is_outdated=sealed is not None and not sealed.fits(params),
+        is_extendable=sealed is not None and sealed.is_extendable(params, part.living),
     )

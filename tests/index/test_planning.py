@@ -1,7 +1,16 @@
 import random
 from dataclasses import replace
 
-from qnode.index.planning import MOST_PIECES, PIECE_BYTES, Plan, SegmentSize, is_overfull, plan, should_close
+from qnode.index.planning import (
+    EXTEND_FACTOR,
+    MOST_PIECES,
+    PIECE_BYTES,
+    Plan,
+    SegmentSize,
+    is_overfull,
+    plan,
+    should_close,
+)
 from qnode.models.vector_params import Distance, IndexParams, VectorParams
 
 VECTOR = VectorParams("", 0, 256, Distance.DOT)
@@ -9,9 +18,39 @@ INDEX = IndexParams((VECTOR,), indexing_threshold_kb=1000)
 ROW_BYTES = 1024
 
 
-def segment(number, rows, *, living=None, sealed=False, full=False, indexed=False):
+def segment(number, rows, *, living=None, sealed=False, full=False, indexed=False, extendable=False):
     living = rows if living is None else living
-    return SegmentSize(number, rows, living, rows * ROW_BYTES, sealed, full, indexed)
+    return SegmentSize(number, rows, living, rows * ROW_BYTES, sealed, full, indexed, is_extendable=extendable)
+
+
+def graph(number, rows):
+    return segment(number, rows, sealed=True, indexed=True, extendable=True)
+
+
+class Upload:
+    """What becomes of the segments while rows come in: the plan and nothing else, as if a build took no time or long."""
+
+    def __init__(self, index: IndexParams = INDEX) -> None:
+        self.index, self.segments, self.next = index, [], 1
+        self.inserted = self.copied = 0
+
+    def close(self, rows: int) -> None:
+        self.segments.append(segment(self.next, rows, full=True))
+        self.next += 1
+
+    def build(self) -> bool:
+        """Do what is planned; rows that are not in the largest graph that can be extended are put into it."""
+        chosen = plan(self.segments, VECTOR, self.index)
+        if chosen is None:
+            return False
+        sources = [s for s in self.segments if s.id in chosen.sources]
+        rows = sum(s.living for s in sources)
+        kept = max((s.living for s in sources if s.is_extendable), default=0)
+        self.inserted, self.copied = self.inserted + rows - kept, self.copied + kept
+        self.segments = [s for s in self.segments if s.id not in chosen.sources]
+        self.segments.append(graph(self.next, rows) if chosen.with_graph else segment(self.next, rows, sealed=True))
+        self.next += 1
+        return True
 
 
 def test_a_growing_segment_is_closed_above_the_threshold_only():
@@ -110,3 +149,50 @@ def test_the_number_of_segments_stays_logarithmic_and_every_plan_ends():
             segments.append(segment(number, rows, sealed=True, indexed=chosen.with_graph))
             number += 1
         assert len(segments) <= 10  # 300 × 4 500 rows, halving down to 1 000
+
+
+def test_closed_segments_extend_the_largest_graph_that_is_not_too_large_for_them():
+    closed = segment(9, 2000, full=True)
+    assert plan([graph(1, 64_000), graph(2, 3000), closed], VECTOR, INDEX) == Plan((1, 9), with_graph=True)
+    assert plan([graph(1, 64_001), graph(2, 3000), closed], VECTOR, INDEX) == Plan((2, 9), with_graph=True)
+    limited = replace(INDEX, max_segment_size_kb=65_999)
+    assert plan([graph(1, 64_000), graph(2, 3000), closed], VECTOR, limited) == Plan((2, 9), with_graph=True)
+
+
+def test_a_piece_grows_with_the_graph_that_it_is_added_to():
+    closed = [segment(number, 30_000, full=True) for number in range(2, 8)]
+    assert plan([graph(1, 200_000), *closed], VECTOR, INDEX) == Plan((1, 2), with_graph=True)
+    assert plan([graph(1, 500_000), *closed], VECTOR, INDEX) == Plan((1, 2, 3), with_graph=True)
+
+
+def test_a_tail_is_added_to_a_graph_that_is_not_too_large_for_it():
+    assert plan([graph(1, 193_000), graph(2, 7000)], VECTOR, INDEX) == Plan((1, 2), with_graph=True)
+    assert plan([graph(1, 230_000), graph(2, 7000)], VECTOR, INDEX) is None
+    dead = segment(1, 193_000, living=140_000, sealed=True, indexed=True)
+    assert plan([dead, graph(2, 7000)], VECTOR, replace(INDEX, deleted_threshold=0.5)) is None
+
+
+def test_an_upload_that_is_faster_than_the_builder_inserts_each_row_once_and_ends_as_one_segment():
+    upload = Upload()
+    for _ in range(10):
+        upload.close(30_000)
+        upload.close(30_000)
+        upload.build()
+    assert upload.build()
+    while upload.build():
+        assert upload.next < 100
+    assert [s.rows for s in upload.segments] == [600_000]
+    assert upload.inserted <= 1.01 * 600_000
+    assert upload.copied <= 16 * 600_000
+
+
+def test_a_steady_trickle_copies_no_more_than_the_factor_allows():
+    upload = Upload()
+    for _ in range(3000):
+        upload.close(1001)
+        while upload.build():
+            pass
+        assert len(upload.segments) <= 4
+    rows = 3000 * 1001
+    assert upload.inserted <= 3 * rows
+    assert upload.copied <= 3 * EXTEND_FACTOR * rows

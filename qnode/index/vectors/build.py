@@ -29,7 +29,7 @@ from qnode.disk import fault_of, sync_directory
 from qnode.errors import Corruption, QnodeError
 from qnode.index.vectors import codes, files, scoring, sealed
 from qnode.index.vectors.codes import CodeKind
-from qnode.index.vectors.graph_builder import CHUNK_ROWS, GraphBuilder, can_extend
+from qnode.index.vectors.graph_builder import CHUNK_ROWS, GraphBuilder
 from qnode.index.vectors.growing import GrowingSegment
 from qnode.index.vectors.job import BuildJob, BuildSource
 from qnode.index.vectors.sealed import Description, FileFacts, SealedSegment
@@ -104,7 +104,7 @@ def base_of(rows: Rows, segments: list[Segment], params: VectorParams) -> int | 
     given = np.bincount(rows.source, minlength=len(segments))
     for number in sorted(range(len(segments)), key=lambda number: -int(given[number])):
         segment = segments[number]
-        if isinstance(segment, SealedSegment) and given[number] and can_extend(segment, int(given[number]), params):
+        if isinstance(segment, SealedSegment) and given[number] and segment.is_extendable(params, int(given[number])):
             return number
     return None
 

@@ -29,16 +29,7 @@ usearch: Any = untyped_usearch
 
 CHUNK_ROWS = 1 << 14
 
-MOST_GONE = 0.25
-"""A graph is extended if no larger share of its rows must be taken out; a rebuild is not much slower then."""
-
 Rows = npt.NDArray[np.int64]
-
-
-def can_extend(segment: SealedSegment, stays: int, params: VectorParams) -> bool:
-    """Say whether a graph is worth extending of which `stays` rows stay."""
-    has = (segment.description.m, segment.description.ef_construct)
-    return segment.indexed and has == (params.m, params.ef_construct) and stays >= (1 - MOST_GONE) * segment.rows
 
 
 class GraphBuilder:

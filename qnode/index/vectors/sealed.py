@@ -34,6 +34,9 @@ from qnode.models.vector_params import Quantization, VectorParams
 DESCRIPTION = "segment.json"
 FORMAT_VERSION = 1
 
+MOST_GONE = 0.25
+"""A graph is extended if no larger share of its rows must be taken out; a rebuild is not much slower then."""
+
 
 @dataclass(frozen=True, slots=True)
 class FileFacts:
@@ -139,6 +142,11 @@ class SealedSegment:
         has = (self.description.m, self.description.ef_construct)
         return (not self.indexed or has == asked) and self.description.quantization == named(params.quantization)
 
+    def is_extendable(self, params: VectorParams, stays: int) -> bool:
+        """Say whether a graph can be made from this one by adding rows to those `stays` of its rows that stay."""
+        has = (self.description.m, self.description.ef_construct)
+        return self.indexed and has == (params.m, params.ef_construct) and stays >= (1 - MOST_GONE) * self.rows
+
     def find(self, points: npt.NDArray[np.uint32], op_nums: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
         """Return the row that each operation made of each point, or -1."""
         if self.rows == 0:
@@ -162,13 +170,25 @@ class SealedSegment:
         *,
         exact: bool,
         quantization: QuantizationParams,
+        floor: float = -np.inf,
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int32]]:
         """Return (similarities, rows) of the best k, best first, ties by row.
 
         alive: (rows,), False for dead rows. selected: (capacity,) by point number, None for no filter; selected_count: how many
-        points of the shard are selected. Both contiguous.
+        points of the shard are selected. Both contiguous. floor: a similarity; rows of a smaller one may be left out.
         """
-        return search(self._view, query, k, ef, alive, selected, selected_count, exact=exact, quantization=quantization)
+        return search(
+            self._view,
+            query,
+            k,
+            ef,
+            alive,
+            selected,
+            selected_count,
+            exact=exact,
+            quantization=quantization,
+            floor=floor,
+        )
 
 
 def named(quantization: Quantization | None) -> str:

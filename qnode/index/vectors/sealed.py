@@ -170,25 +170,13 @@ class SealedSegment:
         *,
         exact: bool,
         quantization: QuantizationParams,
-        floor: float = -np.inf,
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int32]]:
         """Return (similarities, rows) of the best k, best first, ties by row.
 
         alive: (rows,), False for dead rows. selected: (capacity,) by point number, None for no filter; selected_count: how many
-        points of the shard are selected. Both contiguous. floor: a similarity; rows of a smaller one may be left out.
+        points of the shard are selected. Both contiguous.
         """
-        return search(
-            self._view,
-            query,
-            k,
-            ef,
-            alive,
-            selected,
-            selected_count,
-            exact=exact,
-            quantization=quantization,
-            floor=floor,
-        )
+        return search(self._view, query, k, ef, alive, selected, selected_count, exact=exact, quantization=quantization)
 
 
 def named(quantization: Quantization | None) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from time import perf_counter
 from typing import TYPE_CHECKING
 
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 _COLLECTIONS = "/collections/"
 _COMPRESSED_FROM_BYTES = 1024
+_REMEMBERED_URLS = 256
 AnswerNow = Callable[[bytes, float], bytes | None]
 """Gives the answer to a body, or None; the number is the reading of perf_counter at which the request began."""
 
@@ -71,6 +72,8 @@ class Application:
             (method.encode(), rest.encode()): (endpoint, self._hot[method, rest].count)
             for (method, rest), endpoint in direct.items()
         }
+        self._direct_of = lru_cache(_REMEMBERED_URLS)(self._find_direct)
+        self._small_body_bytes = min(SMALL_BODY_BYTES, body_limit_bytes)
         self._cold = cold
         self._counts = counts
         self._body_limit_bytes = body_limit_bytes
@@ -81,16 +84,19 @@ class Application:
 
     def answering_now(self, method: bytes, url: bytes, headers: list[Header]) -> AnswerNow | None:
         """Find what may answer a request, of which this is the head, at once; None if it must go through `__call__`."""
+        found = self._direct_of(method, url)
+        if found is None:
+            return None
+        length, content_type, has_origin = _glance(headers)
+        is_plain = content_type == JSON and not has_origin and 0 < length <= self._small_body_bytes
+        return found if is_plain else None
+
+    def _find_direct(self, method: bytes, url: bytes) -> AnswerNow | None:
         if not url.startswith(b"/collections/") or b"%" in url or b"?" in url:
             return None
         name, _, rest = url[len(_COLLECTIONS) :].partition(b"/")
         found = self._direct.get((method, rest))
-        if found is None:
-            return None
-        length, content_type, has_origin = _glance(headers)
-        if has_origin or content_type != JSON or not 0 < length <= min(SMALL_BODY_BYTES, self._body_limit_bytes):
-            return None
-        return partial(_answer_now, *found, name)
+        return None if found is None else partial(_answer_now, *found, name)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":

@@ -117,12 +117,12 @@ class Collection:
         return await asyncio.to_thread(lambda: [self._query(request) for request in requests])
 
     def _unindexed_bytes(self, slot: int) -> int:
-        return sum(
-            part.segment.vector_bytes
-            for shard in self.shards.values()
-            for part in shard.index.spaces[slot].parts
-            if not part.is_indexed
-        )
+        unindexed_bytes = 0
+        for shard in self.shards.values():
+            for part in shard.index.spaces[slot].shown.parts:
+                if not part.segment.indexed:
+                    unindexed_bytes += part.segment.vector_bytes
+        return unindexed_bytes
 
     def _query(self, request: QueryRequest) -> list[Point]:
         if request.query is None:

@@ -17,6 +17,7 @@ import httpx
 import numpy as np
 
 from tests.model.filters import FIELDS, Filter, random_filter
+from tests.model.settings import after, random_change, random_settings
 from tests.model.store import Id, Point, Points, Store
 from tests.model.writes import Write, Writes, random_id, random_vector
 from tests.support.node import Node
@@ -82,6 +83,8 @@ class Run:
             del self.stores[store.name]
         elif rng.random() < 0.02:
             self.change_index(store)
+        elif rng.random() < 0.01:
+            self.reconfigure(store)
         elif rng.random() < 0.5:
             self.write(store)
         else:
@@ -103,13 +106,15 @@ class Run:
         vectors = {n: (rng.choice([4, 8, 24]), rng.choice(["Cosine", "Dot", "Euclid", "Manhattan"])) for n in names}
         shown: Any = {name: {"size": size, "distance": distance} for name, (size, distance) in vectors.items()}
         shards = rng.choice([1, 1, 1, 2])
-        body = {
-            "vectors": shown.get("", shown),
-            "shard_number": shards,
-            "optimizers_config": {"indexing_threshold": rng.choice([1, 2, 5, 10_000]), "vacuum_min_vector_number": 100},
-            "hnsw_config": {"m": rng.choice([0, 8, 16, 16])},
-        }
+        body = {"vectors": shown.get("", shown), "shard_number": shards, **random_settings(rng)}
         return body, Store(f"c{self._names}", vectors, shards)
+
+    def reconfigure(self, store: Store) -> None:
+        """Change settings, for which segments may be built anew."""
+        change, before = random_change(self.rng), self.node.info(store.name)["config"]
+        assert self.node.ask("PATCH", f"/collections/{store.name}", change) is True
+        assert self.node.info(store.name)["config"] == after(before, change)
+        self._note(store, f"patch {change}", {})
 
     def change_index(self, store: Store) -> None:
         """Make or drop a payload index."""

@@ -30,8 +30,8 @@ class Write:
     expected: int = 200
 
 
-def random_id(rng: random.Random) -> Id:
-    number = rng.randrange(IDS)
+def random_id(rng: random.Random, first: int = 0) -> Id:
+    number = first + rng.randrange(IDS)
     return number if number % 5 else str(uuid.UUID(int=number * 2**90 + number))
 
 
@@ -40,10 +40,13 @@ def random_vector(rng: random.Random, size: int) -> Vector:
 
 
 class Writes:
-    """Makes writes for one collection as it stands."""
+    """Makes writes for one collection as it stands.
 
-    def __init__(self, rng: random.Random, store: Store) -> None:
-        self.rng, self.store = rng, store
+    share: the first id, for one of several who write to the collection, each to IDS points of his own.
+    """
+
+    def __init__(self, rng: random.Random, store: Store, share: int | None = None) -> None:
+        self.rng, self.store, self.share = rng, store, share
 
     def random(self) -> Write:
         makers: list[tuple[int, Callable[[], Write]]] = [
@@ -54,6 +57,9 @@ class Writes:
         return self.rng.choices([make for _, make in makers], [weight for weight, _ in makers])[0]()
 
     # Parts
+
+    def _id(self) -> Id:
+        return random_id(self.rng, self.share or 0)
 
     def _point(self) -> tuple[dict[str, Any], Point]:
         """A point as it is sent (without its id) and as it should be kept."""
@@ -77,6 +83,9 @@ class Writes:
         ids = self._some_ids()
         if not ids or self.rng.random() < 0.4:
             shown, chosen = random_filter(self.rng, self.store.ids(), list(self.store.vectors))
+            if self.share is not None:
+                shown = {"must": [{"has_id": ids or [self.share]}, shown]}
+                return {"filter": shown}, lambda i, point: i in ids and chosen(i, point)
             return {"filter": shown}, chosen
         among = set(ids)
         return {"points": ids}, lambda i, _: i in among
@@ -85,12 +94,12 @@ class Writes:
 
     def upsert(self) -> Write:
         count = self.rng.choice([1, 1, 3, 10, 40, 120])
-        made = {random_id(self.rng): self._point() for _ in range(count)}
+        made = {self._id(): self._point() for _ in range(count)}
         points = [{"id": i, **sent} for i, (sent, _) in made.items()]
         return Write("upsert", "PUT", "/points", {"points": points}, (model.put({i: p for i, (_, p) in made.items()}),))
 
     def upsert_batch(self) -> Write:
-        ids = list(dict.fromkeys(random_id(self.rng) for _ in range(self.rng.choice([1, 5, 30]))))
+        ids = list(dict.fromkeys(self._id() for _ in range(self.rng.choice([1, 5, 30]))))
         columns = {n: [random_vector(self.rng, size) for _ in ids] for n, (size, _) in self.store.vectors.items()}
         payloads = [random_payload(self.rng) for _ in ids]
         sent: Any = {name: [[float(x) for x in row] for row in rows] for name, rows in columns.items()}
@@ -184,5 +193,5 @@ class Writes:
         return Write("batch", "POST", "/points/batch", {"operations": operations}, tuple(changes))
 
     def unknown_point(self) -> Write:
-        body = {"points": [IDS + self.rng.randrange(100)], "payload": {"n": 1}}
+        body = {"points": [(self.share or 0) + IDS + self.rng.randrange(100)], "payload": {"n": 1}}
         return Write("set payload of no point", "POST", "/points/payload", body, (), expected=404)

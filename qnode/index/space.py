@@ -145,20 +145,39 @@ class Space:
         scores, numbers, ops = np.empty(k, np.float32), np.empty(k, np.uint32), np.empty(k, np.uint64)
         count = 0
         for part in shown.parts:
-            found, rows = self.search_part(part, query, k, params, selected, selected_count)
+            floor = float(scores[k - 1]) if count == k else -np.inf
+            found, rows = self.search_part(part, query, k, params, selected, selected_count, floor)
             count = take(found, rows, part.points_at, part.op_nums_at, scores, numbers, ops, count)
         return Candidates(scores[:count], numbers[:count], ops[:count])
 
     def search_part(
-        self, part: ShownPart, query: Query, k: int, params: SearchParams, selected: Mask | None, selected_count: int
+        self,
+        part: ShownPart,
+        query: Query,
+        k: int,
+        params: SearchParams,
+        selected: Mask | None,
+        selected_count: int,
+        floor: float = -np.inf,
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int32]]:
-        """Find the k most similar alive rows of one part: (similarities, rows), best first."""
+        """Find the k most similar alive rows of one part: (similarities, rows), best first.
+
+        Rows less similar than `floor`, the worst winner so far, may be left out.
+        """
         segment = part.segment
         if params.indexed_only and not segment.indexed and segment.vector_bytes > self.small_bytes:
             return np.empty(0, np.float32), np.empty(0, np.int32)
         ef = max(params.hnsw_ef or max(self.params.ef_construct, DEFAULT_EF_FLOOR), k)
         return segment.search(
-            query, k, ef, part.alive, selected, selected_count, exact=params.exact, quantization=params.quantization
+            query,
+            k,
+            ef,
+            part.alive,
+            selected,
+            selected_count,
+            exact=params.exact,
+            quantization=params.quantization,
+            floor=floor,
         )
 
     def locate(self, numbers: Numbers, ops: OpNums) -> list[tuple[Part, Rows, npt.NDArray[np.intp]]]:

@@ -7,7 +7,7 @@ One writer; any number of threads and processes search. `append` makes rows dura
 the caller commits in between. What lies behind the published rows counts for nothing and is overwritten. Files grow in
 steps, so they are longer than their rows.
 
-From `CODED_FROM` rows on, int8 codes with bounds and sketches are kept in the heap, in whole blocks. A scan passes over nearly
+From `CODED_FROM` rows on, int8 codes with bounds and sketches are kept in the heap, in whole blocks of 64 rows. A scan passes over nearly
 all rows by their sketches, and over nearly all others by their codes. Codes never err; sketches make a search that does not
 ask to be exact lose a row once in a million (`sketches`).
 """
@@ -39,6 +39,7 @@ ENTRY = np.dtype([("op_num", "<u8"), ("point", "<u4")])
 
 CODED_FROM = 2048
 CODED_BLOCK = 1024
+"""So many rows are encoded at once, at most."""
 
 FIRST_STEP_BYTES = 1 << 20
 LARGEST_STEP_BYTES = 1 << 28
@@ -195,6 +196,7 @@ class GrowingSegment:
         *,
         exact: bool,
         quantization: QuantizationParams,
+        floor: float = -np.inf,
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int32]]:
         """Return (similarities, rows) of the best k, best first, ties by row; but for sketches, exact. See SealedSegment.search.
 
@@ -203,7 +205,9 @@ class GrowingSegment:
         view = self._view
         if len(alive) < view.rows:
             view = self._make_view(len(alive))
-        return search(view, query, k, ef, alive, selected, selected_count, exact=exact, quantization=quantization)
+        return search(
+            view, query, k, ef, alive, selected, selected_count, exact=exact, quantization=quantization, floor=floor
+        )
 
     def _make_view(self, rows: int) -> View:
         coded, sketched = self._coded if self._coded.rows else None, self._sketched
@@ -220,7 +224,7 @@ class GrowingSegment:
 
     def _encode(self, rows: int) -> None:
         """Bring codes and sketches up to date with the whole blocks of the first `rows` rows."""
-        whole = rows // CODED_BLOCK * CODED_BLOCK
+        whole = rows // BLOCK_ROWS * BLOCK_ROWS
         if rows < CODED_FROM or not codes.has_bounds(self.params):
             whole = 0
         old = self._coded
@@ -230,8 +234,8 @@ class GrowingSegment:
         assert old.bounds is not None
         values, bounds = self._roomy(old.values, done, whole), self._roomy(old.bounds, done, whole)
         for start in range(done, whole, CODED_BLOCK):
-            block = slice(start, start + CODED_BLOCK)
-            values[block], bounds[block] = codes.to_int8(self._floats(start), 0.0)
+            block = slice(start, min(start + CODED_BLOCK, whole))
+            values[block], bounds[block] = codes.to_int8(self._floats(block), 0.0)
         self._coded = Codes(CodeKind.INT8, 0.0, whole, values, bounds)
         self._sketched = self._sketch(done, whole) if whole and sketches.has_sketches(self.params) else None
 
@@ -246,14 +250,13 @@ class GrowingSegment:
         blocks = self._roomy(old.blocks, done // BLOCK_ROWS, whole // BLOCK_ROWS, BLOCK_ROWS)
         longest, euclid = old.longest, self.params.distance is Distance.EUCLID
         for start in range(done, whole, CODED_BLOCK):
-            target = blocks[start // BLOCK_ROWS : (start + CODED_BLOCK) // BLOCK_ROWS]
-            longest = max(longest, sketches.sketch(self._floats(start), old.centre, euclid, target))
+            end = min(start + CODED_BLOCK, whole)
+            floats, target = self._floats(slice(start, end)), blocks[start // BLOCK_ROWS : end // BLOCK_ROWS]
+            longest = max(longest, sketches.sketch(floats, old.centre, euclid, target))
         return Sketches(whole, blocks, old.centre, longest)
 
-    def _floats(self, start: int) -> npt.NDArray[np.float32]:
-        """The rows of a block as float32."""
-        block: npt.NDArray[np.generic] = self._vectors[start : start + CODED_BLOCK]
-        return np.ascontiguousarray(block, np.float32)
+    def _floats(self, rows: slice) -> npt.NDArray[np.float32]:
+        return np.ascontiguousarray(self._vectors[rows], np.float32)
 
     def _roomy(self, array: npt.NDArray[Any], keep: int, size: int, rows_each: int = 1) -> npt.NDArray[Any]:
         """Return `_grown`, with room for as many rows as a segment usually gets: memory that is not used costs nothing."""

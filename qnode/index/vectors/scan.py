@@ -70,6 +70,7 @@ def scan(
     selected_at: int,
     capacity: int,
     k: int,
+    floor: float,
     best: npt.NDArray[np.uint64],
     out_scores: npt.NDArray[np.float32],
     out_rows: npt.NDArray[np.int32],
@@ -77,10 +78,10 @@ def scan(
 ) -> int:
     """Write the best k wanted rows to the outputs; return how many. list_at 0: rows [0, count), else a list of rows.
 
-    Rows below `coded_rows` have codes and bounds.
+    Rows below `coded_rows` have codes and bounds. Rows that score less than `floor` may be left out.
     """
     found = 0
-    worst = -np.inf
+    worst = floor
     for i in range(count):
         row = i
         if list_at != 0:
@@ -94,7 +95,7 @@ def scan(
                 fetch(at, length)
         if not is_wanted(row, alive_at, points_at, selected_at, capacity):
             continue
-        if found == k and row < coded_rows:
+        if row < coded_rows and (found == k or floor > -np.inf):
             native.call(code_function, codes_at + row * code_stride, code_query_at, dimensions, cell)
             product = native.load_i32(cell)
             limit = reach(bounds_at, row, product, euclid, query_scale, query_missed, query_length, slack)
@@ -108,7 +109,7 @@ def scan(
         elif key > best[0]:
             native.replace_first(best, found, key)
         if found == k:
-            worst = np.float64(native.score_in(best[0]))
+            worst = max(floor, np.float64(native.score_in(best[0])))
     native.sort_best_first(best, found)
     for j in range(found):
         out_scores[j] = native.score_in(best[j])

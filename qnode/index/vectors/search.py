@@ -220,6 +220,7 @@ def search(
     *,
     exact: bool,
     quantization: QuantizationParams,
+    floor: float = -np.inf,
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int32]]:
     """Return the similarities and rows of the best k, best first; see the segments' `search`."""
     assert len(alive) >= view.rows
@@ -239,7 +240,7 @@ def search(
     if plan is not None:
         count = _walk(view, query, k, plan, alive, selected)
     if count < min(k, wanted):
-        count = _scan(view, query, k, alive, selected, wanted, exact)
+        count = _scan(view, query, k, alive, selected, wanted, exact=exact, floor=floor)
     return scratch.scores[:count].copy(), scratch.found[:count].copy()
 
 
@@ -315,7 +316,17 @@ def _walk(view: View, query: Query, k: int, plan: Plan, alive: Bools, selected: 
     )
 
 
-def _scan(view: View, query: Query, k: int, alive: Bools, selected: Bools | None, wanted: int, exact: bool) -> int:
+def _scan(
+    view: View,
+    query: Query,
+    k: int,
+    alive: Bools,
+    selected: Bools | None,
+    wanted: int,
+    *,
+    exact: bool,
+    floor: float,
+) -> int:
     selected_at = view.selected_at(selected)
     capacity = 0 if selected is None else len(selected)
     list_at, count = 0, view.rows
@@ -340,7 +351,7 @@ def _scan(view: View, query: Query, k: int, alive: Bools, selected: Bools | None
             view.params.distance is Distance.EUCLID,
             CERTAINTY,
             slack,
-            -np.inf,
+            floor,
             view.rows,
             view.alive_at(alive),
             view.points_at,
@@ -381,6 +392,7 @@ def _scan(view: View, query: Query, k: int, alive: Bools, selected: Bools | None
         selected_at,
         capacity,
         k,
+        floor,
         _scratch.best,
         _scratch.scores,
         _scratch.found,

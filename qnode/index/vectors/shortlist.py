@@ -87,11 +87,12 @@ def farthest(
     selected_at: int,
     capacity: int,
     k: int,
+    floor: float,
     best: npt.NDArray[np.uint64],
 ) -> int:
-    """Leave the k wanted rows that reach farthest in `best`, as a heap; return how many."""
+    """Leave the k wanted rows that reach farthest, and no less than `floor`, in `best`, as a heap; return how many."""
     found = 0
-    least = np.float32(-np.inf)
+    least = np.float32(floor)
     for block in range(blocks):
         if native.load_f32(tops_at + 4 * block) < least:
             continue
@@ -194,7 +195,7 @@ def shortlist(
         base = slack * (centre_length + longest) * (centre_length + query_length)
         base += np.float64(native.dot_f32(centre_at, floats_at, dimensions))
         reach_all(blocks_at, blocks, padded, work_at, step, offset, spread, base, reaches_at, tops_at)
-    count = farthest(blocks, reaches_at, tops_at, alive_at, points_at, selected_at, capacity, k, best)
+    count = farthest(blocks, reaches_at, tops_at, alive_at, points_at, selected_at, capacity, k, floor, best)
     worst = np.inf
     for j in range(count):
         row = native.row_in(best[j])
@@ -203,7 +204,7 @@ def shortlist(
         )
         native.store_i32(list_at + 4 * j, np.int32(row))
         native.store_f32(reaches_at + 4 * row, np.float32(np.nan))  # so that it is not listed again
-    if count == k:  # else all that are wanted are listed
+    if count == k:  # else all that reach the floor are listed
         count = list_reaching(
             blocks, reaches_at, tops_at, max(worst, floor), alive_at, points_at, selected_at, capacity, list_at, count
         )

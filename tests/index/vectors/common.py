@@ -55,13 +55,22 @@ def seal(directory: Path, params: VectorParams, segments, *, alive=None, graph=T
 
 
 def find_best(
-    segment, query: Query | np.ndarray, k=10, *, ef=64, alive=None, selected=None, exact=False, quantization=AS_SET
+    segment,
+    query: Query | np.ndarray,
+    k=10,
+    *,
+    ef=64,
+    alive=None,
+    selected=None,
+    exact=False,
+    quantization=AS_SET,
+    floor=-np.inf,
 ):
     if not isinstance(query, Query):
         query = prepare_query(segment.params, query)
     alive = np.ones(segment.rows, np.bool_) if alive is None else alive
     count = segment.rows if selected is None else int(selected.sum())
-    return segment.search(query, k, ef, alive, selected, count, exact=exact, quantization=quantization)
+    return segment.search(query, k, ef, alive, selected, count, exact=exact, quantization=quantization, floor=floor)
 
 
 def brute_force(params: VectorParams, vectors: np.ndarray, query: np.ndarray, k: int, wanted=None) -> list[int]:

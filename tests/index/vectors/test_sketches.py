@@ -156,3 +156,17 @@ def test_rows_in_the_place_of_forgotten_ones_are_sketched_anew(tmp_path):
     segment.append(np.arange(1024, dtype=np.uint32), np.arange(1024, dtype=np.uint64), other)
     segment.publish(ROWS + 1024)
     assert [int(find_best(segment, query, 1)[1][0]) for query in other[:20]] == list(range(ROWS, ROWS + 20))
+
+
+@pytest.mark.parametrize("exact", [False, True])
+@pytest.mark.parametrize("distance", METRICS)
+def test_a_floor_costs_no_row_that_reaches_it(tmp_path, distance, exact):
+    params = params_of(128, distance)
+    vectors, queries = vectors_for(params, ROWS, seed=9), vectors_for(params, 10, seed=10)
+    segment = growing_of(tmp_path / "s", params, vectors)
+    for query in queries:
+        scores, rows = find_best(segment, query, 30, exact=True)
+        for kept in (0, 1, 20, 30):
+            floor = float(scores[kept - 1]) if kept else float(scores[0]) + 1
+            above, found = find_best(segment, query, 30, exact=exact, floor=floor)
+            assert found[above >= floor].tolist() == rows[:kept].tolist()

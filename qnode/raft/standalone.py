@@ -1,11 +1,13 @@
 """The topology of a node that runs alone: a command is committed when the new topology is on disk.
 
-One LMDB environment holds it, with a checksum in front. Commits are synchronous. Left out: everything that several
+One LMDB environment holds it, with a checksum in front. Commits are synchronous, and made in a thread, one after the other:
+a command is applied to what the one before it has led to. Left out: everything that several
 nodes would need to agree.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -49,6 +51,7 @@ class StandaloneLog:
         except (lmdb.CorruptedError, lmdb.InvalidError, lmdb.VersionMismatchError) as error:
             raise Corruption(self._file, str(error), _WAY_OUT) from error
         self.current = Topology() if value is None else self._opened(value)
+        self._changing = asyncio.Lock()
 
     def _opened(self, value: bytes) -> Topology:
         if xxhash.xxh3_64_digest(value[8:]) != value[:8]:
@@ -56,11 +59,21 @@ class StandaloneLog:
         return Topology.from_bytes(value[8:])
 
     async def propose(self, command: Command) -> Rejected | None:
-        """Apply a command; when it returns None the change is durable and `current` shows it."""
-        topology, rejected = apply_command(self.current, command)
-        if rejected is not None:
+        """Apply a command; when it returns None the change is durable and `current` shows it.
+
+        What was begun is finished if the caller is cancelled.
+        """
+        return await asyncio.shield(asyncio.create_task(self._propose(command)))
+
+    async def _propose(self, command: Command) -> Rejected | None:
+        async with self._changing:
+            topology, rejected = apply_command(self.current, command)
+            if rejected is None:
+                await asyncio.to_thread(self._write, topology.to_bytes())
+                self.current = topology
             return rejected
-        value = topology.to_bytes()
+
+    def _write(self, value: bytes) -> None:
         try:
             with self._env.begin(write=True) as txn:
                 txn.put(_NAME, xxhash.xxh3_64_digest(value) + value)
@@ -68,8 +81,6 @@ class StandaloneLog:
             if isinstance(error, lmdb.MapFullError) or is_full(self._file):
                 raise OutOfSpace(f"no space left for {self._file}") from error
             raise InternalError(f"{self._file} could not be written: {error}") from error
-        self.current = topology
-        return None
 
     def records(self) -> Mapping[str, CollectionEntry]:
         """The collections that there are."""

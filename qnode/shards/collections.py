@@ -2,7 +2,8 @@
 
 The topology says what exists; `_reconcile` makes it so: it opens, reconfigures and removes. The same function runs at
 start and after every change, so a node that is killed half-way through a change finishes it when it starts again.
-Changes are made one after the other. A folder that the topology does not know is removed in the background.
+A collection that cannot be opened is told of to whoever asks for it; unless its files are damaged, it is tried again
+after a while and with every change. Changes are made one after the other. A folder that the topology does not know is removed in the background.
 
 Cancellation: a change that was proposed is carried out even if the caller stops waiting.
 """
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from qnode.disk import remove_trash, remove_tree
-from qnode.errors import AlreadyExists, InternalError, NotFound, QnodeError, Unavailable
+from qnode.errors import AlreadyExists, Corruption, InternalError, NotFound, QnodeError, Unavailable
 from qnode.index import BuilderPool
 from qnode.index.vectors import is_warm
 from qnode.models.collection import CollectionConfig, CollectionDiff
@@ -31,6 +32,9 @@ from qnode.shards.local_shard import LocalShard, ShardSettings
 _log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
+
+OPEN_RETRY_SECONDS = 10.0
+"""A collection that could not be opened (a full disk) is tried again after this time."""
 
 
 class CollectionRecord(Protocol):
@@ -82,6 +86,8 @@ class Collections:
         self._changing = asyncio.Lock()
         self._pool = BuilderPool(settings.build_threads or os.cpu_count() or 1)
         self._background: set[asyncio.Task[Any]] = set()
+        self._retry: asyncio.TimerHandle | None = None
+        self._closing = False
 
     async def open(self) -> None:
         """Open every collection of the topology and remove what is left of deleted ones."""
@@ -95,6 +101,9 @@ class Collections:
             await self._reconcile()
 
     async def close(self) -> None:
+        self._closing = True
+        if self._retry is not None:
+            self._retry.cancel()
         async with self._changing:
             closing = [collection.close() for _, collection in self._open.values()]
             for fault in await asyncio.gather(*closing, return_exceptions=True):
@@ -235,7 +244,7 @@ class Collections:
             del self._damaged[name]
         self._unadjusted.clear()
         for name, record in records.items():
-            if name not in self._open and name not in self._damaged:
+            if name not in self._open and not isinstance(self._damaged.get(name), Corruption):
                 await self._open_or_note(name, record)
             if name in self._open:
                 try:
@@ -248,6 +257,7 @@ class Collections:
         """Open a collection; what keeps it from being served is told to whoever asks for it, and to nobody else."""
         try:
             self._open[name] = record.folder, await self._opened(name, record)
+            self._damaged.pop(name, None)
         except QnodeError as error:
             _log.error("collection %s cannot be served: %s", name, error)
             self._damaged[name] = error
@@ -255,6 +265,17 @@ class Collections:
             _log.exception("collection %s cannot be served", name)
             folder = self._settings.path / record.folder
             self._damaged[name] = InternalError(f"collection `{name}` in {folder} could not be opened: {error!r}")
+        if name in self._damaged and not isinstance(self._damaged[name], Corruption) and self._retry is None:
+            self._retry = asyncio.get_running_loop().call_later(OPEN_RETRY_SECONDS, self._begin_retry)
+
+    def _begin_retry(self) -> None:
+        self._retry = None
+        self._in_background(self._try_again())
+
+    async def _try_again(self) -> None:
+        async with self._changing:
+            if not self._closing:
+                await self._reconcile()
 
     async def _opened(self, name: str, record: CollectionRecord) -> Collection:
         config = CollectionConfig.from_json(record.config)

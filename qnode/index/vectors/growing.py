@@ -30,8 +30,9 @@ from qnode.index.vectors import codes, files, hadamard, scoring, sketches
 from qnode.index.vectors.codes import BOUND_VALUES, CodeKind, code_bytes
 from qnode.index.vectors.lookups import BLOCK_ROWS
 from qnode.index.vectors.query import Query
-from qnode.index.vectors.search import Codes, View, search
+from qnode.index.vectors.search import search
 from qnode.index.vectors.sketches import Sketches
+from qnode.index.vectors.view import Codes, View
 from qnode.models.query import QuantizationParams
 from qnode.models.vector_params import Distance, VectorParams
 

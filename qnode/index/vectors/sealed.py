@@ -27,7 +27,8 @@ from qnode.errors import Corruption
 from qnode.index.vectors import files, scoring
 from qnode.index.vectors.codes import BOUND_VALUES, CodeKind, code_bytes, has_bounds
 from qnode.index.vectors.query import Query
-from qnode.index.vectors.search import Codes, Graph, View, search
+from qnode.index.vectors.search import search
+from qnode.index.vectors.view import Codes, Graph, View
 from qnode.models.query import QuantizationParams
 from qnode.models.vector_params import Quantization, VectorParams
 

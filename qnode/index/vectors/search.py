@@ -1,7 +1,7 @@
 """How a segment is searched: scan or walk, and the fall-back from the one to the other.
 
-`View` is a segment as the kernels see it. Which is cheaper under a filter was measured at ef 64 (microseconds, one thread,
-int8 codes, on a busy machine, so only ratios count; benchmarks/kernel.py repeats it):
+Which is cheaper under a filter was measured at ef 64 (microseconds, one thread, int8 codes, on a busy machine, so only
+ratios count; benchmarks/kernel.py repeats it):
 
     selected                  1      .2      .1     .05     .02     .01
     200 000 made:   walk     525     412     918   1 743   3 452   6 454
@@ -17,19 +17,16 @@ A row costs a walk about as much as a scan, and a walk compares about 10 · ef /
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from qnode.index.vectors import codes, hadamard, native, scan, scoring, shortlist, traverse
-from qnode.index.vectors.codes import CodeKind
+from qnode.index.vectors import native, scan, scoring, shortlist, traverse
 from qnode.index.vectors.query import Query
-from qnode.index.vectors.scoring import Scorer
 from qnode.index.vectors.sketches import CERTAINTY, LARGEST, Sketches
+from qnode.index.vectors.view import Bools, Plan, View
 from qnode.models.query import QuantizationParams
-from qnode.models.vector_params import Distance, QuantizationKind, VectorParams
+from qnode.models.vector_params import Distance, QuantizationKind
 
 COMPARED_PER_EF = 10
 """Rows that a walk compares for each candidate it keeps, times the share of rows that may be returned (m 16)."""
@@ -55,100 +52,6 @@ ROUNDING = 1.2e-7
 """Relative error of a float32 sum, for each summand."""
 
 REMEMBERED_PLANS = 64
-
-Bools = npt.NDArray[np.bool_]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Graph:
-    """A flattened HNSW graph. links: (rows, width) int32, upper: (n, m) int32, first: (rows,) int32, ends padded with -1."""
-
-    links: npt.NDArray[np.int32]
-    upper: npt.NDArray[np.int32]
-    first: npt.NDArray[np.int32]
-    entry: int
-    top: int
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Codes:
-    """The first `rows` rows as codes; bounds (rows, 3) only for int8."""
-
-    kind: CodeKind
-    limit: float
-    rows: int
-    values: npt.NDArray[Any]
-    bounds: npt.NDArray[np.float32] | None
-
-
-class View:
-    """The rows of a segment that a search sees, with the addresses that the kernels take."""
-
-    def __init__(
-        self,
-        params: VectorParams,
-        vectors: npt.NDArray[Any],
-        points: npt.NDArray[np.uint32],
-        *,
-        ascending: bool,
-        coded: Codes | None = None,
-        graph: Graph | None = None,
-        sketched: Sketches | None = None,
-    ) -> None:
-        self.params, self.rows, self.ascending = params, len(points), ascending
-        self.vectors, self.points, self.codes, self.graph = vectors, points, coded, graph
-        self.exact: Scorer = scoring.exact_scorer(params.distance, params.datatype)
-        self.vectors_at, self.points_at = native.address_of(vectors), native.address_of(points)
-        self.stride = vectors.dtype.itemsize * params.size
-        self.codes_at = native.address_of(coded.values) if coded else 0
-        self.code_stride = coded.values.dtype.itemsize * coded.values.shape[1] if coded else 0
-        self.bounds_at = native.address_of(coded.bounds) if coded and coded.bounds is not None else 0
-        self.code_scorer = codes.code_scorer(coded.kind, params.distance) if coded else None
-        self.plans: dict[tuple[int, int, QuantizationParams], Plan | None] = {}
-        self._alive: tuple[Bools | None, int] = (None, 0)
-        self._selected: tuple[Bools | None, int] = (None, 0)
-        exact, scorer = self.exact, self.code_scorer
-        self.exactly = (exact.kind, exact.function, self.vectors_at, self.stride, exact.factor)
-        self.near_vectors = (exact.kind, exact.function, self.vectors_at, self.stride, params.size)
-        if scorer is not None:
-            self.near_codes = (scorer.kind, scorer.function, self.codes_at, self.code_stride, params.size)
-        self.sketched = sketched
-        if sketched is not None:
-            rotation = hadamard.rotation_of(params.size)
-            self.sketch_work_bytes = 8 * rotation.padded
-            self.sketches_at = (
-                sketched.rows,
-                native.address_of(sketched.blocks),
-                rotation.padded,
-                native.address_of(sketched.centre.values),
-                native.address_of(sketched.centre.turned),
-            )
-        if graph is not None:
-            self.graph_arguments = (
-                native.address_of(graph.links),
-                graph.links.shape[1],
-                native.address_of(graph.upper),
-                native.address_of(graph.first),
-                graph.upper.shape[1],
-                graph.entry,
-                graph.top,
-            )
-
-    def alive_at(self, alive: Bools) -> int:
-        """Return the array's address; remembered, since asking numpy costs microseconds and arrays come back."""
-        known = self._alive
-        if known[0] is not alive:
-            known = self._alive = (alive, native.address_of(alive))
-        return known[1]
-
-    def selected_at(self, selected: Bools | None) -> int:
-        """Return the array's address, 0 for None; remembered like that of `alive`."""
-        if selected is None:
-            return 0
-        known = self._selected
-        if known[0] is not selected:
-            known = self._selected = (selected, native.address_of(selected))
-        return known[1]
 
 
 class Scratch(threading.local):
@@ -196,17 +99,6 @@ class Scratch(threading.local):
 
 
 _scratch = Scratch()
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """How to walk the graph: kept candidates, of them scored exactly (0: none), rows it may compare, share wanted."""
-
-    ef: int
-    rescored: int
-    budget: int
-    share: float
-    on_codes: bool
 
 
 def search(

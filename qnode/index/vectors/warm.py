@@ -10,8 +10,9 @@ import numpy as np
 from qnode.index.vectors import hadamard, lookups, sketches
 from qnode.index.vectors.codes import CodeKind, code_bytes, to_int8
 from qnode.index.vectors.query import prepare_query
-from qnode.index.vectors.search import Codes, Graph, View, search
+from qnode.index.vectors.search import search
 from qnode.index.vectors.sketches import LEAST_DIMENSIONS, Sketches
+from qnode.index.vectors.view import Codes, Graph, View
 from qnode.models.query import QuantizationParams
 from qnode.models.vector_params import Distance, VectorParams
 

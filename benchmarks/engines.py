@@ -55,10 +55,13 @@ async def _build(index: Index, threads: int) -> float:
     started = time.perf_counter()
     build = maintenance.begin_build(index)
     assert build is not None
-    await BuilderPool(threads).build(build)
+    pool = BuilderPool(threads)
+    await pool.build(build)
     maintenance.install(index, build)
     build.clean_up()
-    return time.perf_counter() - started
+    seconds = time.perf_counter() - started
+    await pool.close()
+    return seconds
 
 
 def only_segment(index: Index) -> SealedSegment:

@@ -1,6 +1,8 @@
-"""Running builder processes: one at a time on a node, each with all the threads that building may use.
+"""The builder process: one on a node, with all the threads that building may use, and one job at a time.
 
-A build that fails leaves nothing behind; the index is as it was. Cancelling `BuilderPool.build` kills the process.
+It is started for the first job and stays for the next ones, since starting it takes longer than many a build. When it has
+been idle for IDLE_SECONDS it ends, so that its memory is free. A build that fails leaves nothing behind; the index is as it
+was. A builder that ended by itself is replaced for the next build. Cancelling `BuilderPool.build` kills it.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ import contextlib
 import os
 import shutil
 import sys
-from asyncio.subprocess import PIPE
+from asyncio.subprocess import PIPE, Process
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -26,6 +28,9 @@ from qnode.index.vectors.files import WAY_OUT_SEGMENT
 from qnode.models.vector_params import VectorParams
 
 SHOWN_OUTPUT_BYTES = 2000
+
+IDLE_SECONDS = 5.0
+"""A builder that has nothing to do for so long is ended."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,11 +64,13 @@ class Build:
 
 
 class BuilderPool:
-    """The node's builder: who has the `place` may run a build."""
+    """The node's builder: who has the `place` may run a build. `close` it on the event loop that it was used on."""
 
     def __init__(self, threads: int) -> None:
         self._threads = threads
         self._free = asyncio.Semaphore(1)
+        self._builder: _Builder | None = None
+        self._retirement: asyncio.TimerHandle | None = None
 
     def place(self) -> AbstractAsyncContextManager[None]:
         """Wait for the turn to build."""
@@ -72,17 +79,95 @@ class BuilderPool:
     async def build(self, build: Build) -> None:
         """Run a build to its end; raise Corruption or InternalError if it fails."""
         job_file = await asyncio.to_thread(write_job, build, self._threads)
-        # -P: nothing in the working directory may stand in for a library.
-        arguments = ("-P", "-m", "qnode.index.vectors.build", str(job_file))
-        process = await asyncio.create_subprocess_exec(sys.executable, *arguments, stdout=PIPE, stderr=PIPE)
+        self._stay()
+        builder = self._builder
+        if builder is None or builder.has_ended:
+            builder = self._builder = await _Builder.start()
         try:
-            output, errors = await process.communicate()
-        except asyncio.CancelledError:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
+            answer = await builder.do(job_file)
+        except BaseException:
+            self._builder = None
+            await builder.end()
             raise
-        _check(process.returncode, output, errors, build)
+        if answer is None:
+            self._builder = None
+            raise InternalError(f"the builder of {build.folder} ended with {await builder.last_words()}")
+        self._retirement = asyncio.get_running_loop().call_later(IDLE_SECONDS, self._retire)
+        _check(answer, build)
+
+    async def close(self) -> None:
+        """End the builder, if one is left."""
+        self._stay()
+        builder, self._builder = self._builder, None
+        if builder is not None:
+            await builder.end()
+
+    def _stay(self) -> None:
+        if self._retirement is not None:
+            self._retirement.cancel()
+        self._retirement = None
+
+    def _retire(self) -> None:
+        assert self._builder is not None
+        self._builder.dismiss()
+        self._builder = None
+
+
+class _Builder:
+    """A builder process."""
+
+    def __init__(self, process: Process) -> None:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        self._process, self._jobs, self._answers = process, process.stdin, process.stdout
+        self._errors = asyncio.create_task(_tail(process.stderr))
+
+    @classmethod
+    async def start(cls) -> _Builder:
+        # -P: nothing in the working directory may stand in for a library.
+        arguments = ("-P", "-m", "qnode.index.vectors.build")
+        return cls(
+            await asyncio.create_subprocess_exec(sys.executable, *arguments, stdin=PIPE, stdout=PIPE, stderr=PIPE)
+        )
+
+    @property
+    def has_ended(self) -> bool:
+        return self._process.returncode is not None
+
+    async def do(self, job_file: Path) -> bytes | None:
+        """Have a job done; give the builder's answer, None if it ended without one."""
+        try:
+            self._jobs.write(orjson.dumps(str(job_file)) + b"\n")
+            await self._jobs.drain()
+        except ConnectionError:
+            return None
+        line = await self._answers.readline()
+        return line if line.endswith(b"\n") else None
+
+    def dismiss(self) -> None:
+        """Let the builder end, which has nothing to do."""
+        self._jobs.close()
+
+    async def end(self) -> None:
+        """Kill the builder, whatever it does, and wait for its end."""
+        with contextlib.suppress(ProcessLookupError):
+            self._process.kill()
+        await self._process.wait()
+        await self._errors
+
+    async def last_words(self) -> str:
+        """Wait for the end of a builder that ends by itself; tell its status and what it wrote at last."""
+        status = await self._process.wait()
+        return f"{status}: {(await self._errors).decode(errors='replace')}"
+
+
+async def _tail(stream: asyncio.StreamReader) -> bytes:
+    """Read a stream to its end and give the last of it."""
+    shown = b""
+    while read := await stream.read(SHOWN_OUTPUT_BYTES):
+        shown = (shown + read)[-SHOWN_OUTPUT_BYTES:]
+    return shown
 
 
 def write_job(build: Build, threads: int) -> Path:
@@ -105,14 +190,9 @@ def write_job(build: Build, threads: int) -> Path:
     return job_file
 
 
-def _check(status: int | None, output: bytes, errors: bytes, build: Build) -> None:
-    if status == 0:
-        return
-    try:
-        answer = orjson.loads(output.splitlines()[-1])
-    except (orjson.JSONDecodeError, IndexError):
-        shown = errors[-SHOWN_OUTPUT_BYTES:].decode(errors="replace")
-        raise InternalError(f"the builder of {build.folder} ended with {status}: {shown}") from None
+def _check(line: bytes, build: Build) -> None:
+    answer = orjson.loads(line)
     if answer.get("damaged"):
         raise Corruption(answer["damaged"], answer["error"], WAY_OUT_SEGMENT)
-    raise InternalError(f"segment {build.folder} could not be built: {answer['error']}")
+    if "error" in answer:
+        raise InternalError(f"segment {build.folder} could not be built: {answer['error']}")

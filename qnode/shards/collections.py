@@ -111,6 +111,7 @@ class Collections:
                     _log.error("a collection could not be closed in order: %s", fault)
             self._open.clear()
         await asyncio.gather(*self._background, return_exceptions=True)
+        await self._pool.close()
 
     async def names(self) -> list[str]:
         """The names of all collections; one that is just being made is not there yet."""

@@ -75,7 +75,9 @@ class Driver:
 
 
 def run_builder(job: Path) -> None:
-    subprocess.run([sys.executable, "-m", "qnode.index.vectors.build", str(job)], check=True, capture_output=True)
+    command = [sys.executable, "-m", "qnode.index.vectors.build"]
+    done = subprocess.run(command, input=orjson.dumps(str(job)), check=True, capture_output=True)
+    assert "rows" in orjson.loads(done.stdout)
 
 
 @pytest.fixture

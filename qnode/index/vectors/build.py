@@ -1,10 +1,13 @@
 """The builder: a process that turns segments into one sealed segment, with a graph if asked.
 
-    python -m qnode.index.vectors.build <job.json>
+    python -m qnode.index.vectors.build
 
-It reads its sources from their files, writes beside the output, fsyncs, and renames the directory into place as its last
-act: a builder that dies leaves nothing but a directory that no manifest names. It prints one line of JSON, {"rows": n} or
-{"error": text, "damaged": path or null}, and exits with 0 or 1.
+It does one job after another until its standard input ends. A line of input names a job file, as a JSON string; a line of
+output says how it went: {"rows": n} or {"error": text, "damaged": path or null}. What is not a QnodeError ends the process.
+
+A job's sources are read from their files; the new segment is written beside the output, fsynced, and renamed into place as
+the last act: a builder that dies leaves nothing but a directory that no manifest names. It keeps no memory between jobs but
+that of its libraries, and no descriptor that it was started with.
 
 The kernel ends it when the thread that started it ends (PR_SET_PDEATHSIG), so it must be started from a thread that lives as
 long as the owner.
@@ -25,6 +28,7 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
+from qnode import memory
 from qnode.disk import fault_of, sync_directory
 from qnode.errors import Corruption, QnodeError
 from qnode.index.vectors import codes, files, scoring, sealed
@@ -37,6 +41,7 @@ from qnode.models.vector_params import Datatype, VectorParams
 
 NICENESS = 19
 PR_SET_PDEATHSIG = 1
+FIRST_INHERITED = 3
 SAMPLE_SEED = 0
 SCRATCH = "graph.usearch"
 
@@ -202,19 +207,25 @@ def die_with(parent: int) -> None:
         sys.exit(1)
 
 
-def main(arguments: list[str]) -> int:
-    """Do the job in the file that is named."""
-    job = BuildJob.from_json(Path(arguments[0]).read_bytes())
+def answer(job_file: Path) -> dict[str, Any]:
+    """Do the job in a file; say how it went."""
+    job = BuildJob.from_json(job_file.read_bytes())
     die_with(job.parent)
-    os.nice(NICENESS)
     try:
-        answer: dict[str, Any] = {"rows": build(job)}
+        return {"rows": build(job)}
     except QnodeError as error:
-        damaged = str(error.path) if isinstance(error, Corruption) else None
-        answer = {"error": str(error), "damaged": damaged}
-    sys.stdout.write(orjson.dumps(answer).decode() + "\n")
-    return 1 if "error" in answer else 0
+        return {"error": str(error), "damaged": str(error.path) if isinstance(error, Corruption) else None}
+
+
+def main() -> None:
+    """Do jobs until there are no more."""
+    os.closerange(FIRST_INHERITED, os.sysconf("SC_OPEN_MAX"))
+    os.nice(NICENESS)
+    for line in sys.stdin.buffer:
+        sys.stdout.buffer.write(orjson.dumps(answer(Path(orjson.loads(line)))) + b"\n")
+        sys.stdout.buffer.flush()
+        memory.return_free_blocks()
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    main()

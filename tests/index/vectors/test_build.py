@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import orjson
@@ -16,12 +17,16 @@ from qnode.models.vector_params import Datatype, Distance, Quantization, Quantiz
 from tests.index.vectors.common import find_best, growing_of, params_of, recall, seal, sealed_of, vectors_for
 
 
-def run_builder(job: BuildJob, path) -> tuple[int, dict]:
-    path.write_bytes(job.to_json())
-    command = [sys.executable, "-m", "qnode.index.vectors.build", str(path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.stdout, done.stderr
-    return done.returncode, orjson.loads(done.stdout)
+def run_builder(*jobs: BuildJob, folder) -> list[dict]:
+    """Have a process do some jobs; give its answers."""
+    lines = b""
+    for number, job in enumerate(jobs):
+        path = folder / f"job-{number}.json"
+        path.write_bytes(job.to_json())
+        lines += orjson.dumps(str(path)) + b"\n"
+    command = [sys.executable, "-m", "qnode.index.vectors.build"]
+    done = subprocess.run(command, input=lines, capture_output=True, check=True)
+    return [orjson.loads(line) for line in done.stdout.splitlines()]
 
 
 def test_a_job_survives_json():
@@ -81,13 +86,12 @@ def test_the_process_builds_and_reports(tmp_path):
     growing = growing_of(tmp_path / "a", params, vectors_for(params, 500, seed=1))
     np.ones(500, np.bool_).tofile(tmp_path / "alive")
     source = BuildSource(growing.directory, False, 500, tmp_path / "alive", ((0, 500, growing.checksum(0, 500)),))
-    code, answer = run_builder(BuildJob((source,), tmp_path / "out", params, os.getpid()), tmp_path / "job.json")
-    assert (code, answer) == (0, {"rows": 500})
+    assert run_builder(BuildJob((source,), tmp_path / "out", params, os.getpid()), folder=tmp_path) == [{"rows": 500}]
     assert SealedSegment.open(tmp_path / "out", params, verify=True).indexed
     assert not (tmp_path / "out.building").exists()
 
 
-def test_a_damaged_source_is_named_and_nothing_appears(tmp_path):
+def test_a_damaged_source_is_named_nothing_appears_and_the_next_job_is_done(tmp_path):
     params = params_of(32)
     growing = growing_of(tmp_path / "a", params, vectors_for(params, 500, seed=1))
     np.ones(500, np.bool_).tofile(tmp_path / "alive")
@@ -96,19 +100,20 @@ def test_a_damaged_source_is_named_and_nothing_appears(tmp_path):
         file.seek(1000)
         file.write(b"\x77\x77")
     source = BuildSource(growing.directory, False, 500, tmp_path / "alive", ((0, 500, checksum),))
-    code, answer = run_builder(BuildJob((source,), tmp_path / "out", params, os.getpid()), tmp_path / "job.json")
-    assert code == 1
+    damaged = BuildJob((source,), tmp_path / "out", params, os.getpid())
+    good = BuildJob((replace(source, checksums=()),), tmp_path / "next", params, os.getpid())
+    answer, next_answer = run_builder(damaged, good, folder=tmp_path)
     assert answer["damaged"] == str(growing.directory)
     assert "rows 0 to 500" in answer["error"]
     assert not (tmp_path / "out").exists()
+    assert next_answer == {"rows": 500}
 
 
 def test_a_builder_whose_parent_is_gone_does_nothing(tmp_path):
     params = params_of(32)
     job = BuildJob((), tmp_path / "out", params, parent=2**22 + 1)
-    (tmp_path / "job.json").write_bytes(job.to_json())
-    command = [sys.executable, "-m", "qnode.index.vectors.build", str(tmp_path / "job.json")]
-    assert subprocess.run(command, capture_output=True, check=False).returncode == 1
+    with pytest.raises(subprocess.CalledProcessError):
+        run_builder(job, folder=tmp_path)
     assert not (tmp_path / "out").exists()
 
 

@@ -25,6 +25,9 @@ DURATION_BOUNDS_SECONDS = (
 )  # fmt: skip
 _OK = 200
 
+MOST_COLLECTIONS = 1000
+"""So many collections are counted by themselves, at each endpoint."""
+
 
 class StatusCount:
     """How many answers of one status, and how long they took."""
@@ -40,13 +43,14 @@ class StatusCount:
 
 
 class EndpointCount:
-    """The answers of one endpoint: by status, and a histogram of the durations of status 200."""
+    """The answers of one endpoint, of all collections or of one: by status, and a histogram of the durations of status 200."""
 
-    __slots__ = ("buckets", "by_status", "endpoint", "method")
+    __slots__ = ("buckets", "by_status", "collection", "endpoint", "method")
 
-    def __init__(self, method: str, endpoint: str) -> None:
+    def __init__(self, method: str, endpoint: str, collection: str = "") -> None:
         self.method = method
         self.endpoint = endpoint
+        self.collection = collection
         self.by_status: dict[int, StatusCount] = {}
         self.buckets = [0] * (len(DURATION_BOUNDS_SECONDS) + 1)
 
@@ -65,32 +69,89 @@ class EndpointCount:
         if status == _OK:
             self.buckets[bisect_left(DURATION_BOUNDS_SECONDS, seconds)] += 1
 
+    def take_in(self, other: EndpointCount) -> None:
+        """Add what another one has counted."""
+        for status, theirs in other.by_status.items():
+            ours = self.by_status.setdefault(status, StatusCount())
+            ours.count += theirs.count
+            ours.total_seconds += theirs.total_seconds
+            ours.min_seconds = min(ours.min_seconds, theirs.min_seconds)
+            ours.max_seconds = max(ours.max_seconds, theirs.max_seconds)
+            ours.last_responded = max(ours.last_responded, theirs.last_responded)
+        self.buckets = [mine + others for mine, others in zip(self.buckets, other.buckets, strict=True)]
+
+
+class EndpointCounts:
+    """The answers of one endpoint by collection.
+
+    A collection stands for itself from its first success on: names that clients invent are counted under "", and so is what
+    was counted for others when there are more than MOST_COLLECTIONS.
+    """
+
+    __slots__ = ("_by_collection", "_rest")
+
+    def __init__(self, method: str, endpoint: str) -> None:
+        self._rest = EndpointCount(method, endpoint)
+        self._by_collection: dict[str, EndpointCount] = {}
+
+    def add(self, collection: str, status: int, seconds: float) -> None:
+        """Count one answer; `collection` is "" where there is none."""
+        count = self._by_collection.get(collection)
+        if count is None:
+            count = self._begun(collection) if status == _OK and collection else self._rest
+        count.add(status, seconds)
+
+    def _begun(self, collection: str) -> EndpointCount:
+        if len(self._by_collection) >= MOST_COLLECTIONS:
+            for count in self._by_collection.values():
+                self._rest.take_in(count)
+            self._by_collection.clear()
+        count = EndpointCount(self._rest.method, self._rest.endpoint, collection)
+        self._by_collection[collection] = count
+        return count
+
+    def parts(self) -> list[EndpointCount]:
+        """What was counted, by collection."""
+        return [count for count in (self._rest, *self._by_collection.values()) if count.by_status]
+
+    def total(self) -> EndpointCount:
+        """What was counted for all collections together."""
+        total = EndpointCount(self._rest.method, self._rest.endpoint)
+        for count in self.parts():
+            total.take_in(count)
+        return total
+
 
 class RestCounts:
     """The counts of all endpoints; their number is bounded by the number of routes."""
 
     def __init__(self) -> None:
-        self._endpoints: dict[tuple[str, str], EndpointCount] = {}
+        self._endpoints: dict[tuple[str, str], EndpointCounts] = {}
 
-    def of(self, method: str, endpoint: str) -> EndpointCount:
+    def of(self, method: str, endpoint: str) -> EndpointCounts:
         """Take the counts of an endpoint; `endpoint` is a route's template."""
         key = (method, endpoint)
         if key not in self._endpoints:
-            self._endpoints[key] = EndpointCount(method, endpoint)
+            self._endpoints[key] = EndpointCounts(method, endpoint)
         return self._endpoints[key]
 
     def __iter__(self) -> Iterator[EndpointCount]:
-        return iter([endpoint for endpoint in self._endpoints.values() if endpoint.by_status])
+        return iter([total for endpoint in self._endpoints.values() if (total := endpoint.total()).by_status])
+
+    def by_collection(self) -> Iterator[EndpointCount]:
+        """What was counted, by endpoint and collection."""
+        return iter([count for endpoint in self._endpoints.values() for count in endpoint.parts()])
 
 
 class RestCollector(Collector):
-    """Shows the counts of the endpoints that work on points, as Qdrant does."""
+    """Shows the counts of the endpoints that work on points, as Qdrant does; per_collection: with a label for it."""
 
-    def __init__(self, counts: RestCounts) -> None:
+    def __init__(self, counts: RestCounts, *, per_collection: bool) -> None:
         self._counts = counts
+        self._per_collection = per_collection
 
     def collect(self) -> Iterable[Metric]:
-        labels = ["method", "endpoint", "status"]
+        labels = ["method", "endpoint", "status", *(["collection"] if self._per_collection else [])]
         total = CounterMetricFamily("rest_responses_total", "total number of responses", labels=labels)
         histogram = HistogramMetricFamily(
             "rest_responses_duration_seconds", "response duration histogram", labels=labels
@@ -101,11 +162,13 @@ class RestCollector(Collector):
             )
             for name, words in (("avg", "average"), ("min", "minimum"), ("max", "maximum"))
         }
-        for endpoint in self._counts:
+        for endpoint in self._counts.by_collection() if self._per_collection else self._counts:
             if not any(part in endpoint.endpoint for part in ("/points", "/index")):
                 continue
             for status, count in endpoint.by_status.items():
                 values = [endpoint.method, endpoint.endpoint, str(status)]
+                if self._per_collection:
+                    values.append(endpoint.collection)
                 total.add_metric(values, count.count)
                 if status != _OK:
                     continue

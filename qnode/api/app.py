@@ -27,7 +27,7 @@ from qnode.api.errors import explain
 from qnode.api.http import JSON, SMALL_BODY_BYTES, Call, Header, Message, Receive, Scope, Send, read_body, respond
 from qnode.api.points import DirectEndpoint, Endpoint, Points
 from qnode.errors import QnodeError, ValidationFailed
-from qnode.metrics import EndpointCount, RestCounts
+from qnode.metrics import EndpointCounts, RestCounts
 from qnode.models.collection_sections import collection_address_faults
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class HotRoute:
     """An endpoint of points and where its answers are counted."""
 
     endpoint: Endpoint
-    count: EndpointCount
+    count: EndpointCounts
 
 
 class Application:
@@ -134,7 +134,7 @@ class Application:
             status, text, more = explain(error)
             answer, headers = answers.failed(text, started), headers + more
         await respond(send, status, answer, headers)
-        route.count.add(status, perf_counter() - started)
+        route.count.add(name, status, perf_counter() - started)
 
     async def _pass_on(self, scope: Scope, receive: Receive, send: Send, started: float) -> None:
         """Let FastAPI answer; the body is read first, within the limit."""
@@ -163,18 +163,20 @@ class Application:
                 await respond(send, status, answers.failed(text, started), headers + more)
         route = scope.get("route")
         if isinstance(route, APIRoute):
-            self._counts.of(scope["method"], route.path_format).add(status, perf_counter() - started)
+            count = self._counts.of(scope["method"], route.path_format)
+            count.add(scope["path_params"].get("collection_name", ""), status, perf_counter() - started)
 
 
 def _answer_now(
-    endpoint: DirectEndpoint, count: EndpointCount, name: bytes, body: bytes, started: float
+    endpoint: DirectEndpoint, count: EndpointCounts, name: bytes, body: bytes, started: float
 ) -> bytes | None:
     try:
-        answer = endpoint(Call(name.decode(), b"", JSON, body, started))
+        collection = name.decode()
+        answer = endpoint(Call(collection, b"", JSON, body, started))
     except Exception:  # it will be met again on the ordinary way, and told there
         return None
     if answer is not None:
-        count.add(200, perf_counter() - started)
+        count.add(collection, 200, perf_counter() - started)
     return answer
 
 

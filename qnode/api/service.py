@@ -13,7 +13,7 @@ from prometheus_client.registry import Collector
 
 from qnode import QDRANT_VERSION
 from qnode.api import answers
-from qnode.api.http import integer_parameter, query_pairs
+from qnode.api.http import boolean_parameter, integer_parameter, query_pairs
 from qnode.api.telemetry import Telemetry
 from qnode.metrics import ProcessCollector, RestCollector, RestCounts
 
@@ -56,12 +56,18 @@ class CollectionCollector(Collector):
         yield from (points, vectors, queue)
 
 
+def _registry(collections: Collections, counts: RestCounts, *, per_collection: bool) -> CollectorRegistry:
+    registry = CollectorRegistry(auto_describe=False)
+    rest = RestCollector(counts, per_collection=per_collection)
+    for collector in (CollectionCollector(collections), rest, ProcessCollector()):
+        registry.register(collector)
+    return registry
+
+
 def routes(collections: Collections, counts: RestCounts, is_ready: Callable[[], bool]) -> APIRouter:
     """Build the routes about the node."""
     router = APIRouter()
-    registry = CollectorRegistry(auto_describe=False)
-    for collector in (CollectionCollector(collections), RestCollector(counts), ProcessCollector()):
-        registry.register(collector)
+    registries = {wanted: _registry(collections, counts, per_collection=wanted) for wanted in (False, True)}
     telemetry = Telemetry(collections, counts, _SERVED_AS, QDRANT_VERSION)
 
     @router.get("/", summary="Name and version")
@@ -81,8 +87,9 @@ def routes(collections: Collections, counts: RestCounts, is_ready: Callable[[], 
         return Response("some shards are not ready", 503, media_type=_PLAIN)
 
     @router.get("/metrics", summary="Prometheus metrics")
-    async def metrics() -> Response:
-        return Response(generate_latest(registry), media_type=_PLAIN)
+    async def metrics(request: Request) -> Response:
+        wanted = boolean_parameter(query_pairs(request.scope["query_string"]), "per_collection")
+        return Response(generate_latest(registries[wanted]), media_type=_PLAIN)
 
     @router.get("/telemetry", summary="What the node knows of itself")
     async def show_telemetry(request: Request) -> Response:

@@ -49,6 +49,27 @@ def test_metrics_count_answers_and_points(client: Client) -> None:
     client.result("DELETE", "/collections/m")
 
 
+def test_metrics_tell_collections_apart_when_they_are_asked_to(client: Client) -> None:
+    for name, times in (("one", 1), ("two", 2)):
+        client.result("PUT", f"/collections/{name}", {"vectors": DOT})
+        for _ in range(times):
+            client.result("POST", f"/collections/{name}/points/scroll", {})
+    client.error("POST", "/collections/three/points/scroll", {})
+
+    def counted(path: str) -> dict[tuple[str, str], float]:
+        return {
+            (sample.labels.get("collection", "all"), sample.labels["status"]): sample.value
+            for family in text_string_to_metric_families(client.send("GET", path).text)
+            for sample in family.samples
+            if sample.name == "rest_responses_total" and sample.labels["endpoint"].endswith("/points/scroll")
+        }
+
+    assert counted("/metrics?per_collection=true") == {("one", "200"): 1, ("two", "200"): 2, ("", "404"): 1}
+    assert counted("/metrics?per_collection=false") == counted("/metrics") == {("all", "200"): 3, ("all", "404"): 1}
+    for name in ("one", "two"):
+        client.result("DELETE", f"/collections/{name}")
+
+
 @pytest.mark.parametrize("level", [0, 1, 2, 4])
 def test_telemetry_is_what_the_client_library_reads(client: Client, level: int) -> None:
     client.result("PUT", "/collections/t", {"vectors": DOT})

@@ -3,7 +3,8 @@
 A request for points is found with one look into a dict, and answered without FastAPI. Everything else goes to FastAPI,
 with its body read already. Whatever goes wrong becomes Qdrant's error envelope here, in one place; whatever was
 answered is counted here. A small search may be answered before it becomes a message at all (`answering_now`, which
-`api/direct.py` asks); whatever that leaves comes in through `__call__`. Authentication will stand in `__call__`, before the two ways part.
+`api/direct.py` asks); whatever that leaves comes in through `__call__`. Authentication will stand in both: in `__call__`
+before the two ways part.
 """
 
 from __future__ import annotations

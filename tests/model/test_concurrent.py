@@ -4,7 +4,7 @@ import os
 import random
 from pathlib import Path
 
-from tests.model.concurrent import Client, all_points
+from tests.model.clients import Client, all_points
 from tests.model.store import Store
 from tests.support.node import Node, wait_for
 

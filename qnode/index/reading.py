@@ -44,6 +44,9 @@ Result = TypeVar("Result")
 SPARE_CANDIDATES = 8
 """How many more are asked for when winners turned out not to be current."""
 
+MOST_TIED = 1000
+"""Among more points than this of the score at which a page ends, it may end anywhere."""
+
 GATHER_FACTOR = 20
 """A filtered page is sorted from all selected points when they are fewer than this many times the page."""
 
@@ -107,12 +110,16 @@ def vector_of(index: Index, key: PointKey, name: str) -> Vector:
 
 @_whole
 def search(index: Index, request: QueryRequest, vector: Vector, excluded: PointKey | None = None) -> list[Point]:
-    """Find the nearest points, best first, with reported scores; (limit + offset) of them at most, offset not cut."""
+    """Find the nearest points, best first, with reported scores; (limit + offset) of them at most, offset not cut.
+
+    Where equal scores stand at the end, all points with that score are found, so that the order of ids decides which of
+    them are given: pages follow each other without a gap. To see that, one more point is looked for than is wanted.
+    """
     slot = index.slots[request.using]
     space = index.spaces[slot]
     distance = space.params.distance
     wanted = request.limit + request.offset
-    ask = wanted + (excluded is not None)
+    ask = wanted + 1 + (excluded is not None)
     plain = request.filter is None and excluded is None
     if plain and not (request.with_payload.enabled or request.with_vector.enabled):
         points = _search_heap(index, space, request, vector)
@@ -132,10 +139,15 @@ def search(index: Index, request: QueryRequest, vector: Vector, excluded: PointK
                 kept = [at for at, value in enumerate(values) if key_in(value) != excluded]
                 values, places = [values[at] for at in kept], [places[at] for at in kept]
             dropped = len(found.scores) - len(places)
-            if len(places) >= wanted or len(found.scores) < ask or dropped == 0 or ask == shown.rows:
+            scores = reported(found.scores[places] if dropped else found.scores, distance)
+            if len(found.scores) < ask or ask == shown.rows:
                 break
-            ask += dropped + SPARE_CANDIDATES
-        scores = reported(found.scores if len(places) == len(found.scores) else found.scores[places], distance)
+            if len(scores) <= wanted:
+                ask += dropped + SPARE_CANDIDATES
+            elif scores[wanted - 1] == scores[-1] and ask < wanted + MOST_TIED:
+                ask = min(2 * ask, wanted + MOST_TIED)
+            else:
+                break
         points = [Point(key_in(value), version_in(value), score) for value, score in zip(values, scores, strict=True)]
         order = _ranked(points, scores, distance, request.score_threshold)[:wanted]
         if len(order) < len(points) or order != list(range(len(order))):
@@ -147,13 +159,17 @@ def search(index: Index, request: QueryRequest, vector: Vector, excluded: PointK
 
 
 def _search_heap(index: Index, space: Space, request: QueryRequest, vector: Vector) -> list[Point] | None:
-    """Search for ids and scores alone, without a transaction; None if what is found is being changed."""
-    shown, distance = space.shown, space.params.distance
-    found = space.search(shown, vector, min(request.limit + request.offset, shown.rows), request.params, None, 0)
+    """Search for ids and scores alone, without a transaction; None if what is found is being changed, or ends in a tie."""
+    shown, distance, wanted = space.shown, space.params.distance, request.limit + request.offset
+    found = space.search(shown, vector, min(wanted + 1, shown.rows), request.params, None, 0)
     heads = index.population.heads_of(found.numbers, found.ops, space.params.slot)
     if heads is None:
         return None
     scores = reported(found.scores, distance)
+    if len(scores) > wanted:
+        if scores[wanted - 1] == scores[wanted]:
+            return None
+        scores, heads = scores[:wanted], heads[: wanted * HEAD_BYTES]
     points = [Point(key, version, score) for (key, version), score in zip(read_heads(heads), scores, strict=True)]
     if request.score_threshold is None and len(set(scores.tolist())) == len(scores):
         return points

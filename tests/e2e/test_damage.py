@@ -13,6 +13,7 @@ import orjson
 import pytest
 
 from qnode.errors import Corruption, QnodeError
+from qnode.index.vectors import warm_up
 from qnode.models.collection import CollectionConfig
 from qnode.models.operation import VectorColumn
 from qnode.models.point_id import key_of
@@ -212,6 +213,7 @@ def test_a_node_says_over_http_what_is_damaged_and_serves_the_rest(stopped: Path
 @pytest.mark.parametrize("applied", [True, False])
 def test_a_log_cut_at_any_byte_of_its_last_record_loses_that_record_at_most(tmp_path: Path, applied: bool) -> None:
     """The last record is cut; `applied`: the store had it already, as after an orderly end."""
+    warm_up()  # `all_served` counts it
     storage, before = tmp_path / "storage", tmp_path / "before"
 
     async def begin(collections: Collections) -> None:

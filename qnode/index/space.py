@@ -17,8 +17,9 @@ from qnode.index.population import Mask
 from qnode.index.store import Numbers
 from qnode.index.vectors import GrowingSegment, Query, SealedSegment, prepare_query
 from qnode.index.vectors.native import address_of
+from qnode.index.vectors.walks import Walked, Walks, plan_walks
 from qnode.index.vectors.winners import take
-from qnode.models.query import SearchParams, Vector
+from qnode.models.query import QuantizationParams, SearchParams, Vector
 from qnode.models.vector_params import VectorParams
 
 OpNums = npt.NDArray[np.uint64]
@@ -26,6 +27,8 @@ Rows = npt.NDArray[np.int64]
 
 DEFAULT_EF_FLOOR = 64
 """A search without hnsw_ef looks at least at this many candidates, and at no fewer than ef_construct."""
+
+REMEMBERED_WALKS = 64
 
 
 @dataclass(slots=True, eq=False)
@@ -92,11 +95,15 @@ class ShownPart:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Shown:
-    """What a search sees: every point's row as of any operation from `oldest_op` to `newest_op`, and more rows."""
+    """What a search sees: every point's row as of any operation from `oldest_op` to `newest_op`, and more rows.
+
+    walks: by k, hnsw_ef and quantization how to walk all parts in one call, None where that cannot be done.
+    """
 
     oldest_op: int
     newest_op: int
     parts: tuple[ShownPart, ...]
+    walks: dict[tuple[int, int | None, QuantizationParams], Walks | None] = field(default_factory=dict)
 
     @property
     def rows(self) -> int:
@@ -115,6 +122,11 @@ class Candidates:
 def _shown(part: Part) -> ShownPart:
     points, op_nums = part.segment.points, part.segment.op_nums
     return ShownPart(part.segment, part.alive, points, op_nums, address_of(points), address_of(op_nums))
+
+
+def _walked(part: ShownPart) -> Walked:
+    assert isinstance(part.segment, SealedSegment)
+    return Walked(part.segment.view, part.alive, part.points_at, part.op_nums_at)
 
 
 class Space:
@@ -141,6 +153,10 @@ class Space:
         self, shown: Shown, vector: Vector, k: int, params: SearchParams, selected: Mask | None, selected_count: int
     ) -> Candidates:
         """Find the k most similar alive rows, of the selected points if `selected` (capacity,) is given."""
+        if selected is None and not params.exact and (walks := self._walks(shown, k, params)) is not None:
+            found_by_walks = walks.search(vector)
+            if found_by_walks is not None:
+                return Candidates(*found_by_walks)
         query = prepare_query(self.params, vector)
         scores, numbers, ops = np.empty(k, np.float32), np.empty(k, np.uint32), np.empty(k, np.uint64)
         count = 0
@@ -167,11 +183,10 @@ class Space:
         segment = part.segment
         if params.indexed_only and not segment.indexed and segment.vector_bytes > self.small_bytes:
             return np.empty(0, np.float32), np.empty(0, np.int32)
-        ef = max(params.hnsw_ef or max(self.params.ef_construct, DEFAULT_EF_FLOOR), k)
         return segment.search(
             query,
             k,
-            ef,
+            self._ef(k, params),
             part.alive,
             selected,
             selected_count,
@@ -179,6 +194,21 @@ class Space:
             quantization=params.quantization,
             floor=floor,
         )
+
+    def _ef(self, k: int, params: SearchParams) -> int:
+        return max(params.hnsw_ef or max(self.params.ef_construct, DEFAULT_EF_FLOOR), k)
+
+    def _walks(self, shown: Shown, k: int, params: SearchParams) -> Walks | None:
+        asked = (k, params.hnsw_ef, params.quantization)
+        if asked in shown.walks:
+            return shown.walks[asked]
+        if len(shown.walks) >= REMEMBERED_WALKS:
+            shown.walks.clear()
+        planned, graphs = None, [_walked(part) for part in shown.parts if isinstance(part.segment, SealedSegment)]
+        if len(graphs) == len(shown.parts):
+            planned = plan_walks(self.params, graphs, k, self._ef(k, params), params.quantization)
+        shown.walks[asked] = planned
+        return planned
 
     def locate(self, numbers: Numbers, ops: OpNums) -> list[tuple[Part, Rows, npt.NDArray[np.intp]]]:
         """Find the current rows of points whose vectors were set by `ops`: per part the rows, and whose they are."""

@@ -160,6 +160,11 @@ class SealedSegment:
         """Return the stored vectors as (n, dim) float32."""
         return self._view.vectors[rows].astype(np.float32, copy=False)
 
+    @property
+    def view(self) -> View:
+        """The segment as the kernels see it."""
+        return self._view
+
     def search(
         self,
         query: Query,

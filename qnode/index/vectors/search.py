@@ -89,16 +89,17 @@ class Scratch(threading.local):
             self._tables_at = native.address_of(self.tables)
         return self._tables_at
 
-    def next_mark(self) -> int:
-        """Return a mark that no row bears."""
-        self.mark += 1
-        if self.mark == 256:
+    def next_marks(self, count: int) -> int:
+        """Return the first of so many marks in a row that no segment's row bears."""
+        first = self.mark + 1
+        if first + count > 256:
             self.marks[:] = 0
-            self.mark = 1
-        return self.mark
+            first = 1
+        self.mark = first + count - 1
+        return first
 
 
-_scratch = Scratch()
+scratch = Scratch()
 
 
 def search(
@@ -122,11 +123,7 @@ def search(
         return np.empty(0, np.float32), np.empty(0, np.int32)
     plan = None
     if not exact and view.graph is not None:
-        if selected is None:
-            plan = _plan_for_all(view, k, ef, quantization)
-        else:
-            plan = _plan(view, k, ef, wanted, quantization)
-    scratch = _scratch
+        plan = plan_for_all(view, k, ef, quantization) if selected is None else _plan(view, k, ef, wanted, quantization)
     scratch.reserve(view.rows, max(k, plan.ef if plan else 0), view.graph.links.shape[1] if view.graph else 0)
     count = traverse.OUT_OF_BUDGET
     if plan is not None:
@@ -136,7 +133,7 @@ def search(
     return scratch.scores[:count].copy(), scratch.found[:count].copy()
 
 
-def _plan_for_all(view: View, k: int, ef: int, quantization: QuantizationParams) -> Plan | None:
+def plan_for_all(view: View, k: int, ef: int, quantization: QuantizationParams) -> Plan | None:
     """Plan a search without a filter; remembered, since it depends on little, and making it costs microseconds."""
     asked = (k, ef, quantization)
     known = view.plans.get(asked)
@@ -180,7 +177,6 @@ def _walk(view: View, query: Query, k: int, plan: Plan, alive: Bools, selected: 
         near, factor = view.near_codes, code_scorer.factor * scale
     else:
         query_at, near, factor = query.address, view.near_vectors, view.exact.factor
-    scratch = _scratch
     return traverse.graph_search(
         *near,
         factor,
@@ -197,7 +193,7 @@ def _walk(view: View, query: Query, k: int, plan: Plan, alive: Bools, selected: 
         plan.rescored,
         plan.budget,
         plan.share,
-        scratch.next_mark(),
+        scratch.next_marks(1),
         scratch.marks,
         scratch.frontier,
         scratch.best,
@@ -224,11 +220,11 @@ def _scan(
     list_at, count = 0, view.rows
     slack = max(1e-5, ROUNDING * view.params.size)
     if selected_at and view.ascending and wanted * LISTED_SHARE <= view.rows:
-        list_at = _scratch.list_at
+        list_at = scratch.list_at
         count = scan.list_selected(selected_at, capacity, view.points_at, view.rows, list_at)
         selected_at = 0
     elif not exact and view.sketched is not None and _reads_sketches(view.sketched, view.rows, query, k, wanted):
-        list_at = _scratch.list_at
+        list_at = scratch.list_at
         count = shortlist.shortlist(
             *view.exactly[:4],
             view.params.size,
@@ -250,11 +246,11 @@ def _scan(
             selected_at,
             capacity,
             k,
-            _scratch.best,
-            _scratch.tables_at(view.sketch_work_bytes),
-            _scratch.frontier_at,
+            scratch.best,
+            scratch.tables_at(view.sketch_work_bytes),
+            scratch.frontier_at,
             list_at,
-            _scratch.cell_at,
+            scratch.cell_at,
         )
     bounded = view.codes is not None and view.bounds_at != 0
     coded_rows = view.codes.rows if bounded and view.codes is not None else 0
@@ -285,10 +281,10 @@ def _scan(
         capacity,
         k,
         floor,
-        _scratch.best,
-        _scratch.scores,
-        _scratch.found,
-        _scratch.cell_at,
+        scratch.best,
+        scratch.scores,
+        scratch.found,
+        scratch.cell_at,
     )
 
 

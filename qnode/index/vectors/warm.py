@@ -7,12 +7,13 @@ import threading
 
 import numpy as np
 
-from qnode.index.vectors import hadamard, lookups, sketches
+from qnode.index.vectors import hadamard, lookups, native, sketches
 from qnode.index.vectors.codes import CodeKind, code_bytes, to_int8
 from qnode.index.vectors.query import prepare_query
 from qnode.index.vectors.search import search
 from qnode.index.vectors.sketches import LEAST_DIMENSIONS, Sketches
 from qnode.index.vectors.view import Codes, Graph, View
+from qnode.index.vectors.walks import Walked, plan_walks
 from qnode.models.query import QuantizationParams
 from qnode.models.vector_params import Distance, VectorParams
 
@@ -52,6 +53,10 @@ def _search_all_ways() -> None:
     few[3] = True
     for selected, count, exact in ((None, ROWS, False), (None, ROWS, True), (few, 1, True)):
         search(view, query, 1, 1, alive, selected, count, exact=exact, quantization=QuantizationParams())
+    numbers_at, ops = native.address_of(view.points), np.zeros(ROWS, np.uint64)
+    walks = plan_walks(params, [Walked(view, alive, numbers_at, native.address_of(ops))], 1, 1, QuantizationParams())
+    assert walks is not None
+    walks.search(vectors[0])
     if lookups.AVAILABLE:
         _search_sketches()
 

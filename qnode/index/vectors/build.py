@@ -145,10 +145,12 @@ def _write(job: BuildJob, segments: list[Segment], rows: Rows, directory: Path) 
     if with_graph:
         coarse = kind is not CodeKind.NONE or params.datatype is Datatype.UINT8
         builder, base = GraphBuilder(params, job.threads, coarse=coarse), base_of(rows, segments, params)
+    removed = 0
     if builder is not None and base is not None:
         mine, segment = np.flatnonzero(rows.source == base), segments[base]
         assert isinstance(segment, SealedSegment)
         builder.extend(segment, rows.row[mine], mine, directory / SCRATCH)
+        removed = segment.removed_with(len(mine))
     writers = {name: files.ArrayWriter(directory / name) for name in _names(params, kind)}
     writers["points.bin"].write(rows.points.astype("<u4"))
     writers["op_nums.bin"].write(rows.op_nums.astype("<u8"))
@@ -187,6 +189,7 @@ def _write(job: BuildJob, segments: list[Segment], rows: Rows, directory: Path) 
         entry=graph.entry if graph is not None else 0,
         top=graph.top if graph is not None else 0,
         files=facts,
+        removed=removed,
     ).write(directory / sealed.DESCRIPTION)
 
 

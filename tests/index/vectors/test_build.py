@@ -135,7 +135,7 @@ def test_a_graph_that_is_extended_finds_as_much_as_one_that_is_built(tmp_path, m
     order = np.random.default_rng(3).permutation(2000)
     (tmp_path / "base").mkdir()
     base = sealed_of(tmp_path / "base", params, vectors[order[:1500]], order[:1500])
-    alive = np.random.default_rng(4).random(1500) < 0.9
+    alive = np.random.default_rng(4).random(1500) < 0.96
     # The rows that died come again, in another order than before, with others beside them.
     again = np.concatenate([order[1500:], base.points[~alive].astype(np.int64)])
     newer = growing_of(tmp_path / "newer", params, vectors[again], again)
@@ -150,7 +150,9 @@ def test_a_graph_that_is_extended_finds_as_much_as_one_that_is_built(tmp_path, m
     np.testing.assert_array_equal(extended.read(np.arange(2000)), base_and(base, newer, alive))
     (tmp_path / "fresh").mkdir()
     fresh = sealed_of(tmp_path / "fresh", params, extended.read(np.arange(2000)))
-    tolerance = 0.05 if distance is Distance.DOT else 0.01  # lengths differ: it depends on the order of the rows then
+    # By dot product, recall depends on the order of the rows, most of all with bytes: the longest are near everything.
+    hard = distance is Distance.DOT and datatype is Datatype.UINT8
+    tolerance = 0.1 if hard else 0.05 if distance is Distance.DOT else 0.01
     expected = recall(fresh, fresh.read(np.arange(2000)), queries)
     assert recall(extended, extended.read(np.arange(2000)), queries) >= expected - tolerance
     assert not (tmp_path / "sealed" / "graph.usearch").exists()
@@ -170,8 +172,8 @@ def test_a_graph_of_other_settings_or_with_many_dead_rows_is_built_anew(tmp_path
     monkeypatch.setattr(
         GraphBuilder, "extend", lambda self, segment, *rest: (extended.append(segment), extend(self, segment, *rest))
     )
-    some = np.arange(400) >= 100
-    few = np.arange(400) >= 101
+    some = np.arange(400) >= 20
+    few = np.arange(400) >= 21
     for number, (wanted, alive) in enumerate(
         [(params_of(24, m=9), some), (params_of(24, m=8, ef_construct=50), some), (params, few), (params, some)]
     ):
@@ -179,6 +181,19 @@ def test_a_graph_of_other_settings_or_with_many_dead_rows_is_built_anew(tmp_path
         folder.mkdir()
         assert seal(folder, wanted, [base], alive=[alive]) == alive.sum()
         assert bool(extended) == (number == 3)
+
+
+def test_what_was_removed_before_counts(tmp_path):
+    params = params_of(24, m=8)
+    segment = sealed_of(tmp_path, params, vectors_for(params, 400, seed=1))
+    for turn, (removed, in_all) in enumerate([(0, 0), (12, 12), (0, 12), (10, 0), (15, 15)]):
+        folder = tmp_path / str(turn)
+        folder.mkdir()
+        alive = np.arange(segment.rows) >= removed
+        assert segment.is_extendable(params, int(alive.sum())) == (in_all == segment.description.removed + removed)
+        seal(folder, params, [segment], alive=[alive])
+        segment = SealedSegment.open(folder / "sealed", params, verify=True)
+        assert segment.description.removed == in_all  # 22 would have been too many: that graph was built anew
 
 
 @pytest.mark.parametrize("height", [0, 1])

@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 
 from qnode.models.point_id import PointKey, id_of
-from qnode.models.query import UNNAMED, Point
+from qnode.models.query import UNNAMED, Hits, Point
 from qnode.models.write import UpdateResult
 
 _OPTIONS = orjson.OPT_SERIALIZE_NUMPY
@@ -52,6 +52,9 @@ def is_quick(points: Sequence[Point]) -> bool:
 
 def listed(points: Sequence[Point], show: Callable[[Point], dict[str, Any]]) -> object:
     """Show many points; if it is not quick they are JSON already, written in pieces."""
+    if isinstance(points, Hits) and len(points) <= QUICK_POINTS:
+        columns = zip(points.ids, points.versions, points.scores, strict=True)
+        return [{"id": point_id, "version": version, "score": score} for point_id, version, score in columns]
     if is_quick(points):
         return [show(point) for point in points]
     pieces = [

@@ -93,14 +93,14 @@ class Points:
     def query_now(self, call: Call) -> bytes | None:
         """Answer one query that is sure to be quick."""
         points = self._found_now(call, reads_json.parse_query)
-        return None if points is None else answers.ok({"points": list(map(answers.hit, points))}, call.started)
+        return None if points is None else answers.ok({"points": answers.listed(points, answers.hit)}, call.started)
 
     def search_now(self, call: Call) -> bytes | None:
         """Answer one search in the older form that is sure to be quick."""
         points = self._found_now(call, reads_json.parse_search)
-        return None if points is None else answers.ok(list(map(answers.hit, points)), call.started)
+        return None if points is None else answers.ok(answers.listed(points, answers.hit), call.started)
 
-    def _found_now(self, call: Call, parse: recurring.Parse) -> list[Point] | None:
+    def _found_now(self, call: Call, parse: recurring.Parse) -> Sequence[Point] | None:
         request = recurring.read(call.body, parse)
         if request is None or request.with_vector.enabled or request.limit > answers.QUICK_POINTS:
             return None
@@ -215,7 +215,7 @@ class Points:
         return await loop.run_in_executor(self._parsers, lambda: parse(json_of(call, decode_large)))
 
 
-async def _found(call: Call, collection: Collection, request: QueryRequest) -> list[Point]:
+async def _found(call: Call, collection: Collection, request: QueryRequest) -> Sequence[Point]:
     """Run a query: on the loop when it is quick, else where it may take its time."""
     points = collection.query_now(request)
     if points is None:
@@ -223,17 +223,17 @@ async def _found(call: Call, collection: Collection, request: QueryRequest) -> l
     return points
 
 
-async def _all_found(call: Call, collection: Collection, requests: list[QueryRequest]) -> list[list[Point]]:
+async def _all_found(call: Call, collection: Collection, requests: list[QueryRequest]) -> list[Sequence[Point]]:
     """Run the queries of a batch; of a large one, some at a time, and the rest not at all if one fails."""
     if len(requests) <= _INLINE_QUERIES:
         return list(await asyncio.gather(*(_found(call, collection, request) for request in requests)))
     return await _in_time(call, _found_in_pieces(collection, requests))
 
 
-async def _found_in_pieces(collection: Collection, requests: list[QueryRequest]) -> list[list[Point]]:
+async def _found_in_pieces(collection: Collection, requests: list[QueryRequest]) -> list[Sequence[Point]]:
     pieces = [requests[begin : begin + _PIECE_QUERIES] for begin in range(0, len(requests), _PIECE_QUERIES)]
     at_once = os.cpu_count() or 1
-    found: list[list[Point]] = []
+    found: list[Sequence[Point]] = []
     for begin in range(0, len(pieces), at_once):
         for part in await asyncio.gather(*map(collection.query_several, pieces[begin : begin + at_once])):
             found += part

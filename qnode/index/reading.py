@@ -20,7 +20,7 @@ import orjson
 from qnode.errors import BadInput, NotFound, Unavailable
 from qnode.index.index import Index
 from qnode.index.population import Mask
-from qnode.index.records import HEAD_BYTES, key_in, op_in, read_heads, version_in
+from qnode.index.records import HEAD_BYTES, ids_in, key_in, op_in, version_in, versions_in
 from qnode.index.space import Candidates, Shown, Space
 from qnode.index.store import Numbers, get_many, get_meta_u64, number_keys, open_payload
 from qnode.models.filter import Filter
@@ -28,6 +28,7 @@ from qnode.models.payload_edit import select
 from qnode.models.point_id import PointKey, id_of
 from qnode.models.query import (
     CountRequest,
+    Hits,
     PayloadSelector,
     Point,
     QueryRequest,
@@ -109,7 +110,7 @@ def vector_of(index: Index, key: PointKey, name: str) -> Vector:
 
 
 @_whole
-def search(index: Index, request: QueryRequest, vector: Vector, excluded: PointKey | None = None) -> list[Point]:
+def search(index: Index, request: QueryRequest, vector: Vector, excluded: PointKey | None = None) -> Sequence[Point]:
     """Find the nearest points, best first, with reported scores; (limit + offset) of them at most, offset not cut.
 
     Where equal scores stand at the end, all points with that score are found, so that the order of ids decides which of
@@ -122,9 +123,9 @@ def search(index: Index, request: QueryRequest, vector: Vector, excluded: PointK
     ask = wanted + 1 + (excluded is not None)
     plain = request.filter is None and excluded is None
     if plain and not (request.with_payload.enabled or request.with_vector.enabled):
-        points = _search_heap(index, space, request, vector)
-        if points is not None:
-            return points
+        hits = _search_heap(index, space, request, vector)
+        if hits is not None:
+            return hits
     selected, selected_count, seen_op = _select(index, request.filter)
     if selected is not None and not selected_count:
         return []
@@ -158,7 +159,7 @@ def search(index: Index, request: QueryRequest, vector: Vector, excluded: PointK
     return points
 
 
-def _search_heap(index: Index, space: Space, request: QueryRequest, vector: Vector) -> list[Point] | None:
+def _search_heap(index: Index, space: Space, request: QueryRequest, vector: Vector) -> Sequence[Point] | None:
     """Search for ids and scores alone, without a transaction; None if what is found is being changed, or ends in a tie."""
     shown, distance, wanted = space.shown, space.params.distance, request.limit + request.offset
     found = space.search(shown, vector, min(wanted + 1, shown.rows), request.params, None, 0)
@@ -170,9 +171,10 @@ def _search_heap(index: Index, space: Space, request: QueryRequest, vector: Vect
         if scores[wanted - 1] == scores[wanted]:
             return None
         scores, heads = scores[:wanted], heads[: wanted * HEAD_BYTES]
-    points = [Point(key, version, score) for (key, version), score in zip(read_heads(heads), scores, strict=True)]
+    hits = Hits(ids_in(heads), versions_in(heads), scores)
     if request.score_threshold is None and len(set(scores.tolist())) == len(scores):
-        return points
+        return hits
+    points = list(hits)
     return [points[place] for place in _ranked(points, scores, distance, request.score_threshold)]
 
 

@@ -17,12 +17,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from qnode.models.point_id import PointKey
+from qnode.models.point_id import PointKey, id_of
 
 HEAD_BYTES = 25
 _KEY_BYTES = 17
 _NUMBER_KEY_BYTES = 9
-_HEAD = struct.Struct(f"<Q{_KEY_BYTES}s")
+_VERSION = struct.Struct(f"<Q{_KEY_BYTES}x")
+_KEY = struct.Struct(f"8x{_KEY_BYTES}s")
+_NUMBER = struct.Struct(f">8xBQ{_KEY_BYTES - _NUMBER_KEY_BYTES}x")
 
 Records = npt.NDArray[Any]
 
@@ -60,9 +62,17 @@ def key_in(value: bytes) -> PointKey:
     return value[8:17] if value[8] == 0 else value[8:HEAD_BYTES]
 
 
-def read_heads(heads: bytes) -> list[tuple[PointKey, int]]:
-    """Read the keys and versions of records that were cut off behind their heads."""
-    return [(key if key[0] else key[:_NUMBER_KEY_BYTES], version) for version, key in _HEAD.iter_unpack(heads)]
+def ids_in(heads: bytes) -> list[int | str]:
+    """Read the ids of records that were cut off behind their heads."""
+    ids: list[int | str] = [number for kind, number in _NUMBER.iter_unpack(heads) if kind == 0]
+    if len(ids) * HEAD_BYTES == len(heads):
+        return ids
+    return [id_of(key if key[0] else key[:_NUMBER_KEY_BYTES]) for (key,) in _KEY.iter_unpack(heads)]
+
+
+def versions_in(heads: bytes) -> list[int]:
+    """Read the versions of records that were cut off behind their heads."""
+    return [version for (version,) in _VERSION.iter_unpack(heads)]
 
 
 def version_in(value: bytes) -> int:

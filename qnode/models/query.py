@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import overload
 
 import numpy as np
 import numpy.typing as npt
 
 from qnode.models.filter import Filter
 from qnode.models.payload_path import PayloadPath
-from qnode.models.point_id import PointKey
+from qnode.models.point_id import PointKey, key_of
 
 UNNAMED = ""
 """The name of a collection's single unnamed vector."""
@@ -130,3 +132,29 @@ class Point:
     score: np.float32 | None = None
     payload: bytes | None = None
     vectors: dict[str, Vector] | None = None
+
+
+class Hits(Sequence[Point]):
+    """What a search for ids and scores alone found, by columns, best first: to make a `Point` of each costs more than to answer.
+
+    scores: (n,) float32, as reported to the user.
+    """
+
+    __slots__ = ("ids", "scores", "versions")
+
+    def __init__(self, ids: list[int | str], versions: list[int], scores: Vector) -> None:
+        assert len(ids) == len(versions) == len(scores)
+        self.ids, self.versions, self.scores = ids, versions, scores
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @overload
+    def __getitem__(self, place: int) -> Point: ...
+    @overload
+    def __getitem__(self, place: slice) -> Hits: ...
+
+    def __getitem__(self, place: int | slice) -> Point | Hits:
+        if isinstance(place, slice):
+            return Hits(self.ids[place], self.versions[place], self.scores[place])
+        return Point(key_of(self.ids[place]), self.versions[place], self.scores[place])

@@ -94,7 +94,7 @@ class Collection:
 
     # Reads
 
-    def query_now(self, request: QueryRequest) -> list[Point] | None:
+    def query_now(self, request: QueryRequest) -> Sequence[Point] | None:
         """Answer a query that is sure to be quick, without leaving the event loop; None for any other."""
         if request.query is None or request.filter is not None or request.params.exact or not is_warm():
             return None
@@ -108,11 +108,11 @@ class Collection:
             return None
         return self._query(request)
 
-    async def query(self, request: QueryRequest) -> list[Point]:
+    async def query(self, request: QueryRequest) -> Sequence[Point]:
         """Answer a query."""
         return await asyncio.to_thread(self._query, request)
 
-    async def query_several(self, requests: Sequence[QueryRequest]) -> list[list[Point]]:
+    async def query_several(self, requests: Sequence[QueryRequest]) -> list[Sequence[Point]]:
         """Answer queries one after the other, in one thread."""
         return await asyncio.to_thread(lambda: [self._query(request) for request in requests])
 
@@ -124,7 +124,7 @@ class Collection:
                     unindexed_bytes += part.segment.vector_bytes
         return unindexed_bytes
 
-    def _query(self, request: QueryRequest) -> list[Point]:
+    def _query(self, request: QueryRequest) -> Sequence[Point]:
         if request.query is None:
             return self._listed(request)
         params = self._vectors.get(request.using)
@@ -138,6 +138,8 @@ class Collection:
             raise BadInput(f"Vector dimension error: expected dim: {params.size}, got {len(vector)}")
         found = [reading.search(shard.index, request, vector, excluded) for shard in self.shards.values()]
         points = found[0] if len(found) == 1 else _merged(found, params, request.limit + request.offset)
+        if not request.offset and len(points) <= request.limit:
+            return points
         return points[request.offset : request.offset + request.limit]
 
     def _vector_of(self, key: PointKey, name: str) -> Vector:
@@ -245,7 +247,7 @@ def _shows_little(request: QueryRequest | RetrieveRequest) -> bool:
     return not request.with_vector.enabled and payload.include is None and payload.exclude is None
 
 
-def _merged(found: Sequence[list[Point]], params: VectorParams, limit: int) -> list[Point]:
+def _merged(found: Sequence[Sequence[Point]], params: VectorParams, limit: int) -> list[Point]:
     """Merge the shards' hits, each best first, by the reported score; ties as within a shard."""
     points = [point for hits in found for point in hits]
     descending = not params.distance.smaller_is_better

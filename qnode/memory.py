@@ -39,14 +39,15 @@ def return_code_of(library: str) -> None:
     _return_pages(lambda rights, name: rights == "r-xp" and library in name)
 
 
-def return_pages_of(file: Path) -> None:
-    """Let go of the pages of a file that is mapped as a whole to be read; they stay in the system's cache while there is room.
+def return_pages_of(path: Path) -> None:
+    """Let go of the pages of a file, or of the files in a folder, that are mapped to be read.
 
-    Writers of LMDB touch most of a store's pages, readers few of them. Only read-only shared mappings are let go, whose file
-    has all of it.
+    They stay in the system's cache while there is room. Writers of LMDB touch most of a store's pages, readers few of them;
+    and of a segment that is given up, unmapping what is still there would stop all threads of Python for milliseconds.
+    Only read-only shared mappings are let go, whose files have all of it.
     """
-    path = str(file.resolve())
-    _return_pages(lambda rights, name: rights == "r--s" and name == path)
+    whole = str(path.resolve())
+    _return_pages(lambda rights, name: rights == "r--s" and (name == whole or name.startswith(f"{whole}/")))
 
 
 def _return_pages(chosen: Callable[[str, str], bool]) -> None:

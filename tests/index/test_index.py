@@ -15,7 +15,7 @@ import orjson
 import pytest
 
 from qnode.errors import Corruption, NotFound, OutOfSpace
-from qnode.index import Index, compaction, maintenance, reading
+from qnode.index import Index, compaction, maintenance, planning, reading
 from qnode.index.builders import write_job
 from qnode.models.field_schema import FieldSchema
 from qnode.models.filter import FieldCondition, Filter, MatchValue
@@ -280,6 +280,31 @@ def test_an_interrupted_build_leaves_no_files(one):
     run_builder(write_job(build, threads=1))
     one.reopen()
     assert sorted(child.name for child in (one.path / "segments").iterdir()) == ["1"]
+
+
+def test_a_build_is_found_behind_a_closed_segment_whose_rows_all_died(one, monkeypatch):
+    monkeypatch.setattr(planning, "PIECE_BYTES", 1)  # closed segments come one at a time
+    one.apply(upsert(range(1000), vectors(1000)))
+    assert maintenance.begin_build(one.index) is not None  # closes it, and is given up
+    one.apply(upsert(range(1000), vectors(1000, 1)))
+    build = maintenance.begin_build(one.index)
+    assert build is not None
+    assert [source.part.living for source in build.sources] == [1000]
+
+
+def test_a_replaced_segment_keeps_its_files_as_long_as_a_search_holds_it(one):
+    one.apply(upsert(range(1000), vectors(1000)))
+    (space,) = one.index.spaces.values()
+    held = space.shown
+    one.build()
+    segments = one.path / "segments"
+    assert sorted(child.name for child in segments.iterdir()) == ["1", "2"]
+    assert len(held.parts[0].segment.read(np.arange(1000))) == 1000
+    del held
+    for thread in threading.enumerate():
+        if thread.name == "remove 1":
+            thread.join()
+    assert sorted(child.name for child in segments.iterdir()) == ["2"]
 
 
 def test_rewriting_everything_six_times_keeps_the_disk_within_bounds(one):

@@ -119,8 +119,8 @@ def _on_transfers(topology: Topology, name: str, number: int, shard: Shard, rand
                 commands.AbortTransfer(*place, random.choice([None, started])),
             ]
         )
-    source = shard.primary or random.choice(PEERS)
-    return commands.StartTransfer(name, number, source, random.choice(PEERS), method, random.random() < 0.5)
+    source, target = random.choice(shard.active() or PEERS), random.choice(PEERS)
+    return commands.StartTransfer(name, number, source, target, method, random.random() < 0.5)
 
 
 def _peer(shard: Shard, random: Random) -> int:

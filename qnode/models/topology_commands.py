@@ -165,7 +165,10 @@ class DropShardKey:
 
 @dataclass(frozen=True, slots=True)
 class SetReplicaState:
-    """Put a replica into a state; rejected if it is no longer `expected` (None: in whatever state it is)."""
+    """Put a replica into a state; rejected if it is no longer `expected` (None: in whatever state it is).
+
+    To make it Active `seen` is required: the shard's `changed` when the primary began to wait for this replica.
+    """
 
     name: str
     shard: int

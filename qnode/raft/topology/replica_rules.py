@@ -28,6 +28,8 @@ def set_replica_state(topology: Topology, command: SetReplicaState) -> Topology:
     current = replica_of(shard, number, peer)
     if command.expected is not None and current is not command.expected:
         raise Refused(Reason.OUTDATED, f"The replica of shard {number} on peer {peer} is {current}")
+    if state is ACTIVE and command.seen is None:  # or a promotion that was held up could meet a later recovery
+        raise Refused(Reason.REFUSED, "What makes a replica Active must name the state of the shard that it has seen")
     if command.seen is not None and command.seen != shard.changed:
         raise Refused(Reason.OUTDATED, f"The replicas of shard {number} have changed meanwhile")
     if current is state:

@@ -71,9 +71,12 @@ class _Round:
     load: dict[int, Load] = field(init=False)
     incoming: Counter[int] = field(default_factory=Counter)
     outgoing: Counter[int] = field(default_factory=Counter)
+    unsure: set[int] = field(init=False)
 
     def __post_init__(self) -> None:
         self.load = loads(self.topology)
+        drained = {peer for peer, member in self.topology.peers.items() if member.is_draining}
+        self.unsure = drained.union(self.silent_since)
         for entry in self.topology.collections.values():
             self.incoming.update(transfer.target for transfer in entry.transfers)
             self.outgoing.update(transfer.source for transfer in entry.transfers)
@@ -91,7 +94,7 @@ class _Round:
     def next_step(self, name: str, entry: CollectionEntry, number: int) -> SingleCommand | None:
         """Decide what a shard without transfers needs most."""
         shard, wanted = entry.shards[number], entry.replication_factor_of(number)
-        if shard.primary is None or shard.primary in self.silent_since:
+        if shard.primary is None or shard.primary in self.silent_since or self._is_settled(shard, wanted):
             return None
         staying = [peer for peer in sorted(shard.replicas) if self._stays(peer)]
         is_safe = bool(set(staying) & set(shard.active()))
@@ -113,6 +116,14 @@ class _Round:
         if source is not None:
             return self._started(name, number, shard, source, newcomer, TransferMethod.SNAPSHOT, sync=False)
         return self._copy(name, number, shard, newcomer)
+
+    def _is_settled(self, shard: Shard, wanted: int) -> bool:
+        """Tell at little cost that nothing is to be done, which is so for most shards at most times."""
+        return (
+            len(shard.replicas) >= wanted
+            and self.unsure.isdisjoint(shard.replicas)
+            and all(state is ReplicaState.ACTIVE for state in shard.replicas.values())
+        )
 
     def _recovery(self, name: str, number: int, shard: Shard, peer: int) -> SingleCommand | None:
         """Send a Dead replica what it missed; one in Recovery has found that the log no longer has it."""
@@ -181,6 +192,9 @@ class _Round:
 
 def _spread_primary(topology: Topology, load: Mapping[int, Load]) -> SingleCommand | None:
     """Hand one primary over from a peer that has many to one that has few, if that makes them more even."""
+    counts = [each.primaries for each in load.values()]
+    if max(counts) - min(counts) < _WORTHWHILE_DIFFERENCE:
+        return None
     best, command = _WORTHWHILE_DIFFERENCE - 1, None
     for name, number, shard in topology.shards():
         if shard.primary is None:

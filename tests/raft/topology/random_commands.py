@@ -108,11 +108,13 @@ def _on_transfers(topology: Topology, name: str, number: int, shard: Shard, rand
     if transfers and random.random() < 0.6:
         transfer = random.choice(transfers)
         place = (name, transfer.shard, transfer.source, transfer.target)
-        epoch = topology.collections[name].shards[transfer.shard].epoch
+        of = topology.collections[name].shards[transfer.shard]
         started = transfer.started - (random.random() < 0.1)
         return random.choice(
             [
-                commands.SetReplicaState(name, transfer.shard, transfer.target, ReplicaState.ACTIVE, epoch),
+                commands.SetReplicaState(
+                    name, transfer.shard, transfer.target, ReplicaState.ACTIVE, of.epoch, seen=of.changed
+                ),
                 commands.RestartTransfer(*place, method),
                 commands.FinishTransfer(*place, started),
                 commands.FinishTransfer(*place, started),

@@ -24,6 +24,7 @@ from tests.raft.topology.common import (
 
 
 def set_state(topology, peer, state, **guards):
+    guards.setdefault("seen", shard(topology).changed if state is ACTIVE else None)
     return SetReplicaState("c", 0, peer, state, guards.pop("epoch", shard(topology).epoch), **guards)
 
 
@@ -31,7 +32,8 @@ def test_a_replica_leaves_and_joins_the_active_set():
     topology = one_shard(ACTIVE, ACTIVE)
     topology = applied(topology, set_state(topology, 2, DEAD))
     assert shard(topology).active() == [1]
-    topology = applied(topology, set_state(topology, 2, PARTIAL), set_state(topology, 2, ACTIVE))
+    topology = applied(topology, set_state(topology, 2, PARTIAL))
+    topology = applied(topology, set_state(topology, 2, ACTIVE))
     assert shard(topology).active() == [1, 2]
 
 
@@ -49,10 +51,11 @@ def test_a_state_that_supposes_another_one_is_rejected():
 
 def test_a_promotion_that_was_overtaken_by_a_new_recovery_is_rejected():
     topology = one_shard(ACTIVE, PARTIAL)
-    promotion = set_state(topology, 2, ACTIVE, expected=PARTIAL, seen=shard(topology).changed)
+    promotion = set_state(topology, 2, ACTIVE, expected=PARTIAL)
     topology = applied(topology, set_state(topology, 2, DEAD), set_state(topology, 2, PARTIAL))
     assert refused(topology, promotion)[0] is Reason.OUTDATED
-    promotion = set_state(topology, 2, ACTIVE, expected=PARTIAL, seen=shard(topology).changed)
+    assert refused(topology, set_state(topology, 2, ACTIVE, seen=None))[0] is Reason.REFUSED
+    promotion = set_state(topology, 2, ACTIVE, expected=PARTIAL)
     assert shard(applied(topology, promotion)).active() == [1, 2]
 
 

@@ -21,7 +21,7 @@ def begun(*states, source=1, target=None, sync=True, method=SNAPSHOT):
 
 
 def caught_up(topology, peer):
-    return applied(topology, SetReplicaState("c", 0, peer, ACTIVE, shard(topology).epoch))
+    return applied(topology, SetReplicaState("c", 0, peer, ACTIVE, shard(topology).epoch, seen=shard(topology).changed))
 
 
 def started(topology):

@@ -9,6 +9,11 @@ from tests.shards.placement.scenario import NOW, Scenario
 ACTIVE = ReplicaState.ACTIVE
 
 
+def active(topology: Topology, name: str, number: int, peer: int) -> SetReplicaState:
+    shard = topology.collections[name].shards[number]
+    return SetReplicaState(name, number, peer, ACTIVE, shard.epoch, seen=shard.changed)
+
+
 def random_cluster(random: Random) -> Scenario:
     """Peers of which some are silent, with failover done, and some are drained; all replicas Active before that."""
     scenario = Scenario("settings incoming=2 outgoing=2")
@@ -22,7 +27,7 @@ def random_cluster(random: Random) -> Scenario:
         topology, _ = apply_command(topology, CreateCollection(name, config, placement))
     for name, number, shard in list(topology.shards()):
         for peer in shard.replicas:
-            activate = SetReplicaState(name, number, peer, ACTIVE, shard.epoch)
+            activate = active(topology, name, number, peer)
             topology, _ = apply_command(topology, activate)
     for peer in random.sample(range(1, count + 1), random.randint(0, count // 2)):
         scenario.silent[peer] = NOW - random.choice([1, 1000])
@@ -70,7 +75,7 @@ def test_primaries_end_up_as_even_as_the_replicas_allow():
         topology, _ = apply_command(topology, CreateCollection("c", {}, placement))
         for number, shard in topology.collections["c"].shards.items():
             for peer in shard.replicas:
-                topology, _ = apply_command(topology, SetReplicaState("c", number, peer, ACTIVE, shard.epoch))
+                topology, _ = apply_command(topology, active(topology, "c", number, peer))
         scenario = Scenario("settings incoming=1")
         scenario.topology = topology
         scenario.course()

@@ -8,7 +8,7 @@ nodes would need to agree.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +17,26 @@ import xxhash
 
 from qnode.disk import is_full
 from qnode.errors import Corruption, InternalError, OutOfSpace
-from qnode.raft.topology import (
-    CollectionEntry,
+from qnode.models.topology import CollectionEntry, Topology
+from qnode.models.topology_commands import (
+    ChangeAliases,
     Command,
     CreateCollection,
     CreateFieldIndex,
     DeleteCollection,
+    DropAlias,
     DropFieldIndex,
-    Rejected,
-    Topology,
+    RenameAlias,
+    SetAlias,
     UpdateCollection,
+)
+from qnode.raft.topology import (
+    Reason,
+    Rejected,
     apply_command,
+    standalone_placement,
+    topology_from_bytes,
+    topology_to_bytes,
 )
 
 MAP_BYTES = 1 << 30
@@ -56,7 +65,7 @@ class StandaloneLog:
     def _opened(self, value: bytes) -> Topology:
         if xxhash.xxh3_64_digest(value[8:]) != value[:8]:
             raise Corruption(self._file, "the checksum of the topology does not match", _WAY_OUT)
-        return Topology.from_bytes(value[8:])
+        return topology_from_bytes(value[8:])
 
     async def propose(self, command: Command) -> Rejected | None:
         """Apply a command; when it returns None the change is durable and `current` shows it.
@@ -69,7 +78,7 @@ class StandaloneLog:
         async with self._changing:
             topology, rejected = apply_command(self.current, command)
             if rejected is None:
-                await asyncio.to_thread(self._write, topology.to_bytes())
+                await asyncio.to_thread(self._write, topology_to_bytes(topology))
                 self.current = topology
             return rejected
 
@@ -86,23 +95,37 @@ class StandaloneLog:
         """The collections that there are."""
         return self.current.collections
 
+    def aliases(self) -> Mapping[str, str]:
+        """The aliases that there are, each with the collection that it stands for."""
+        return self.current.aliases
+
     async def create(self, name: str, config: Mapping[str, Any]) -> bool:
-        """Make a collection; False if there is one of this name."""
-        return await self.propose(CreateCollection(name, config)) is None
+        """Make a collection; False if there is one of this name, BadRequest if there is such an alias."""
+        return await self._succeeded(CreateCollection(name, config, standalone_placement(config)), Reason.EXISTS)
 
     async def update(self, name: str, expected: Mapping[str, Any], config: Mapping[str, Any]) -> bool:
         """Replace settings; False if they are no longer `expected`, or the collection is gone."""
-        return await self.propose(UpdateCollection(name, expected, config)) is None
+        return await self._succeeded(UpdateCollection(name, expected, config), Reason.OUTDATED, Reason.MISSING)
 
     async def delete(self, name: str) -> bool:
         """Remove a collection; False if there is none."""
-        return await self.propose(DeleteCollection(name)) is None
+        return await self._succeeded(DeleteCollection(name), Reason.MISSING)
 
     async def set_field(self, name: str, field: str, schema: Any) -> bool:
         """Set the schema of a payload index, or take it away (None); False if there is no such collection."""
-        if schema is None:
-            return await self.propose(DropFieldIndex(name, field)) is None
-        return await self.propose(CreateFieldIndex(name, field, schema)) is None
+        command = DropFieldIndex(name, field) if schema is None else CreateFieldIndex(name, field, schema)
+        return await self._succeeded(command, Reason.MISSING)
+
+    async def change_aliases(self, changes: Sequence[SetAlias | RenameAlias | DropAlias]) -> None:
+        """Make all changes in order or none; raise NotFound or AlreadyExists."""
+        await self._succeeded(ChangeAliases(tuple(changes)))
+
+    async def _succeeded(self, command: Command, *expected: Reason) -> bool:
+        """Propose a command; False if it is rejected for an expected reason, else raise what a client is told."""
+        rejected = await self.propose(command)
+        if rejected is not None and rejected.reason not in expected:
+            raise rejected.error()
+        return rejected is None
 
     def close(self) -> None:
         self._env.close()

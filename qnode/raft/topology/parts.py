@@ -1,0 +1,72 @@
+"""What the rules have in common: finding a part of the topology or refusing, and putting a changed part back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import TypeVar
+
+from qnode.models.topology import STANDALONE_PEER, CollectionEntry, ReplicaState, Shard, ShardKey, Topology
+from qnode.models.topology_commands import Placement
+from qnode.raft.topology.rejection import Reason, Refused
+
+Name = TypeVar("Name", int, str)
+Part = TypeVar("Part")
+
+
+def without(parts: Mapping[Name, Part], name: Name) -> dict[Name, Part]:
+    """Copy a mapping without one name."""
+    return {other: part for other, part in parts.items() if other != name}
+
+
+def collection_of(topology: Topology, name: str) -> CollectionEntry:
+    """Find a collection, or refuse."""
+    entry = topology.collections.get(name)
+    if entry is None:
+        raise Refused(Reason.MISSING, f"Collection `{name}` doesn't exist!")
+    return entry
+
+
+def with_collection(topology: Topology, name: str, entry: CollectionEntry) -> Topology:
+    """Put a changed collection in its place."""
+    return replace(topology, collections={**topology.collections, name: entry})
+
+
+def shard_of(entry: CollectionEntry, name: str, number: int) -> Shard:
+    """Find a shard, or refuse."""
+    shard = entry.shards.get(number)
+    if shard is None:
+        raise Refused(Reason.REFUSED, f"Shard {number} of {name} does not exist")
+    return shard
+
+
+def with_shard(entry: CollectionEntry, number: int, shard: Shard) -> CollectionEntry:
+    """Put a changed shard in its place."""
+    return replace(entry, shards={**entry.shards, number: shard})
+
+
+def check_epoch(shard: Shard, number: int, epoch: int | None) -> None:
+    """Refuse what was decided in another epoch of the shard."""
+    if epoch is not None and shard.epoch != epoch:
+        raise Refused(Reason.OUTDATED, f"Shard {number} is in epoch {shard.epoch}, no longer in {epoch}")
+
+
+def check_peer(topology: Topology, peer: int) -> None:
+    """Refuse a peer that is not a member; a node that was never in a cluster is one by itself."""
+    if peer not in topology.peers and (topology.peers or peer != STANDALONE_PEER):
+        raise Refused(Reason.REFUSED, f"Peer {peer} does not exist")
+
+
+def new_shards(
+    topology: Topology, numbers: Iterable[int], key: ShardKey | None, placement: Placement
+) -> dict[int, Shard]:
+    """Make shards of this moment: the first peer of each is its primary, the others are to follow it."""
+    shards = {}
+    for number, peers in zip(numbers, placement, strict=True):
+        if not peers or len(set(peers)) != len(peers):
+            raise Refused(Reason.REFUSED, f"Shard {number} must be placed on one peer at least, and once on each")
+        for peer in peers:
+            check_peer(topology, peer)
+        replicas = {peer: ReplicaState.INITIALIZING if rank else ReplicaState.ACTIVE for rank, peer in enumerate(peers)}
+        shards[number] = Shard(key, peers[0], topology.index, topology.index, replicas)
+    return shards

@@ -13,7 +13,7 @@ from typing import Final
 
 from qnode.channel.connection import Connection, Network, Receiver
 from qnode.channel.credentials import Credentials
-from qnode.channel.handshake import Answering, HandshakeFailed, Session
+from qnode.channel.handshake import Answering, HandshakeFailed, Refusal, Session
 from qnode.channel.limits import Limits
 from qnode.channel.meeting import Meeting
 from qnode.errors import CannotStart
@@ -85,7 +85,14 @@ class Listener:
             task = loop.create_task(self._upgrade(connection))
             self._upgrades.add(task)
             task.add_done_callback(self._upgrades.discard)
-        return Meeting(connection, self._answering(), self._prove, lambda error: self._turn_away(connection, error))
+        side = self._answering()
+
+        def failed(error: HandshakeFailed) -> None:
+            self._forget(connection)
+            if side.refused is not Refusal.HAS_LINK:
+                self._turned_away(connection, error)
+
+        return Meeting(connection, side, self._prove, failed)
 
     def _prove(self, connection: Connection, session: Session) -> Receiver:
         self._forget(connection)
@@ -95,9 +102,8 @@ class Listener:
         if (timer := self._strangers.pop(connection, None)) is not None:
             timer.cancel()
 
-    def _turn_away(self, connection: Connection, error: Exception) -> None:
+    def _turned_away(self, connection: Connection, error: HandshakeFailed) -> None:
         """Count it; and say so, but not as often as strangers like."""
-        self._forget(connection)
         self.turned_away += 1
         now = asyncio.get_running_loop().time()
         level = logging.DEBUG
@@ -120,7 +126,8 @@ class Listener:
         except OSError as error:  # of which SSLError and TimeoutError are kinds
             connection.abort("TLS failed")
             if connection in self._strangers:
-                self._turn_away(connection, HandshakeFailed(f"TLS failed: {error}"))
+                self._forget(connection)
+                self._turned_away(connection, HandshakeFailed(f"TLS failed: {error}"))
         except asyncio.CancelledError:
             connection.abort("this peer stops")
             raise

@@ -31,7 +31,8 @@ class CuttingProxy:
         """Every piece is held up so long, at least."""
         self.truncate_after_bytes: dict[Way, int | None] = {Way.THERE: None, Way.BACK: None}
         """A connection ends when so many bytes have gone that way, wherever in a message that is."""
-        self.connections = 0
+        self._connections = 0
+        self._connected = threading.Condition()
         self._target = target
         self._closed = threading.Event()
         self._open_ways = {Way.THERE: threading.Event(), Way.BACK: threading.Event()}
@@ -57,6 +58,16 @@ class CuttingProxy:
         """Let everything through that was held back, and go on."""
         for way in Way:
             self._open_ways[way].set()
+
+    @property
+    def connections(self) -> int:
+        """How many were accepted so far."""
+        return self._connections
+
+    def wait_connections(self, count: int, timeout_seconds: float) -> None:
+        """Wait until so many were accepted."""
+        with self._connected:
+            assert self._connected.wait_for(lambda: self._connections >= count, timeout_seconds)
 
     def break_connections(self) -> None:
         """End all connections; new ones may begin."""
@@ -84,7 +95,9 @@ class CuttingProxy:
             threading.Thread(target=self._connect, args=(near,), daemon=True).start()
 
     def _connect(self, near: socket.socket) -> None:
-        self.connections += 1
+        with self._connected:
+            self._connections += 1
+            self._connected.notify_all()
         with self._lock:
             self._sockets.add(near)
         try:

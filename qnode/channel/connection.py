@@ -13,7 +13,7 @@ import ssl
 from collections.abc import Callable
 from typing import Final, Protocol, cast
 
-from qnode.channel.frames import BadFrame, Decoder, Frame
+from qnode.channel.frames import MAX_HANDSHAKE_FRAME_BYTES, BadFrame, Decoder, Frame
 
 WRITE_BUFFER_BYTES: Final = 128 * 1024
 _LINGERING_CONNECTIONS: Final = 128
@@ -43,7 +43,10 @@ class Connection(asyncio.Protocol):
         """Set when the transport has let go of the socket."""
         self._opened = opened
         self._transport: asyncio.Transport | None = None
+        self._raw: asyncio.Transport | None = None
+        self._addresses = ("", "")
         self._ended = False
+        self._early: bytes | None = None
         self._reason = "the other end has closed it"
 
     @property
@@ -53,10 +56,7 @@ class Connection(asyncio.Protocol):
 
     def addresses(self) -> tuple[str, str]:
         """Give the hosts of both ends, the own first."""
-        assert self._transport is not None
-        ends = (self._transport.get_extra_info("sockname"), self._transport.get_extra_info("peername"))
-        own, other = (str(end[0]) if end else "" for end in ends)
-        return own, other
+        return self._addresses
 
     def write(self, data: bytes) -> None:
         if not self._ended:
@@ -68,8 +68,7 @@ class Connection(asyncio.Protocol):
         if not self._ended:
             self._ended = True
             self._reason = reason
-            if self._transport is not None:
-                self._transport.abort()
+        self.abort_closing()
 
     def close(self, reason: str) -> None:
         """End it when what was written has left. Whoever has not read that by then must be aborted."""
@@ -80,9 +79,10 @@ class Connection(asyncio.Protocol):
             self._transport.close()
 
     def abort_closing(self) -> None:
-        """Give up what `close` still waits for."""
-        assert self._transport is not None
-        self._transport.abort()
+        """Give up what `close` still waits for. Inside TLS, the socket below goes too: TLS that has failed does not see to it."""
+        for transport in (self._transport, self._raw):
+            if transport is not None:
+                transport.abort()
 
     def hold(self) -> None:
         """Read nothing until TLS has been started."""
@@ -92,6 +92,8 @@ class Connection(asyncio.Protocol):
     async def start_tls(self, context: ssl.SSLContext, timeout_seconds: float | None, host: str | None = None) -> None:
         """Go on inside TLS, as the dialer of `host` or, without one, as the listener; raise OSError or TimeoutError."""
         assert self._transport is not None
+        self._early = b""
+        self._raw = self._transport
         upgraded = await asyncio.get_running_loop().start_tls(
             self._transport,
             self,
@@ -104,6 +106,9 @@ class Connection(asyncio.Protocol):
             raise ConnectionAbortedError("the connection was closed during the handshake of TLS")
         self._transport = upgraded
         upgraded.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
+        early, self._early = self._early, None
+        if early:
+            self.data_received(early)
 
     # What asyncio calls.
 
@@ -111,12 +116,19 @@ class Connection(asyncio.Protocol):
         stream = cast(asyncio.Transport, transport)  # uvloop's is none by inheritance
         self._transport = stream
         stream.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
+        own, other = (stream.get_extra_info(end) for end in ("sockname", "peername"))
+        self._addresses = (str(own[0]) if own else "", str(other[0]) if other else "")
         self.receiver = self._opened(self)
         if self.ended:
             stream.abort()
 
     def data_received(self, data: bytes) -> None:
         self.heard = True
+        if self._early is not None:  # TLS stands, and `start_tls` has not yet said through which transport to answer
+            self._early += data
+            if len(self._early) > MAX_HANDSHAKE_FRAME_BYTES:
+                self.abort("it says too much before it is asked")
+            return
         try:
             for frame in self.decoder.feed(data):
                 if self._ended:

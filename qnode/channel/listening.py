@@ -42,6 +42,7 @@ class Listener:
         self._network = network
         self._answering = answering
         self._met = met
+        self._is_closed = False
         self._server: asyncio.AbstractServer | None = None
         self._strangers: dict[Connection, asyncio.TimerHandle] = {}
         self._upgrades: set[asyncio.Task[None]] = set()
@@ -63,6 +64,7 @@ class Listener:
 
     def close(self) -> None:
         """Accept nothing more, and close what has not become a link."""
+        self._is_closed = True
         if self._server is not None:
             self._server.close()
         for task in list(self._upgrades):
@@ -78,7 +80,9 @@ class Listener:
         self._strangers[connection] = loop.call_later(
             self._limits.handshake_timeout_seconds, connection.abort, "it took too long to prove itself"
         )
-        if not self._credentials.allow(*connection.addresses()):
+        if self._is_closed:
+            connection.abort("this peer stops")
+        elif not self._credentials.allow(*connection.addresses()):
             connection.abort("it is not on this machine")
         elif self._credentials.certificates is not None:
             connection.hold()

@@ -48,7 +48,8 @@ async def dial(
         connection.write(encode(Kind.HELLO, payload=side.hello, seal=None))
         await outcome
     finally:
+        outcome.cancel()  # what comes after another failure is no matter
+        if outcome.done() and not outcome.cancelled():
+            outcome.exception()
         if side.session is None:
             connection.abort("it was given up")
-        if outcome.done() and not outcome.cancelled():
-            outcome.exception()  # when something else has failed first, nobody else asks

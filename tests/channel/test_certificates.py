@@ -8,7 +8,7 @@ import pytest
 
 from qnode.channel import Certificates, Credentials, with_certificates, with_key
 from qnode.errors import CannotStart, TimedOut
-from tests.channel.peers import FILES, KEY, TIMEOUT_SECONDS, Peer, limits, on_both_loops, peers
+from tests.channel.peers import FILES, KEY, TIMEOUT_SECONDS, Peer, close, limits, on_both_loops, peers
 from tests.channel.test_link import collect
 
 FOLDER = Path(__file__).parent / "certificates"
@@ -53,7 +53,7 @@ def test_who_shows_no_certificate_of_the_authority_or_another_key_gets_no_link(o
             with pytest.raises(TimedOut):
                 await peer.channel.wait_connected(unreached, 0.3)
         assert a.events == b.events == []
-        await asyncio.gather(a.channel.close(), b.channel.close())
+        await close(a, b)
 
     on_both_loops(claim)
 
@@ -65,7 +65,7 @@ def test_a_dialer_checks_the_name_in_the_certificate() -> None:
         with pytest.raises(TimedOut):
             await b.channel.wait_connected(1, 0.2)
         assert b.events == []
-        await asyncio.gather(a.channel.close(), b.channel.close())
+        await close(a, b)
 
     asyncio.run(claim())
 

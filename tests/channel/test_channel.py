@@ -6,7 +6,7 @@ import pytest
 
 from qnode.channel import Unreached
 from qnode.errors import NotFound, TimedOut
-from tests.channel.peers import ECHO, NOTES, TIMEOUT_SECONDS, Peer, introduce, on_both_loops, peers
+from tests.channel.peers import ECHO, NOTES, TIMEOUT_SECONDS, Peer, close, introduce, on_both_loops, peers
 
 
 def test_peers_call_each_other_in_both_directions() -> None:
@@ -125,7 +125,7 @@ def test_who_is_not_admitted_gets_no_link() -> None:
             await b.channel.wait_connected(1, 0.2)
         assert a.channel.turned_away > 0
         assert a.events == []
-        await asyncio.gather(a.channel.close(), b.channel.close())
+        await close(a, b)
 
     asyncio.run(claim())
 

@@ -7,7 +7,7 @@ import pytest
 
 from qnode.channel import IncomingStream, LinkBroken, Unreached
 from qnode.errors import BadInput, BadRequest, InternalError, TimedOut, Unavailable
-from tests.channel.peers import ECHO, FILES, NOTES, TIMEOUT_SECONDS, Peer, limits, on_both_loops, peers
+from tests.channel.peers import ECHO, FILES, NOTES, TIMEOUT_SECONDS, Peer, close, limits, on_both_loops, peers
 from tests.support.cutting_proxy import CuttingProxy, Way
 
 SLOW = 20
@@ -267,7 +267,7 @@ def test_both_ends_of_a_link_that_is_cut_are_told_and_it_is_made_again(ways: tup
             proxy.heal()
             await b.until(lambda: b.channel.is_connected(1))
             assert await b.ask(a) == b"?"
-            await asyncio.gather(a.channel.close(), b.channel.close())
+            await close(a, b)
 
     asyncio.run(claim())
 
@@ -285,7 +285,7 @@ def test_a_link_cut_in_the_middle_of_messages_has_delivered_a_beginning_of_them(
                 read = [payload for _, payload in a.notes]
                 assert read == sent[: len(read)]
                 assert len(read) < len(sent)
-                await asyncio.gather(a.channel.close(), b.channel.close())
+                await close(a, b)
 
     asyncio.run(claim())
 
@@ -298,7 +298,7 @@ def test_an_idle_link_stays_and_a_delayed_one_too() -> None:
             await asyncio.sleep(3 * 0.4)  # the passing of time is what is tested: three times the longest silence
             assert await b.ask(a) == b"?"
             assert a.events == [("up", 2)]
-            await asyncio.gather(a.channel.close(), b.channel.close())
+            await close(a, b)
 
     asyncio.run(claim())
 

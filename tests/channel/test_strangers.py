@@ -9,7 +9,7 @@ from qnode.channel import Channel, loopback_only, with_key
 from qnode.channel.frames import Kind, encode
 from qnode.channel.handshake import Dialing, Identity
 from qnode.errors import CannotStart, TimedOut
-from tests.channel.peers import KEY, TIMEOUT_SECONDS, Peer, limits, peers
+from tests.channel.peers import KEY, TIMEOUT_SECONDS, Peer, close, limits, peers
 from tests.support.cutting_proxy import CuttingProxy, Way
 
 HELLO = encode(Kind.HELLO, payload=Dialing(Identity(9, 9), 1, KEY.encode()).hello, seal=None)
@@ -91,7 +91,7 @@ def test_a_peer_with_another_key_gets_no_link_on_either_side() -> None:
         with pytest.raises(TimedOut):
             await a.channel.wait_connected(2, 0.3)
         assert a.events == b.events == []
-        await asyncio.gather(a.channel.close(), b.channel.close())
+        await close(a, b)
 
     asyncio.run(claim())
 

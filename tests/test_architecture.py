@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).parent.parent / "qnode"
 
 FLOORS = {
     "errors": 0, "models": 0, "config": 0, "metrics": 0, "disk": 0, "memory": 0, "deadline": 0,
-    "wal": 1, "index": 1, "raft": 1,
+    "wal": 1, "index": 1, "raft": 1, "channel": 1,
     "shards": 2,
     "api": 3,
     "node": 4, "check": 4,

@@ -27,7 +27,8 @@ class Store:
 class SendRecords:
     """Send an Append with the records behind `prev_op` up to `last_op`, taken from the log, in one or several messages.
 
-    Only while the shard is in `epoch`, and only on the link that is up now: what cannot be sent any more is dropped.
+    Only while the shard is in `epoch`, and only on the link that is up now: what cannot be sent any more is dropped. If the
+    records cannot be read any more, report the link as broken and up again: then it is found out anew what to send.
     """
 
     peer: PeerId

@@ -42,9 +42,9 @@ class LogImage:
         self._next_ticket = 1
 
     @classmethod
-    def of(cls, first_op: int, epoch_before: int | None, records: Iterable[Record]) -> Self:
-        """Take a log that was just opened, all of it durable."""
-        image = cls(first_op, epoch_before)
+    def of(cls, first_op: int, epoch_before: int, records: Iterable[Record]) -> Self:
+        """Take a log that was just opened, all of it durable; `epoch_before` 0: unknown, unless it begins with 1."""
+        image = cls(first_op, epoch_before if epoch_before or first_op == 1 else None)
         for record in records:
             image._extend(record)
         image.appended_op = image.synced_op = image.last_op

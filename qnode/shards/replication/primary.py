@@ -58,7 +58,7 @@ class Primary:
                 continue
             replica = self._replicas.get(peer)
             if replica is None:
-                replica = Progress(peer, state, peer in connected, self._standing.log.last_op + 1)
+                replica = Progress(peer, state, peer in connected, self._standing.log.appended_op + 1)
             elif state is ReplicaState.ACTIVE:
                 replica.holds_commits = False
             replica.state = state
@@ -80,11 +80,8 @@ class Primary:
         self._advance(now)
 
     def log_shrank(self, now: float) -> None:
-        """Go on after records were refused by the disk; they had not been sent."""
-        last_op = self._standing.log.last_op
-        self._inherited_op = min(self._inherited_op, last_op)
-        for replica in self._replicas.values():
-            replica.next_op = min(replica.next_op, last_op + 1)
+        """Go on after records were refused by the disk; nothing was sent, or asked, beyond what was appended."""
+        self._inherited_op = min(self._inherited_op, self._standing.log.last_op)
         self._advance(now)
 
     def applied(self, now: float) -> None:

@@ -32,8 +32,11 @@ def test_a_seed_gives_the_same_run_again(tmp_path: Path) -> None:
 
 
 def test_a_broken_protocol_is_noticed(tmp_path: Path) -> None:
-    with broken("commit_without_one"), pytest.raises(Violation):
+    def run_seeds() -> None:
         for seed in range(20):
             directory = tmp_path / str(seed)
             directory.mkdir()
             World(seed, directory).run()
+
+    with broken("commit_without_one"), pytest.raises(Violation):
+        run_seeds()

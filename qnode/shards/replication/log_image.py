@@ -62,10 +62,10 @@ class LogImage:
         return self._epoch_before if op_num == self.first_op - 1 else None
 
     def latest_of(self, epoch: int, op_num: int) -> int:
-        """Find the last operation up to `op_num` whose epoch is at most `epoch`; before first_op: first_op - 1."""
+        """Find the last operation up to `op_num` whose epoch is at most `epoch`, as far as that can be told here."""
         run = bisect_right(self._epochs, epoch)
         behind = self._starts[run] if run < len(self._starts) else self.last_op + 1
-        return max(min(op_num, behind - 1, self.last_op), self.first_op - 1)
+        return min(op_num, behind - 1, self.last_op)
 
     def store(self, records: Sequence[Record]) -> Store:
         """Put records, contiguous, where they belong; what stands there from the first of them on is cut off."""

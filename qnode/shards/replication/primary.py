@@ -51,13 +51,15 @@ class Primary:
     def change(self, view: ShardView, connected: Collection[PeerId], now: float) -> None:
         """Follow a change of the topology within this epoch."""
         assert (view.primary, view.epoch) == (self._standing.me, self._view.epoch)
+        has_missed_views = view.revision > self._view.revision + 1
         self._view = view
         replicas: dict[PeerId, Progress] = {}
         for peer, state in view.replicas.items():
             if peer == self._standing.me or state is ReplicaState.DEAD:
                 continue
             replica = self._replicas.get(peer)
-            if replica is None:
+            if replica is None or (has_missed_views and state is ReplicaState.PARTIAL):
+                # It may have been dropped and made anew in between; one that is Active was never away.
                 replica = Progress(peer, state, peer in connected, self._standing.log.appended_op + 1)
             elif state is ReplicaState.ACTIVE:
                 replica.holds_commits = False
@@ -121,7 +123,9 @@ class Primary:
         if message.reason is Reason.BROKEN:
             self._needs_copy(replica, now)
         elif message.reason in (Reason.GAP, Reason.MISMATCH):
-            if replica.mode is Mode.STREAMING or message.prev_op == replica.next_op - 1:
+            if message.hint_op < replica.matched_op:
+                self._needs_copy(replica, now)  # it has lost what it had answered for
+            elif replica.mode is Mode.STREAMING or message.prev_op == replica.next_op - 1:
                 self._back_up(replica, message, now)
         else:
             replica.seek_again()

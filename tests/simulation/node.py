@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from qnode.errors import InternalError, NotFound, OutOfSpace
 from qnode.shards.replication import Shard
@@ -19,13 +19,15 @@ from qnode.shards.replication.failover import LogEnd
 from qnode.shards.replication.log_image import LogImage
 from qnode.shards.replication.messages import Append, Refused, decode, encode
 from qnode.wal import Log, Record
-from tests.simulation.checks import Fate, Stored
+from tests.simulation.checks import Fate, Stored, Violation
 from tests.support.faulty_disk import FaultyDisk, PowerCut
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
 FILE_BYTES = 1200
+INSTALL, COPIED = b"install ", b"copied "
+COPY_TIMEOUT_SECONDS = 1.0
 
 
 class Node:
@@ -138,7 +140,16 @@ class Node:
         self.perform(self.shard.link_changed(peer, is_up, self.world.now))
 
     def deliver(self, peer: int, data: bytes) -> None:
-        self.perform(self.shard.received(peer, decode(data), self.world.now))
+        self.guard(lambda: self._receive(peer, data))
+
+    def _receive(self, peer: int, data: bytes) -> None:
+        if data.startswith(COPIED):
+            self._copying.discard(peer)
+            self.perform(self.shard.copied(peer, int(data.removeprefix(COPIED)), self.world.now))
+        elif data.startswith(INSTALL):
+            self._install(peer, *self.world.copies[int(data.removeprefix(INSTALL))])
+        else:
+            self.perform(self.shard.received(peer, decode(data), self.world.now))
 
     def write(self, payloads: list[bytes]) -> None:
         """A client's request."""
@@ -190,6 +201,8 @@ class Node:
             return
         self._tick_at = None
         self.perform(self.shard.tick(self.world.now))
+        if self.shard.deadline is not None and self.shard.deadline <= self.world.now:
+            raise Violation(f"{self.name} is due at {self.shard.deadline} again at {self.world.now}")
 
     def _begin(self, action: do.Action) -> None:
         world, checks = self.world, self.world.checks
@@ -376,37 +389,32 @@ class Node:
 
     def _copy(self, peer: int) -> None:
         """Give the peer the index as of now, if it is reachable and still obeys this epoch."""
-        self._copying.discard(peer)
-        view, target = self.shard.view, self.world.nodes[peer]
-        if view is None or not self.shard.is_primary:
+        view = self.shard.view
+        if view is None or peer not in self.shard.copying:
+            self._copying.discard(peer)
             return
         epoch = self.shard.log.epoch_at(self.applied_op)
-        is_there = target.is_up and self.world.network.is_connected(self.peer, peer) and epoch is not None
-        if is_there and target.install(self.peer, view.epoch, dict(self.index), self.applied_op, epoch):
-            self.perform(self.shard.copied(peer, self.applied_op, self.world.now))
-        else:
-            self._copy_later(peer)
+        self.world.copies.append((view.epoch, dict(self.index), self.applied_op, epoch or 0))
+        self._send(peer, INSTALL + str(len(self.world.copies) - 1).encode())
+        self.later(COPY_TIMEOUT_SECONDS, lambda: self._copy(peer))
 
-    def install(self, sender: int, epoch: int, index: dict[str, bytes], applied_op: int, applied_epoch: Any) -> bool:
-        """Put a copy in the place of what is here."""
+    def _install(self, sender: int, epoch: int, index: dict[str, bytes], applied_op: int, applied_epoch: int) -> None:
+        """Put a copy in the place of what is here, if this node still obeys the sender; tell so."""
         view = self.shard.view
         if view is None or (view.primary, view.epoch) != (sender, epoch) or self.peer in view.active:
-            return False
-        connected = [peer for peer in self.world.nodes if self.world.network.is_connected(self.peer, peer)]
+            return
         self._opening = object()
-
-        def replace() -> None:
-            self.index, self.applied_op = index, applied_op
-            self.ever_applied_op = applied_op
-            # The index first: a log that ends before it, or goes on behind it with another history, does no harm.
-            self._durable_index = (dict(index), applied_op)
-            self._durable_end = 0
-            self._log.reset(applied_op + 1, applied_epoch)
-            self.mirror, self._first_op, self._durable_end = {}, applied_op + 1, applied_op
-            self._open_shard()
-            for peer in connected:
+        self._disk.free_bytes = None
+        self.index, self.applied_op = dict(index), applied_op
+        self.ever_applied_op = applied_op
+        # The index first: a log that ends before it, or goes on behind it with another history, does no harm.
+        self._durable_index = (dict(index), applied_op)
+        self._durable_end = 0
+        self._log.reset(applied_op + 1, applied_epoch)
+        self.mirror, self._first_op, self._durable_end = {}, applied_op + 1, applied_op
+        self._open_shard()
+        for peer in self.world.nodes:
+            if self.world.network.is_connected(self.peer, peer):
                 self.perform(self.shard.link_changed(peer, True, self.world.now))
-            self.perform(self.shard.topology_changed(view, self.world.now))
-
-        self.guard(replace)
-        return True
+        self.perform(self.shard.topology_changed(view, self.world.now))
+        self._send(sender, COPIED + str(applied_op).encode())

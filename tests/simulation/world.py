@@ -51,10 +51,12 @@ class World:
         states = {peer: self.chance.choice([ReplicaState.ACTIVE, ReplicaState.PARTIAL]) for peer in peers}
         self.topology = Topology({**states, 1: ReplicaState.ACTIVE}, primary=1)
         self._fault_gap_seconds = self.chance.choice([0.15, 0.4, 1.0])
+        self._lateness = self.chance.choice([0.05, 0.4])
         self._suspicion = self.chance.choice([0.0, 0.03, 0.1])
         self.network = Network(self.chance, self.at, lambda: self.now, self.chance.choice([0.01, 0.03, 0.15]))
         self.nodes = {peer: Node(self, peer, directory / str(peer)) for peer in peers}
         self.checks = Checks(self.nodes, lambda: self.topology.head.view)
+        self.copies: list[tuple[int, dict[str, bytes], int, int]] = []  # (epoch, index, applied_op, its epoch)
         self.happened: Counter[str] = Counter()
         self._heard_at: dict[int, float] = {}
         self._writes = 0
@@ -114,8 +116,8 @@ class World:
         """Bring a command into the topology, some time; or never, or twice. One that starts a node is tried until it is in."""
         is_lost = self.chance.random() < 0.1 or (node is not None and node.is_cut_off)
         delay = self.chance.choice([0.01, 0.05, 0.05, 0.2])
-        if self.is_faulty and self.chance.random() < 0.1:
-            delay = self.chance.uniform(0.5, 5.0)
+        if self.is_faulty and self.chance.random() < self._lateness:
+            delay = self.chance.uniform(0.3, 3.0)
         if not is_lost or self.chance.random() < 0.3:
             self.at(delay, lambda: self._apply(command))
         if self.chance.random() < 0.1:

@@ -91,7 +91,13 @@ class Propose:
 
 @dataclass(frozen=True, slots=True)
 class NeedsCopy:
-    """The log does not reach back to where this Partial replica is: copy the shard to it, then report `copied`."""
+    """The log does not reach back to where this Partial replica is: copy the shard to it, then report `copied`.
+
+    The order to put the copy in place goes over the link of the Appends, and only while the shard's `copying` has the peer. The
+    receiver obeys only in the same epoch, and only while its own topology does not call it Active; it opens a new `Shard`
+    over the copy, and tells so on the same link. So the order comes before all that is sent later, and `copied` behind all that
+    the receiver answered before: no answer is taken for one of the copy.
+    """
 
     peer: PeerId
 

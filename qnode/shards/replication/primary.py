@@ -44,6 +44,11 @@ class Primary:
         return frozenset(replica.peer for replica in self._required())
 
     @property
+    def copying(self) -> frozenset[PeerId]:
+        """The replicas that wait for a copy."""
+        return frozenset(replica.peer for replica in self._replicas.values() if replica.mode is Mode.COPYING)
+
+    @property
     def has_quorum(self) -> bool:
         """Whether so many replicas are in sync as a write must have."""
         return len(self._view.active) >= self._settings.write_consistency_factor
@@ -108,6 +113,8 @@ class Primary:
             return
         if message.logged_op > replica.matched_op or message.applied_op > replica.applied_op:
             replica.quiet_since = None
+            if replica.asked_state is ReplicaState.DEAD:
+                replica.asked_state = None
         replica.retry_seconds = 0.0
         replica.matched_op = max(replica.matched_op, message.logged_op)
         replica.applied_op = message.applied_op
@@ -163,7 +170,7 @@ class Primary:
                 yield max(stalls_at, replica.ask_again_at)
             elif stalls_at is not None:
                 yield stalls_at
-            elif self._was_asked(replica, ReplicaState.ACTIVE):
+            elif self._was_asked(replica, ReplicaState.ACTIVE) and self._may_become_active(replica):
                 yield replica.ask_again_at
 
     def _required(self) -> Iterable[Progress]:
@@ -199,15 +206,18 @@ class Primary:
 
     def _advance_joiner(self, replica: Progress, now: float) -> None:
         """Bring a Partial replica nearer to being Active."""
-        standing = self._standing
-        if replica.mode is not Mode.STREAMING or not replica.is_connected:
-            return
-        if standing.log.last_op - replica.matched_op <= self._settings.join_distance_ops:
+        is_there = replica.mode is Mode.STREAMING and replica.is_connected
+        if is_there and self._standing.log.last_op - replica.matched_op <= self._settings.join_distance_ops:
             replica.holds_commits = True
-        has_all = replica.matched_op >= max(standing.committed_op, self._inherited_op)
-        has_applied = replica.applied_op >= max(self._completed_op, self._inherited_applied_op)
-        if replica.holds_commits and has_all and has_applied:
+        if self._may_become_active(replica):
             self._ask(replica, ReplicaState.ACTIVE, now)
+
+    def _may_become_active(self, replica: Progress) -> bool:
+        """Whether a Partial replica holds, and will hold, whatever may have been acknowledged, and shows what was completed."""
+        is_there = replica.mode is Mode.STREAMING and replica.is_connected and replica.holds_commits
+        has_all = replica.matched_op >= max(self._standing.committed_op, self._inherited_op)
+        has_applied = replica.applied_op >= max(self._completed_op, self._inherited_applied_op)
+        return is_there and has_all and has_applied and not self._was_asked(replica, ReplicaState.DEAD)
 
     def _send(self, replica: Progress, now: float) -> None:
         """Send what there is to send, as far as the window goes."""

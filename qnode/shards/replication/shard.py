@@ -73,6 +73,11 @@ class Shard:
         return self._role.required if isinstance(self._role, Primary) else frozenset()
 
     @property
+    def copying(self) -> frozenset[PeerId]:
+        """The replicas that wait for a copy of the shard from this primary."""
+        return self._role.copying if isinstance(self._role, Primary) else frozenset()
+
+    @property
     def deadline(self) -> float | None:
         """When `tick` is due; None, as for every idle shard, if nothing is waited for."""
         return self._role.deadline if isinstance(self._role, Primary) else None

@@ -41,7 +41,7 @@ class Checks:
     ledger: dict[int, Stored] = field(default_factory=dict)
     fates: dict[bytes, Fate] = field(default_factory=dict)
     committers: dict[int, tuple[int, int]] = field(default_factory=dict)
-    acknowledged_ops: int = 0
+    acknowledged_op: int = 0
 
     def committed(self, op_num: int, stored: Stored, who: str) -> None:
         """One history: whatever anybody takes for committed is the same everywhere, and was never refused."""
@@ -57,10 +57,18 @@ class Checks:
 
     def acknowledged(self, op_num: int, who: str) -> None:
         """R1 and R4: every replica that the topology calls in-sync has it, whatever the primary knows of the topology."""
-        self.acknowledged_ops += 1
+        self.acknowledged_op = max(self.acknowledged_op, op_num)
+        self._all_active_hold(op_num, f"{who} acknowledges")
+
+    def in_sync_set_changed(self) -> None:
+        """R1 again: who enters the set has all that was acknowledged."""
+        if self.acknowledged_op:
+            self._all_active_hold(self.acknowledged_op, "it is decided who is in sync when somebody had acknowledged")
+
+    def _all_active_hold(self, op_num: int, what: str) -> None:
         for peer in self.view().active:
             if not self.nodes[peer].holds_durably(op_num, self.ledger[op_num]):
-                raise Violation(f"{who} acknowledges operation {op_num}, and in-sync replica {peer} does not have it")
+                raise Violation(f"{what} operation {op_num}, and in-sync replica {peer} does not have it")
 
     def completed(self, op_num: int, epoch: int, who: str) -> None:
         view = self.view()

@@ -9,7 +9,7 @@ from typing import Any
 from qnode.shards.replication.actions import Propose
 from qnode.shards.replication.log_image import LogImage
 from qnode.shards.replication.primary import Primary
-from qnode.shards.replication.progress import Progress
+from qnode.shards.replication.progress import Mode, Progress
 from qnode.shards.replication.replica import Replica
 from qnode.shards.replication.shard import Shard
 from qnode.shards.replication.view import ReplicaState
@@ -90,12 +90,11 @@ def _old_syncs_count(original: Any) -> Any:
 def _promote_near(original: Any) -> Any:
     """Propose a joiner that is near, not one that has all that is committed."""
 
-    def advance_joiner(self: Any, replica: Any, now: float) -> None:
-        original(self, replica, now)
-        if replica.holds_commits:
-            self._ask(replica, ReplicaState.ACTIVE, now)
+    def may_become_active(self: Any, replica: Any) -> bool:
+        is_there = replica.mode is Mode.STREAMING and replica.is_connected and replica.holds_commits
+        return is_there and not self._was_asked(replica, ReplicaState.DEAD)
 
-    return advance_joiner
+    return may_become_active
 
 
 def _forget_inheritance(original: Any) -> Any:
@@ -148,7 +147,7 @@ MUTATIONS: dict[str, Patch] = {
     "truncate_anything": (Replica, "_store", _truncate_anything),
     "answer_before_sync": (LogImage, "appended", _answer_before_sync),
     "old_syncs_count": (LogImage, "_cut", _old_syncs_count),
-    "promote_near": (Primary, "_advance_joiner", _promote_near),
+    "promote_near": (Primary, "_may_become_active", _promote_near),
     "forget_inheritance": (Primary, "change", _forget_inheritance),
     "shrink_at_once": (Primary, "_ask", _shrink_at_once),
     "same_epoch_after_restart": (Topology, "apply", _same_epoch_after_restart),

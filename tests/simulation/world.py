@@ -125,6 +125,8 @@ class World:
 
     def _apply(self, command: Command | Started) -> None:
         changed = self.topology.apply(command)
+        if changed:
+            self.checks.in_sync_set_changed()
         if isinstance(command, SetState):
             self.happened[f"{command.state} {'done' if changed else 'rejected'}"] += 1
 

@@ -27,7 +27,7 @@ SOLE_IMPORTERS = {
     "starlette": ("api",),
     "uvicorn": ("node", "api"),
     "prometheus_client": ("metrics", "api"),
-    "msgpack": ("models", "raft"),
+    "msgpack": ("models", "raft", "shards/replication/messages"),
 }
 
 LONGEST_FILE_LINES = 400

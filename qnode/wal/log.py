@@ -107,6 +107,11 @@ class Log:
         return self._files[-1].last_epoch
 
     @property
+    def epoch_before(self) -> int:
+        """The epoch of the record in front of `first_op`; 0 if there was none. Read-only: as of opening."""
+        return self._files[0].header.epoch_before
+
+    @property
     def size_bytes(self) -> int:
         """What the files take on disk. Read-only: as of opening."""
         return sum(file.end for file in self._files)

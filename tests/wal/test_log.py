@@ -186,6 +186,23 @@ def test_empty_log_knows_the_epoch_of_the_records_before_it(tmp_path: Path) -> N
     again.close()
 
 
+def test_log_knows_the_epoch_in_front_of_its_first_record(tmp_path: Path) -> None:
+    with Log.open(tmp_path, file_bytes=100) as log:
+        assert log.epoch_before == 0
+        for op_num in range(1, 7):
+            log.append([Record(op_num // 2 + 1, op_num, bytes(60))])
+            log.sync()
+        log.drop_before(5)
+        epoch = next(iter(log.read(log.first_op))).epoch
+        assert 1 < log.first_op <= 5
+        assert log.epoch_before == (log.first_op - 1) // 2 + 1 <= epoch
+        first_op = log.first_op
+    with Log.open(tmp_path) as log:
+        assert log.epoch_before == (first_op - 1) // 2 + 1
+        log.reset(20, 9)
+        assert log.epoch_before == 9
+
+
 def test_syncs_run_beside_appends_over_many_files(tmp_path: Path) -> None:
     log = Log.open(tmp_path, file_bytes=20_000)
     faults: list[BaseException] = []

@@ -1,0 +1,10 @@
+"""The replication protocol of one shard, as pure state machines: events in, actions out.
+
+No input or output, no clock, no chance, no asyncio: a driver performs the actions and reports what happened. `shard.Shard` is the
+one to use; its docstring says what the protocol keeps, `actions` what a driver has to do, `messages` what travels.
+"""
+
+from qnode.shards.replication.shard import Shard
+from qnode.shards.replication.view import ReplicaState, ShardView
+
+__all__ = ["ReplicaState", "Shard", "ShardView"]

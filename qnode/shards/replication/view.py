@@ -1,0 +1,79 @@
+"""A shard as the topology shows it, the commands that change it, and the bounds of the protocol. Values only.
+
+`epoch` rises with each change of the primary, and when the primary's process has started anew: an epoch is one life of one
+process. `revision` rises with every change of the shard's entry, the epoch's included. A command is guarded: applied to a shard
+whose epoch or revision is another by then, it changes nothing. The revision is what makes an old command, found again
+in some queue, harmless: a guard on states alone would let it pass when the states have come round again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+PeerId = int
+
+
+class ReplicaState(StrEnum):
+    """What a replica is to the others. A commit needs all that are Active; Partial ones are being caught up."""
+
+    ACTIVE = "Active"
+    PARTIAL = "Partial"
+    DEAD = "Dead"
+
+
+@dataclass(frozen=True, slots=True)
+class ShardView:
+    """A shard's entry in the topology, as far as this node has applied it."""
+
+    primary: PeerId | None
+    epoch: int
+    revision: int
+    replicas: Mapping[PeerId, ReplicaState]
+
+    @property
+    def active(self) -> frozenset[PeerId]:
+        return frozenset(peer for peer, state in self.replicas.items() if state is ReplicaState.ACTIVE)
+
+
+@dataclass(frozen=True, slots=True)
+class SetState:
+    """Give a replica a state, if epoch and revision are still these. Only the primary may make one Active."""
+
+    peer: PeerId
+    state: ReplicaState
+    epoch: int
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class ChangePrimary:
+    """Make an Active replica the primary of epoch + 1, if the epoch is still this; the old primary becomes Dead."""
+
+    primary: PeerId
+    epoch: int
+
+
+Command = SetState | ChangePrimary
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Bounds and times of the protocol, the same for all shards of a node."""
+
+    write_consistency_factor: int = 1
+    link_timeout_seconds: float = 2.0
+    """An Active replica whose link is down holds a write up for so long, …"""
+    stall_timeout_seconds: float = 10.0
+    """… and one that is connected and does not get on, for so long."""
+    retry_seconds: float = 0.05
+    """A replica that cannot answer yet is asked again after this, doubled each time, …"""
+    longest_retry_seconds: float = 1.0
+    """… up to this; a command that had no effect is proposed again after this."""
+    window_ops: int = 1024
+    """So many operations may be under way to a replica."""
+    join_distance_ops: int = 256
+    """A Partial replica that lacks no more holds commits up from then on, so that it can become Active."""
+    max_pending_ops: int = 8192
+    """So many operations may be logged and not committed; further writes are refused."""

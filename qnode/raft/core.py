@@ -243,6 +243,7 @@ class Core(Library):
             self.transport.send(node, received)
             return
         self.journal.install(snapshot)
+        self.journal.flush()
         self._applied.restore(snapshot)
         self.jump_to(snapshot.index)
         self._update_membership()

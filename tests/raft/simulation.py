@@ -301,13 +301,13 @@ class Group:
         running = sorted(network.members)
         if rng.random() < 0.4 and running:
             self.propose(rng.choice(running), timeout_seconds=rng.choice((0.5, 3.0, 10.0)))
-        if rng.random() < 0.03:
+        if rng.random() < 0.015:
             pairs = [frozenset((a, b)) for a in self.disks for b in self.disks if a < b]
             network.set_cut(set(rng.sample(pairs, min(len(pairs), rng.randrange(4)))))
-        if rng.random() < 0.03 and running:
+        if rng.random() < 0.012 and running:
             network.members[rng.choice(running)].fuse.left = rng.randrange(12)
         for peer in sorted(self.disks):
-            if peer not in network.members and not self.disks[peer].is_lost and rng.random() < 0.03:
+            if peer not in network.members and not self.disks[peer].is_lost and rng.random() < 0.04:
                 self.start(peer)
         if rng.random() < 0.06:
             self.change_membership()

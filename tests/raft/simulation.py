@@ -241,7 +241,8 @@ class Group:
         self.rng = random.Random(seed * 7919 + 1)
         self.clock = clock
         self.folder, self.disks_made = folder, 0
-        self.timing = Timing()
+        self.timing = Timing(election_max=self.rng.choice((0.9, 1.6)))
+        self.violence = self.rng.choice((0.5, 1.0, 3.0))
         self.compact_after = self.rng.choice((1, 4, 16, 128))
         delay = self.rng.choice((0.005, 0.05, 0.15))
         self.network = Network(self.rng, self.clock, delay, lossy=seed % 4 == 3)
@@ -301,13 +302,13 @@ class Group:
         running = sorted(network.members)
         if rng.random() < 0.4 and running:
             self.propose(rng.choice(running), timeout_seconds=rng.choice((0.5, 3.0, 10.0)))
-        if rng.random() < 0.015:
+        if rng.random() < 0.015 * self.violence:
             pairs = [frozenset((a, b)) for a in self.disks for b in self.disks if a < b]
             network.set_cut(set(rng.sample(pairs, min(len(pairs), rng.randrange(4)))))
-        if rng.random() < 0.012 and running:
+        if rng.random() < 0.012 * self.violence and running:
             network.members[rng.choice(running)].fuse.left = rng.randrange(12)
         for peer in sorted(self.disks):
-            if peer not in network.members and not self.disks[peer].is_lost and rng.random() < 0.04:
+            if peer not in network.members and not self.disks[peer].is_lost and rng.random() < 0.04 * self.violence:
                 self.start(peer)
         if rng.random() < 0.06:
             self.change_membership()

@@ -23,16 +23,26 @@ class Campaign:
         self._voters: set[int] = set()
 
     def hear_leader(self) -> None:
-        """Note that there is a leader."""
+        """Note that there is a leader: who would vote for this peer does not count any more."""
         self._leader_heard_at = now()
+        self.give_way()
 
     def heard_leader(self, within_seconds: float) -> bool:
         """Say whether a leader was heard of lately."""
         return now() - self._leader_heard_at < within_seconds
 
     def ask(self, term: int) -> None:
-        """Begin to ask, in `term`, who would vote in the next one."""
-        self._term, self._willing, self._is_won = term, set(), False
+        """Begin, or go on, to ask in `term` who would vote in the next one."""
+        if term != self._term:
+            self._term, self._willing, self._is_won = term, set(), False
+
+    def is_asking(self, term: int) -> bool:
+        """Say whether this peer would campaign itself. Of two that ask each other, the one with less gives way."""
+        return term == self._term
+
+    def give_way(self) -> None:
+        """Ask no more, until the election timeout runs out again."""
+        self._term = -1
 
     def grant(self, peer: int, term: int, voter_count: int) -> None:
         """Count a peer that would vote; this peer itself would."""

@@ -117,7 +117,7 @@ class Core(Library):
             return False
         if not self.others or self.transfer_is_asked or self._campaign.is_won(self.term):
             return True
-        self.delay_election()
+        self.ask_again_soon()
         if self.hasQuorum:
             self._campaign.ask(self.term)
             for peer in sorted(self.others, key=lambda other: other.id):
@@ -133,9 +133,14 @@ class Core(Library):
             self.transport.send(peer, {"type": "stale_term", "term": self.term})
             return
         last = self.journal[-1]
-        is_behind = (message["last_log_term"], message["last_log_index"]) < (last[2], last[1])
-        if not is_behind and self.state != LEADER and not self._campaign.heard_leader(self.timing.election_min):
-            self.transport.send(peer, {"type": "pre_vote_granted", "term": message["term"]})
+        asked = (message["last_log_term"], message["last_log_index"])
+        is_behind = asked < (last[2], last[1])
+        precedes = self._campaign.is_asking(self.term) and (*asked, peer.id) < (last[2], last[1], self.own.id)
+        if is_behind or precedes or self.state == LEADER or self._campaign.heard_leader(self.timing.election_min):
+            return
+        self._campaign.give_way()
+        self.delay_election()
+        self.transport.send(peer, {"type": "pre_vote_granted", "term": message["term"]})
 
     def _count_pre_vote(self, peer: Peer, message: Message) -> None:
         if message["term"] == self.term + 1 and peer in self.others:

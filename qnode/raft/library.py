@@ -105,9 +105,9 @@ class Timing:
     """How long things may take, in seconds; round trips between peers should stay below the heartbeat."""
 
     heartbeat: float = 0.15
-    election_min: float = 0.8
-    election_max: float = 1.6
-    leader_fallback: float = 1.6
+    election_min: float = 0.6
+    election_max: float = 1.2
+    leader_fallback: float = 1.2
     """A leader without a majority's answers for so long steps down."""
     resend: float = 1.0
     """An unanswered message is sent again after this time."""
@@ -235,6 +235,10 @@ class Library(syncobj.SyncObj):  # type: ignore[misc]
 
     def delay_election(self) -> None:
         self._SyncObj__raftElectionDeadline = now() + self._SyncObj__generateRaftTimeout()
+
+    def ask_again_soon(self) -> None:
+        """Let the election timeout run out again after a part of it."""
+        self._SyncObj__raftElectionDeadline = now() + self._SyncObj__generateRaftTimeout() / 3
 
     def hasten_election(self) -> None:
         self._SyncObj__raftElectionDeadline = 0.0

@@ -241,7 +241,7 @@ class Group:
         self.rng = random.Random(seed * 7919 + 1)
         self.clock = clock
         self.folder, self.disks_made = folder, 0
-        self.timing = Timing(election_max=self.rng.choice((0.9, 1.6)))
+        self.timing = Timing(election_max=self.rng.choice((0.7, 1.2)))
         self.violence = self.rng.choice((0.5, 1.0, 3.0))
         self.compact_after = self.rng.choice((1, 4, 16, 128))
         delay = self.rng.choice((0.005, 0.05, 0.15))
@@ -361,7 +361,7 @@ class Group:
 
         def on_done(result: bytes | None, error: QnodeError | None) -> None:
             self.changing = None
-            if error is None or isinstance(error, BadRequest):
+            if error is None or (isinstance(error, BadRequest) and peer not in self.voters()):
                 self.gone.add(peer)
                 if then is not None:
                     then()
@@ -370,6 +370,11 @@ class Group:
                 self.retry = lambda: self.remove(self.rng.choice(sorted(self.network.members)), peer, then)
 
         self.ask(asked, lambda replica: replica.remove_peer(peer, 8.0, on_done))
+
+    def voters(self) -> tuple[int, ...]:
+        """Give the voters that the furthest of the running peers knows."""
+        statuses = [member.replica.status() for member in self.network.members.values()]
+        return max(statuses, key=lambda status: status.applied).voters
 
     retry: Callable[[], None] | None = None
 

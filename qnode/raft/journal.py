@@ -2,7 +2,7 @@
 
 It speaks pysyncobj's journal interface, whose methods count entries from the first one that is held. Changes gather in
 the heap, and `flush` makes all of them durable in one transaction. **Nothing leaves the peer before it**: the transport
-flushes before it sends, the core before it applies an entry, the replica before it answers anybody. So a peer never shows
+flushes before it sends, the core before it applies an entry. So a peer never shows
 a term, a vote, an entry or a commit index that it would not remember after a crash, and a tick without changes costs no
 transaction.
 

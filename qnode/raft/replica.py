@@ -170,7 +170,7 @@ class Replica:
             return
         self._attempt_proposals()
         self._core.doTick(0.0)
-        self._journal.flush()
+        self._transport.release()
 
     def connected(self, peer: int) -> None:
         self._core.link_changed(Peer(peer))
@@ -184,10 +184,10 @@ class Replica:
         """Take a peer's message."""
         if not self.is_expelled:
             self._transport.received(peer, message)
+            self._transport.release()
 
     def close(self) -> None:
         """Leave as it is; nothing needs to be said or written."""
-        self._core.destroy()
         self._journal.close()
 
     # proposals

@@ -1,7 +1,8 @@
 """The group's messages over links to peers, which somebody else makes.
 
-**Before anything is sent, the journal is flushed**: what a message says is durable. Many changes of one tick share a
-transaction that way, and a tick that says nothing new costs none.
+**Before anything is sent, the journal is flushed**: what a message says is durable. Messages wait until a tick, or the
+treatment of a message, is over; `release` flushes once and sends them all. So all changes of a tick share a transaction, and
+a tick that changes nothing costs none.
 
 What a link must do: deliver whole messages in their order, and when it breaks, tell both ends, which `connected` and
 `disconnected` pass on. The core survives lost, repeated and overtaken messages; it is only slower then.
@@ -51,12 +52,19 @@ class PeerTransport(Transport):  # type: ignore[misc]
         self._committed = committed
         self._current = current
         self._on_expelled = on_expelled
+        self._outbox: list[tuple[int, Message]] = []
 
     def send(self, node: Peer, message: Message) -> bool:
-        """Send a message, after everything that it rests on is durable."""
-        self._journal.flush()
-        self._links.send(node.id, encode(message, self._journal.incarnation))
+        """Let a message go with the next release."""
+        self._outbox.append((node.id, message))
         return True
+
+    def release(self) -> None:
+        """Make everything durable, then send what waits."""
+        self._journal.flush()
+        outbox, self._outbox = self._outbox, []
+        for peer, message in outbox:
+            self._links.send(peer, encode(message, self._journal.incarnation))
 
     def connected(self, peer: int) -> None:
         """Hear that there is a link to a peer now."""

@@ -125,6 +125,7 @@ class Disk:
 
     open: Callable[[], JournalStore]
     applied_before: int = 0
+    down_until: float = 0.0
     is_lost: bool = False
 
 
@@ -214,6 +215,7 @@ class Member:
     def send(self, peer: int, message: bytes) -> None:
         self.fuse.burn()
         self.group.network.send(self.peer, peer, message)
+        self.fuse.burn()
 
     def do(self, step: Callable[[Replica], None]) -> None:
         if self.peer not in self.group.network.members:
@@ -280,6 +282,7 @@ class Group:
     def crash(self, peer: int) -> None:
         member = self.network.members[peer]
         self.disks[peer].applied_before = len(member.history.applied)
+        self.disks[peer].down_until = self.clock.now + self.rng.choice((0.0, 0.3, 3.0))
         member.store.close()
         self.network.leave(peer)
 
@@ -307,8 +310,12 @@ class Group:
             network.set_cut(set(rng.sample(pairs, min(len(pairs), rng.randrange(4)))))
         if rng.random() < 0.012 * self.violence and running:
             network.members[rng.choice(running)].fuse.left = rng.randrange(12)
+        if rng.random() < 0.003 * self.violence:  # the power fails
+            for peer in sorted(network.members):
+                self.crash(peer)
         for peer in sorted(self.disks):
-            if peer not in network.members and not self.disks[peer].is_lost and rng.random() < 0.04 * self.violence:
+            disk = self.disks[peer]
+            if peer not in network.members and not disk.is_lost and self.clock.now >= disk.down_until:
                 self.start(peer)
         if rng.random() < 0.06:
             self.change_membership()

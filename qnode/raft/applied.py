@@ -14,7 +14,7 @@ from qnode.raft.commands import decode
 from qnode.raft.membership import Membership
 from qnode.raft.snapshot import Snapshot
 
-RECENT_PROPOSALS: Final = 1024
+RECENT_PROPOSALS: Final = 4096
 
 
 class Machine(Protocol):

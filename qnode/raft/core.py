@@ -247,6 +247,10 @@ class Core(Library):
             }
             self.transport.send(node, received)
             return
+        if self.journal.term_of(index) == snapshot.term:  # what follows may be acknowledged, and is kept
+            self.commit_to(index)
+            self._answer(node, index + 1, matches=True)
+            return
         self.journal.install(snapshot)
         self.journal.flush()
         self._applied.restore(snapshot)

@@ -138,6 +138,8 @@ class Library(syncobj.SyncObj):  # type: ignore[misc]
         )
         super().__init__(Peer(own), (), conf, transport=transport)
         self._SyncObj__raftLastApplied = journal.snapshot_index
+        # Answers to what this peer asked before it was restarted must not pass for answers to what it asks now.
+        self._SyncObj__commandsLocalCounter = random.getrandbits(48)
 
     # state
 

@@ -30,7 +30,8 @@ FOUNDING_INDEX: Final = 2
 DEFAULT_TIMING: Final = Timing()
 RETRY_SECONDS: Final = 0.1
 UNANSWERED_SECONDS: Final = 2.0
-MAX_PROPOSALS: Final = 1000
+MAX_PROPOSALS: Final = 200
+"""Proposals that wait at one peer; those of all peers together stay well below `RECENT_PROPOSALS`."""
 
 _CERTAIN_FAILURES: Final = frozenset({1, 2, 3, 4, 6})
 """pysyncobj's QUEUE_FULL, MISSING_LEADER, DISCARDED, NOT_LEADER, REQUEST_DENIED: this copy is not in the log."""

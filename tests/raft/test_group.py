@@ -1,6 +1,7 @@
 """Scenarios of a few replicas, each named after what it proves; the network is the simulation's, without chance."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -297,6 +298,29 @@ def test_a_laggard_behind_the_log_gets_a_snapshot(clock: Clock):
     stage.settle(10)
     assert stage.member(3).history.applied == list(range(200))
     assert len(stage.replica(3)._journal) < 5
+
+
+def test_a_snapshot_takes_no_entries_away_that_follow_it(stage: Stage):
+    stage.grow(2)
+    for value in range(9):
+        stage.say(1, number(value))
+    core = stage.replica(1)._core
+    snapshot = stage.replica(2)._applied.snapshot(stage.replica(2).status().applied, core.term)
+    held = stage.log_of(2)
+    stage.replica(2)._core._SyncObj__raftCommitIndex = 3  # it has not heard yet that the others are committed
+    index = held[-3][0]
+    data = replace(snapshot, index=index).to_bytes()
+    message = {
+        "type": "install_snapshot",
+        "term": core.term,
+        "commit_index": core.commit_index,
+        "index": index,
+        "offset": 0,
+        "total": len(data),
+        "data": data,
+    }
+    stage.replica(2).received(1, encode(message, stage.replica(1).incarnation))
+    assert stage.log_of(2) == held
 
 
 def test_a_removed_peer_is_told_and_takes_part_no_more(stage: Stage):

@@ -10,7 +10,8 @@ from qnode.errors import BadRequest, QnodeError
 from qnode.raft.core import Diverged
 from qnode.raft.messages import encode
 from qnode.raft.replica import NoLeader, OutcomeUnknown, Replica
-from tests.raft.simulation import Clock, Group, Member, virtual_time
+from tests.raft.seams import Clock, Member
+from tests.raft.simulation import Group, virtual_time
 
 
 class Stage(Group):

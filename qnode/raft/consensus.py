@@ -23,6 +23,7 @@ from typing import Any, Final
 
 from qnode.errors import QnodeError
 from qnode.raft.applied import Machine
+from qnode.raft.commands import MAX_CONTENT_BYTES
 from qnode.raft.journal_store import LmdbJournalStore
 from qnode.raft.library import Timing
 from qnode.raft.replica import DEFAULT_TIMING, NoLeader, OnDone, OutcomeUnknown, Replica, Status
@@ -99,6 +100,7 @@ class Consensus:
         None: it took effect, but this peer got it as part of a snapshot, so the result is not known. Raise NoLeader
         (it certainly took no effect) or OutcomeUnknown. Cancelled, it may still take effect.
         """
+        assert len(command) <= MAX_CONTENT_BYTES, "commands are small: refer to large values by key"
         return await self._asked(lambda done: self._replica.propose(command, timeout_seconds, done), timeout_seconds)
 
     async def add_peer(self, peer: int, incarnation: int, timeout_seconds: float) -> None:

@@ -17,7 +17,7 @@ the fault that made it necessary:
 - **Votes** are counted by voter, and before a campaign the others are asked (pre-vote): a peer that comes back does not
   depose a working leader.
 - **Compaction** wrote the dump first and cut the log later; a crash between made the next start drop the whole log, also
-  what was acknowledged. An older snapshot that arrived late replaced a newer state.
+  what was acknowledged. A snapshot that arrived late replaced a newer state, and took acknowledged entries with it.
 
 What is left out here: the new behaviour itself (`core`).
 """
@@ -29,7 +29,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Final, NoReturn
 
-from pysyncobj import syncobj
+from pysyncobj import serializer, syncobj
 from pysyncobj.config import FAIL_REASON, SyncObjConf
 from pysyncobj.node import Node
 from pysyncobj.transport import Transport
@@ -72,12 +72,12 @@ class _NoPickle:
 
 
 def _guard() -> None:
-    """Refuse a version whose inner workings are unknown, and exchange the two names of the module."""
+    """Refuse a version whose inner workings are unknown, and exchange the names of its modules."""
     version = tuple(int(part) for part in VERSION.split(".")[:3])
     missing = [name for name in (*_OVERRIDDEN, *_USED) if not hasattr(syncobj.SyncObj, name)]
     if not (0, 3, 17) <= version < (0, 4) or missing:
         raise CannotStart(f"pysyncobj {VERSION} is not supported: install a version from 0.3.17 on and below 0.4")
-    syncobj.pickle = _NoPickle()
+    syncobj.pickle = serializer.pickle = _NoPickle()
     syncobj.createJournal = lambda journal: journal
 
 

@@ -1,16 +1,18 @@
 import pickle
+from types import ModuleType
 
 import pytest
-from pysyncobj import syncobj
+from pysyncobj import serializer, syncobj
 
 from qnode.errors import CannotStart
 from qnode.raft import library
 
 
-def test_the_library_cannot_reach_pickle():
+@pytest.mark.parametrize("module", [syncobj, serializer])
+def test_the_library_cannot_reach_pickle(module: ModuleType):
     for name in ("loads", "load", "dumps", "dump", "to_bytes"):
         with pytest.raises(AssertionError, match="never used"):
-            getattr(syncobj.pickle, name)(pickle.dumps(1))
+            getattr(module.pickle, name)(pickle.dumps(1))
 
 
 @pytest.mark.parametrize("version", ["0.3.16", "0.4.0", "1.0.0"])

@@ -43,7 +43,6 @@ from qnode.raft.messages import Message
 __all__ = ["FOLLOWER", "LEADER", "QUEUE_BOUND", "Library", "Peer", "Timing", "Transport", "now"]
 
 FOLLOWER: Final = 0
-CANDIDATE: Final = 1
 LEADER: Final = 2
 
 QUEUE_BOUND: Final = 1000

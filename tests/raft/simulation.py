@@ -123,7 +123,11 @@ class Group:
             self.propose(rng.choice(running), timeout_seconds=rng.choice((0.5, 3.0, 10.0)))
         if rng.random() < 0.015 * self.violence:
             pairs = [frozenset((a, b)) for a in self.disks for b in self.disks if a < b]
-            network.set_cut(set(rng.sample(pairs, min(len(pairs), rng.randrange(4)))))
+            cut = set(rng.sample(pairs, min(len(pairs), rng.randrange(4))))
+            leaders = [peer for peer in running if network.members[peer].replica.is_leader]
+            if leaders and rng.random() < 0.4:
+                cut = {pair for pair in pairs if leaders[0] in pair}
+            network.set_cut(cut)
         if rng.random() < 0.012 * self.violence and running:
             network.members[rng.choice(running)].fuse.left = rng.randrange(12)
         if rng.random() < 0.003 * self.violence:  # the power fails
@@ -276,7 +280,17 @@ class Group:
             if peer not in self.network.members and not self.disks[peer].is_lost:
                 self.start(peer)
 
+    def gather(self, count: int) -> None:
+        """Let a group of so many peers come together undisturbed."""
+        for _ in range(200):
+            if self.changing is None and len(self.voters()) < count:
+                self.add(1, self.new_peer())
+            self.step()
+            if len(self.voters()) == count:
+                return
+
     def run(self) -> "Group":
+        self.gather(self.rng.choice((1, 3, 3, 5)))
         for _ in range(CHAOS_STEPS):
             self.step()
             self.disturb()

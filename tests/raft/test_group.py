@@ -301,6 +301,22 @@ def test_a_laggard_behind_the_log_gets_a_snapshot(clock: Clock):
     assert len(stage.replica(3)._journal) < 5
 
 
+@pytest.mark.parametrize("moment", range(12))
+def test_a_snapshot_is_shown_only_when_it_is_durable(clock: Clock, moment: int):
+    stage = Stage(clock, compact_after=1)
+    stage.grow(2)
+    stage.cut_off(3)
+    for value in range(20):
+        stage.say(1, number(value))
+    stage.member(3).fuse.left = moment
+    stage.network.set_cut(set())
+    stage.until(lambda: 3 not in stage.network.members)
+    stage.start(3)
+    assert not stage.wrong
+    stage.settle()
+    assert stage.member(3).history.applied == list(range(20))
+
+
 def test_a_snapshot_takes_no_entries_away_that_follow_it(stage: Stage):
     stage.grow(2)
     for value in range(9):

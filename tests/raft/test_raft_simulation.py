@@ -2,20 +2,7 @@
 
 from pathlib import Path
 
-import pytest
-
 from tests.raft.simulation import run
-
-KEPT = {
-    61: "a snapshot was shown before it was durable",
-    153: "a lost disk",
-    199: "a lost disk",
-}
-
-
-@pytest.mark.parametrize("seed", KEPT)
-def test_what_failed_once_holds(seed: int):
-    assert not run(seed).wrong
 
 
 def test_nothing_is_lost_and_nobody_is_stuck_whatever_happens_to_the_peers():

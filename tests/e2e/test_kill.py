@@ -113,7 +113,7 @@ def test_acknowledged_upserts_of_several_connections_survive_a_kill(node: Node) 
         ledger.check(node)
         node.ask("POST", "/collections/c/points/delete", {"filter": {}}, wait="true")
     node.wait_until_green("c")
-    assert strays(node) == []
+    wait_for(lambda: strays(node) == [])
 
 
 @pytest.mark.parametrize("moment", ["job", "building", "sealed", "merged"])
@@ -134,7 +134,7 @@ def test_a_kill_at_any_moment_of_a_build_loses_nothing(node: Node, moment: str) 
     ledger.check(node)
     node.wait_until_green("c")
     ledger.check(node)
-    assert strays(node) == []
+    wait_for(lambda: strays(node) == [])
 
 
 def test_builders_die_with_the_node(node: Node) -> None:
@@ -154,7 +154,7 @@ def test_a_killed_builder_is_started_again_and_leaves_nothing(node: Node) -> Non
     node.wait_until_green("c")
     assert node.info("c")["optimizer_status"] == "ok"
     assert node.count("c") == 2000
-    assert strays(node) == []
+    wait_for(lambda: strays(node) == [])
 
 
 def test_a_payload_index_that_was_being_built_is_finished_after_a_kill(node: Node) -> None:

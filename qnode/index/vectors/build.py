@@ -65,7 +65,7 @@ def open_source(source: BuildSource, params: VectorParams) -> Segment:
     """Open and verify a source; raise Corruption."""
     if source.sealed:
         return SealedSegment.open(source.directory, params, verify=True)
-    segment = GrowingSegment.open(source.directory, params, source.rows, read_only=True)
+    segment = GrowingSegment.open(source.directory, params, source.rows, read_only=True, for_search=False)
     for first, last, expected in source.checksums:
         if segment.checksum(first, last) != expected:
             raise Corruption(

@@ -52,12 +52,16 @@ CHECKSUM_ROWS = 4096
 
 
 class GrowingSegment:
-    """An appendable segment. Only the owner appends and publishes; a read-only one publishes what the owner has committed."""
+    """An appendable segment. Only the owner appends and publishes; a read-only one publishes what the owner has committed.
+
+    One that is not `for_search` makes no codes and no sketches: it is there to read rows from, and scans slowly.
+    """
 
     indexed = False
 
-    def __init__(self, directory: Path, params: VectorParams, *, read_only: bool) -> None:
+    def __init__(self, directory: Path, params: VectorParams, *, read_only: bool, for_search: bool = True) -> None:
         self.directory, self.params = directory, params
+        self._for_search = for_search
         self._dtype = scoring.STORED_TYPE[params.datatype]
         self._row_bytes = self._dtype.itemsize * params.size
         flags = os.O_RDONLY if read_only else os.O_RDWR
@@ -88,9 +92,11 @@ class GrowingSegment:
         return cls(directory, params, read_only=False)
 
     @classmethod
-    def open(cls, directory: Path, params: VectorParams, rows: int, *, read_only: bool = False) -> GrowingSegment:
+    def open(
+        cls, directory: Path, params: VectorParams, rows: int, *, read_only: bool = False, for_search: bool = True
+    ) -> GrowingSegment:
         """Open with the first `rows` rows published; raise Corruption if there are not so many."""
-        segment = cls(directory, params, read_only=read_only)
+        segment = cls(directory, params, read_only=read_only, for_search=for_search)
         segment._pending = rows
         segment.publish(rows)
         return segment
@@ -226,7 +232,7 @@ class GrowingSegment:
     def _encode(self, rows: int) -> None:
         """Bring codes and sketches up to date with the whole blocks of the first `rows` rows."""
         whole = rows // BLOCK_ROWS * BLOCK_ROWS
-        if rows < CODED_FROM or not codes.has_bounds(self.params):
+        if not self._for_search or rows < CODED_FROM or not codes.has_bounds(self.params):
             whole = 0
         old = self._coded
         done = min(old.rows, whole)

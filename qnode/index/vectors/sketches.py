@@ -64,6 +64,7 @@ def has_sketches(params: VectorParams) -> bool:
     return lookups.AVAILABLE and codes.has_bounds(params) and LEAST_DIMENSIONS <= params.size <= MOST_DIMENSIONS
 
 
+@native.compiled
 def block_bytes(padded: int) -> int:
     """Return the size of a block of rows."""
     return BLOCK_ROWS * (padded // 8 + 8) + native.CACHE_LINE
@@ -126,7 +127,7 @@ def encode(
     squares_at = work_at + ROW_BYTES * padded
     products_at, sums_at = squares_at + ROW_BYTES, squares_at + 2 * ROW_BYTES
     for number in range(blocks):
-        block_at = blocks_at + number * BLOCK_ROWS * (padded // 8 + 8) + number * native.CACHE_LINE
+        block_at = blocks_at + number * block_bytes(padded)
         factors_at = block_at + BLOCK_ROWS * (padded // 8)
         constants_at = factors_at + 4 * BLOCK_ROWS
         widest = 0.0

@@ -32,6 +32,7 @@ SAMPLE_CANDIDATES = 20
 REQUIRED_AGREEMENT = 0.99
 """Codes are good enough for a segment if, on a sample, this share of the true best 10 are among the codes' best 20."""
 
+LARGEST_CODE = 127
 BOUND_VALUES = 3
 INT8_ALIGNMENT = 32
 WORD_BYTES = 8
@@ -88,12 +89,12 @@ def encode_int8(
         if largest == 0:
             for i in range(dimensions):
                 largest = max(largest, np.float32(abs(native.load_f32(source + 4 * i))))
-        scale = np.float32(largest / np.float32(127)) if largest > 0 else np.float32(1)
+        scale = np.float32(largest / np.float32(LARGEST_CODE)) if largest > 0 else np.float32(1)
         inverse = np.float32(1) / scale
         missed, length = 0.0, 0.0
         for i in range(dimensions):
             value = native.load_f32(source + 4 * i)
-            code = np.float32(np.rint(max(np.float32(-127), min(np.float32(127), value * inverse))))
+            code = np.float32(np.rint(max(np.float32(-LARGEST_CODE), min(np.float32(LARGEST_CODE), value * inverse))))
             native.store_i8(target + i, np.int8(code))
             rest = np.float64(value) - np.float64(code) * np.float64(scale)
             missed += rest * rest

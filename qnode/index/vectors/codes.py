@@ -1,9 +1,9 @@
 """Codes: small approximations of the vectors, to walk a graph or to pass over rows that cannot win.
 
-int8: code = round(x · 127/limit), clipped. One limit for a sealed segment (a high quantile of |x|), so that codes of two rows
-can be compared without their scales; one for each row of a growing segment. Beside each int8 row stand three float32: its
-scale, the length of what the code misses (rounded up), and the length of the vector. From them a scan gets a bound that
-the exact score cannot pass.
+int8: code = round(x · 127/limit), clipped. One limit for a sealed segment (a high quantile of |x|), so that codes of
+two rows can be compared without their scales; one for each row of a growing segment. Beside each int8 row stand three
+float32: its scale, the length of what the code misses (rounded up), and the length of the vector. From them a scan gets
+a bound that the exact score cannot pass.
 bf16: the upper half of a float32. bits: one sign for each component, in whole 64-bit words.
 """
 

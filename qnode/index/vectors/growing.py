@@ -7,9 +7,9 @@ One writer; any number of threads and processes search. `append` makes rows dura
 the caller commits in between. What lies behind the published rows counts for nothing and is overwritten. Files grow in
 steps, so they are longer than their rows.
 
-From `CODED_FROM` rows on, int8 codes with bounds and sketches are kept in the heap, in whole blocks of 64 rows. A scan passes over nearly
-all rows by their sketches, and over nearly all others by their codes. Codes never err; sketches make a search that does not
-ask to be exact lose a row once in a million (`sketches`).
+From `CODED_FROM` rows on, int8 codes with bounds and sketches are kept in the heap, in whole blocks of 64 rows. A scan
+passes over nearly all rows by their sketches, and over nearly all others by their codes. Codes never err; sketches make
+a search that does not ask to be exact lose a row once in a million (`sketches`).
 """
 
 from __future__ import annotations
@@ -205,9 +205,10 @@ class GrowingSegment:
         quantization: QuantizationParams,
         floor: float = -np.inf,
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int32]]:
-        """Return (similarities, rows) of the best k, best first, ties by row; but for sketches, exact. See SealedSegment.search.
+        """Return (similarities, rows) of the best k, best first, ties by row; but for sketches, exact.
 
-        Searches the rows that both `alive` and the segment know, so a search that began before a publish may end after it.
+        See SealedSegment.search. Searches the rows that both `alive` and the segment know, so a search that began
+        before a publish may end after it.
         """
         view = self._view
         if len(alive) < view.rows:

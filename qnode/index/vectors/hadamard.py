@@ -1,8 +1,8 @@
 """Turning vectors by a fixed rotation, 16 of them at a time: values beside each other go in, signs come out.
 
-`work` is (dimensions, 16) float32, one dimension of 16 vectors after the other, so that every step is the same for all 16. The
-rotation multiplies by random signs and applies Hadamard's transform to a window of a power of two dimensions; windows at
-the beginning and at the end take turns and overlap, so any number of dimensions is mixed.
+`work` is (dimensions, 16) float32, one dimension of 16 vectors after the other, so that every step is the same for all
+16. The rotation multiplies by random signs and applies Hadamard's transform to a window of a power of two dimensions;
+windows at the beginning and at the end take turns and overlap, so any number of dimensions is mixed.
 
 The steps are vector instructions made here: the compiler does not see that rows of `work` never overlap.
 """

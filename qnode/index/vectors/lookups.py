@@ -1,8 +1,8 @@
 """Sums of table lookups over packed rows, with the byte shuffles of the processor: 64 rows at once.
 
-A row is one byte for eight dimensions; each half of a byte chooses one of 16 entries of a table of small integers, and the
-row's sum is that of its choices (the "fast scan" of André et al., "Cache locality is not enough", VLDB 2015). Bytes of 64 rows
-stand side by side, so one shuffle answers for all of them. The sums are integers: the same on every machine.
+A row is one byte for eight dimensions; each half of a byte chooses one of 16 entries of a table of small integers, and
+the row's sum is that of its choices (the "fast scan" of André et al., "Cache locality is not enough", VLDB 2015). Bytes
+of 64 rows stand side by side, so one shuffle answers for all of them. The sums are integers: the same on every machine.
 
 Only for processors whose shuffle is at least 32 bytes wide (x86-64 with AVX2 or AVX-512BW); `AVAILABLE` says so.
 """
@@ -32,7 +32,10 @@ _SHUFFLES = (("+avx512bw", 64, "llvm.x86.avx512.pshuf.b.512"), ("+avx2", 32, "ll
 
 
 def _choose_shuffle() -> tuple[int, str]:
-    """Return the width and the name of the widest byte shuffle that numba may generate; width 0: none that is wide enough."""
+    """Return the width and the name of the widest byte shuffle that numba may generate.
+
+    Width 0: none is wide enough.
+    """
     if config.CPU_NAME not in (None, "host"):
         return 0, ""
     features = config.CPU_FEATURES

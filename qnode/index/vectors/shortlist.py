@@ -1,8 +1,8 @@
 """Which rows of a segment may be among the best k, from their sketches alone.
 
-First the similarity that each row may have at most is written down (`sketches` has the formula): its reach. Then the k wanted
-rows that reach farthest are scored exactly: nearly no other row beats the least of these scores, and only rows that reach
-it are listed.
+First the similarity that each row may have at most is written down (`sketches` has the formula): its reach. Then the k
+wanted rows that reach farthest are scored exactly: nearly no other row beats the least of these scores, and only rows
+that reach it are listed.
 """
 
 from __future__ import annotations

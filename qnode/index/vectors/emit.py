@@ -1,4 +1,4 @@
-"""Writing instructions: what the intrinsics of `native`, `hadamard` and `lookups` have in common.
+"""Writing instructions: what the intrinsics of `native`, `hadamard`, `lookups` and `rounding` have in common.
 
 `builder` is llvmlite's. Addresses are 64-bit integers, and loads and stores ask for no alignment.
 
@@ -11,8 +11,11 @@ from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
+from numba.core import cgutils as untyped_cgutils
 
-I64, I32, I16, I8, F32 = ir.IntType(64), ir.IntType(32), ir.IntType(16), ir.IntType(8), ir.FloatType()
+cgutils: Any = untyped_cgutils
+I64, I32, I16, I8 = ir.IntType(64), ir.IntType(32), ir.IntType(16), ir.IntType(8)
+F64, F32 = ir.DoubleType(), ir.FloatType()
 
 ALL_BUT_SIGN = 0x7FFFFFFF
 
@@ -53,6 +56,11 @@ def larger(builder: Any, a: Any, b: Any) -> Any:
     return builder.select(builder.fcmp_ordered(">", a, b), a, b)
 
 
+def added(builder: Any, a: Any, b: Any) -> Any:
+    """Add floats."""
+    return builder.fadd(a, b)
+
+
 def folded(builder: Any, vector: Any, joined: Callable[[Any, Any, Any], Any]) -> Any:
     """Join a vector's halves until one lane is left; return that."""
     lanes = vector.type.count
@@ -71,3 +79,12 @@ def folded(builder: Any, vector: Any, joined: Callable[[Any, Any, Any], Any]) ->
 def largest(builder: Any, vector: Any) -> Any:
     """Return the largest of a vector's floats."""
     return folded(builder, vector, larger)
+
+
+def in_steps(builder: Any, count: Any, lanes: int, step: Callable[[Any, int], None]) -> None:
+    """Do `step` for every `lanes` of so many items, then for each that is left: it is told the first one and how many."""
+    whole = builder.and_(count, I64(-lanes))
+    with cgutils.for_range_slice(builder, I64(0), whole, I64(lanes), I64) as (index, _):
+        step(index, lanes)
+    with cgutils.for_range_slice(builder, whole, count, I64(1), I64) as (index, _):
+        step(index, 1)

@@ -156,10 +156,6 @@ def _widened(builder: Any, value: Any, element: str, lanes: int) -> Any:
     return value
 
 
-def _summed(builder: Any, a: Any, b: Any) -> Any:
-    return builder.fadd(a, b)
-
-
 def _metric_loop(operation: str, element: str) -> Any:
     """Make the intrinsic that sums `operation` over the elements at two addresses, as float32."""
     narrow, width = {"float32": (F32, 4), "float16": (ir.HalfType(), 2), "uint8": (I8, 1)}[element]
@@ -182,7 +178,7 @@ def _metric_loop(operation: str, element: str) -> Any:
             with cgutils.for_range_slice(builder, I64(0), whole, I64(LANES), I64) as (index, _):
                 builder.store(builder.fadd(builder.load(sums), summand(index, LANES)), sums)
             total = cgutils.alloca_once(builder, F32)
-            builder.store(emit.folded(builder, builder.load(sums), _summed), total)
+            builder.store(emit.folded(builder, builder.load(sums), emit.added), total)
             with cgutils.for_range_slice(builder, whole, arguments[2], I64(1), I64) as (index, _):
                 builder.store(builder.fadd(builder.load(total), summand(index, 1)), total)
             return builder.load(total)

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from qnode.index.vectors import codes, native, scoring, sketches
 from qnode.index.vectors.codes import INT8_ALIGNMENT, CodeKind, code_bytes
+from qnode.index.vectors.rounding import LARGEST_CODE
 from qnode.models.vector_params import Datatype, Distance, VectorParams
 
 BOUND_BYTES = 12
@@ -80,7 +81,7 @@ class Query:
             made = codes.encode(kind, self.floats.reshape(1, -1), limit)
             found = (made, native.address_of(made))
             self._codes[kind, limit] = found
-        return found[1], (limit / codes.LARGEST_CODE) ** 2 if kind is CodeKind.INT8 else 1.0
+        return found[1], (limit / LARGEST_CODE) ** 2 if kind is CodeKind.INT8 else 1.0
 
 
 def own_codes_factor(distance: Distance, kind: CodeKind, limit: float) -> float | None:
@@ -88,7 +89,7 @@ def own_codes_factor(distance: Distance, kind: CodeKind, limit: float) -> float 
 
     None if the query must be encoded for the segment.
     """
-    return limit / codes.LARGEST_CODE if kind is CodeKind.INT8 and distance is not Distance.EUCLID else None
+    return limit / LARGEST_CODE if kind is CodeKind.INT8 and distance is not Distance.EUCLID else None
 
 
 def prepare_query(params: VectorParams, vector: npt.NDArray[np.float32]) -> Query:

@@ -117,6 +117,11 @@ class GrowingSegment:
     def vector_bytes(self) -> int:
         return self.rows * self._row_bytes
 
+    @property
+    def scan_bytes(self) -> int:
+        """How much a scan of all rows reads."""
+        return self._view.scan_bytes
+
     def append(
         self, points: npt.NDArray[np.uint32], op_nums: npt.NDArray[np.uint64], values: npt.NDArray[np.float32]
     ) -> int:

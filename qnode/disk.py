@@ -4,11 +4,12 @@
 or be forgotten by a crash. Reading goes past the seam: a bad read is tested by damaging real files.
 
 Rules that the functions here keep:
-- A file is made whole under a temporary name, synced, renamed, and its directory synced: a crash leaves the old file or the new
-  one, never half of it.
+- A file is made whole under a temporary name, synced, renamed, and its directory synced: a crash leaves the old file or
+  the new one, never half of it.
 - A directory is removed under a trash name: a crash never leaves half a directory that looks whole.
 
-Left out: locking (a shard is owned by one process, which holds the folder that they are all in), files that other libraries write (LMDB, memory-mapped arrays).
+Left out: locking (a shard is owned by one process, which holds the folder that they are all in), files that other
+libraries write (LMDB, memory-mapped arrays).
 """
 
 from __future__ import annotations

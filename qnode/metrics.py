@@ -43,7 +43,10 @@ class StatusCount:
 
 
 class EndpointCount:
-    """The answers of one endpoint, of all collections or of one: by status, and a histogram of the durations of status 200."""
+    """The answers of one endpoint, of all collections or of one.
+
+    By status, and a histogram of the durations of status 200.
+    """
 
     __slots__ = ("buckets", "by_status", "collection", "endpoint", "method")
 

@@ -1,4 +1,7 @@
-"""HTTP as uvicorn reads it, with every refusal in the envelope: also of what is no HTTP, which no application gets to see."""
+"""HTTP as uvicorn reads it, with every refusal in the envelope.
+
+Also of what is no HTTP, which no application gets to see.
+"""
 
 from __future__ import annotations
 

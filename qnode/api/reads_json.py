@@ -1,8 +1,8 @@
 """Bodies of read requests, as orjson parsed them, to the values of `models.query`.
 
 `path` is the prefix under which Qdrant names a fault of this body ("internal." for a query, "search_request." for the
-older search, with "searches[i]." in front in a batch). A vector may be a float32 array already. What this version cannot answer yet is refused by name: an
-answer that silently left out half of the question would be worse.
+older search, with "searches[i]." in front in a batch). A vector may be a float32 array already. What this version
+cannot answer yet is refused by name: an answer that silently left out half of the question would be worse.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""The peer channel: what nodes say to each other, over one authenticated connection to each. It knows neither raft nor shards."""
+"""The peer channel: what nodes say to each other, over one authenticated connection to each.
+
+It knows neither raft nor shards.
+"""
 
 from qnode.channel.answering import IncomingStream
 from qnode.channel.calling import OutgoingStream

@@ -12,7 +12,10 @@ DEFAULT_PORT: Final = 6335
 
 
 def parse_uri(uri: str) -> tuple[str, int]:
-    """Read host and port of a peer's URI, `http://host:6335`; raise BadInput. The scheme tells nothing: credentials decide on TLS."""
+    """Read host and port of a peer's URI, `http://host:6335`; raise BadInput.
+
+    The scheme tells nothing: credentials decide on TLS.
+    """
     try:
         parts = urlsplit(uri if "://" in uri else f"//{uri}")
         host, port = parts.hostname, parts.port

@@ -1,8 +1,8 @@
 """The answering side of a link: one task for each call or stream that the peer has begun.
 
-A task is cancelled when the peer does not wait for it any more, and when the link breaks: an answerer that changes state must expect
-that at each `await`, or shield what must not be cut in two. What it raises as `QnodeError` the peer raises too; any other exception is a
-mistake of ours, is logged, and arrives as `InternalError`.
+A task is cancelled when the peer does not wait for it any more, and when the link breaks: an answerer that changes
+state must expect that at each `await`, or shield what must not be cut in two. What it raises as `QnodeError` the peer
+raises too; any other exception is a mistake of ours, is logged, and arrives as `InternalError`.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ _log = logging.getLogger(__name__)
 class IncomingStream:
     """A stream as its receiver reads it: `async for piece in stream`.
 
-    It keeps at most a window of pieces; the sender may send on when they are read. If the link breaks, or the sender gives up, the
-    receiver's task is cancelled: a loop that ends by itself has read everything.
+    It keeps at most a window of pieces; the sender may send on when they are read. If the link breaks, or the sender
+    gives up, the receiver's task is cancelled: a loop that ends by itself has read everything.
     """
 
     def __init__(self, window_bytes: int, credit: Callable[[int], None]) -> None:
@@ -85,8 +85,8 @@ StreamAnswerer = Callable[[int, bytes, IncomingStream], Awaitable[bytes]]
 class Topics:
     """Who reads what arrives, by topic. All get the id of the peer that sent it.
 
-    A reader of messages is called in their order, between two of which nothing else of the link happens; it must be quick, and
-    an exception of it breaks the link.
+    A reader of messages is called in their order, between two of which nothing else of the link happens; it must be
+    quick, and an exception of it breaks the link.
     """
 
     messages: dict[int, MessageReader] = field(default_factory=dict)

@@ -1,8 +1,8 @@
 """The asking side of a link: calls and streams that wait for their answer.
 
-Every call ends in one of four ways: its answer; the error that the peer answered with; `Unreached`, when the link broke before all of
-the request was handed to it; `TimedOut` or `LinkBroken`, and then the peer may have done what was asked, or may yet. A caller that is
-cancelled, or whose time is up, tells the peer, which then cancels what it does for it.
+Every call ends in one of four ways: its answer; the error that the peer answered with; `Unreached`, when the link broke
+before all of the request was handed to it; `TimedOut` or `LinkBroken`, and then the peer may have done what was asked,
+or may yet. A caller that is cancelled, or whose time is up, tells the peer, which then cancels what it does for it.
 """
 
 from __future__ import annotations
@@ -152,7 +152,8 @@ class Caller:
 class OutgoingStream:
     """Bytes for a peer without a bound, at the pace at which it reads them.
 
-    Use it with `async with`: leaving it without `finish` cancels it at the other end. Pieces arrive in other sizes than they left.
+    Use it with `async with`: leaving it without `finish` cancels it at the other end. Pieces arrive in other sizes than
+    they left.
     """
 
     def __init__(self, call_id: int, caller: Caller, answer: _Answer, window_bytes: int) -> None:
@@ -172,8 +173,8 @@ class OutgoingStream:
     async def write(self, data: bytes | bytearray | memoryview) -> None:
         """Send `data` when there is room for it. Raise what the peer failed with, Unreached or LinkBroken.
 
-        A reader that stands still holds the writer up for as long as the link lives: whoever cannot wait puts a timeout around it.
-        `data` must not change until `finish`.
+        A reader that stands still holds the writer up for as long as the link lives: whoever cannot wait puts a timeout
+        around it. `data` must not change until `finish`.
         """
         assert not self._finished, "written after its end"
         rest = memoryview(data).cast("B")

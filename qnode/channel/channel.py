@@ -11,13 +11,15 @@ What holds:
 1. At most one link to a peer is there at a time, at both ends the same. Watchers hear `connected`, then what it brings, then
    `disconnected`, and only then of the next one.
 2. Messages of a topic arrive in order, each once, or the link breaks and both ends are told.
-3. A peer in the address book is dialled until a link stands, whoever made it; one that is not may dial in, if `admits` says so.
+3. A peer in the address book is dialled until a link stands, whoever made it; one that is not may dial in, if `admits`
+   says so.
 
-**Two that dial each other at once** end with one link, without a word more than the handshake: a listener refuses a dialer of a higher id
-while it has a link that itself has dialled, or is past the other's CHALLENGE in dialling; in all other cases the new connection replaces
-whatever there was, for a dialer only dials when it has no link. (So of two at once the lower id's wins; and a dial that hangs, for the
-way is blocked in its direction, does not keep the other away.) A link that the refused dialer has lost and the listener has not noticed yet is
-found by a ping at once, or by its silence; that of a process that is no more is known by its incarnation.
+**Two that dial each other at once** end with one link, without a word more than the handshake: a listener refuses a
+dialer of a higher id while it has a link that itself has dialled, or is past the other's CHALLENGE in dialling; in all
+other cases the new connection replaces whatever there was, for a dialer only dials when it has no link. (So of two at
+once the lower id's wins; and a dial that hangs, for the way is blocked in its direction, does not keep the other away.)
+A link that the refused dialer has lost and the listener has not noticed yet is found by a ping at once, or by its
+silence; that of a process that is no more is known by its incarnation.
 
 Left out: peers that reach each other only through a third.
 """
@@ -122,7 +124,10 @@ class Channel:
         return await self._listener.start(host, port)
 
     def set_peer(self, peer: int, uri: str) -> None:
-        """Keep a link to a peer, which is dialled at `uri` from now on; a link that stands stays. Raise BadInput for a bad URI."""
+        """Keep a link to a peer, which is dialled at `uri` from now on; a link that stands stays.
+
+        Raises BadInput for a bad URI.
+        """
         assert peer not in (NOBODY, self.me)
         parse_uri(uri)
         known = self._peers.setdefault(peer, _Peer())

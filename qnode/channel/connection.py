@@ -1,7 +1,8 @@
 """One TCP or TLS connection as frames: from the transport's bytes to whoever receives the frames now, and back.
 
-It knows neither what frames mean nor who the other end is: first the handshake is the receiver, then the link. What arrives is handed
-over at once and kept nowhere; what is written is kept by the transport, up to `WRITE_BUFFER_BYTES`, beyond which `writable` is false.
+It knows neither what frames mean nor who the other end is: first the handshake is the receiver, then the link. What
+arrives is handed over at once and kept nowhere; what is written is kept by the transport, up to `WRITE_BUFFER_BYTES`,
+beyond which `writable` is false.
 
 `Network` is the seam where tests put in connections that fail.
 """
@@ -79,7 +80,10 @@ class Connection(asyncio.Protocol):
             self._transport.close()
 
     def abort_closing(self) -> None:
-        """Give up what `close` still waits for. Inside TLS, the socket below goes too: TLS that has failed does not see to it."""
+        """Give up what `close` still waits for.
+
+        Inside TLS, the socket below goes too: TLS that has failed does not see to it.
+        """
         for transport in (self._transport, self._raw):
             if transport is not None:
                 transport.abort()

@@ -1,11 +1,13 @@
 """What a peer shows to be let into the cluster: a shared key, certificates, both, or, on one machine, nothing.
 
-- **A key** (`with_key`): every peer knows it; the handshake proves that, and seals what follows. Read by who can read the network.
-- **Certificates** (`with_certificates`): links run inside TLS 1.3, and both ends must show a certificate of the given authority; the
-  dialer checks too that it names the host that was dialled. The authority should sign nothing but peers: all that it signs are let in.
-  Where it signs more, a key beside it keeps the others out. Renewed files are read again after `CERTIFICATE_TTL_SECONDS`, for new links.
-- **Nothing** (`loopback_only`): for trying a cluster on one machine. Such a peer neither listens on nor dials nor accepts anything but
-  loopback addresses, so no other machine can reach it; other users of the same machine can.
+- **A key** (`with_key`): every peer knows it; the handshake proves that, and seals what follows. Read by who can read
+  the network.
+- **Certificates** (`with_certificates`): links run inside TLS 1.3, and both ends must show a certificate of the given
+  authority; the dialer checks too that it names the host that was dialled. The authority should sign nothing but peers:
+  all that it signs are let in. Where it signs more, a key beside it keeps the others out. Renewed files are read again
+  after `CERTIFICATE_TTL_SECONDS`, for new links.
+- **Nothing** (`loopback_only`): for trying a cluster on one machine. Such a peer neither listens on nor dials nor
+  accepts anything but loopback addresses, so no other machine can reach it; other users of the same machine can.
 """
 
 from __future__ import annotations

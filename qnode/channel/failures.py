@@ -2,8 +2,9 @@
 
     FAILURE = name of the class, a line feed, the text; UTF-8
 
-The peer that asked raises the same kind with the same text, so a client reads one error through whichever node it came. Kinds that
-carry more than a text arrive as the nearest kind that does not; a kind that this version does not know as InternalError.
+The peer that asked raises the same kind with the same text, so a client reads one error through whichever node it came.
+Kinds that carry more than a text arrive as the nearest kind that does not; a kind that this version does not know as
+InternalError.
 """
 
 from __future__ import annotations

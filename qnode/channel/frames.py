@@ -29,8 +29,8 @@ All integers are unsigned, little-endian. A connection carries frames in both di
     ANSWER          callee           yes  what the call or stream asked for
     FAILURE         callee           yes  an error, see failures.py
 
-The frame's number stands in no frame: one that is lost, repeated, moved or turned back to its sender does not match its seal.
-A message longer than a frame is cut into pieces (`more`) so that other messages can go between them.
+The frame's number stands in no frame: one that is lost, repeated, moved or turned back to its sender does not match its
+seal. A message longer than a frame is cut into pieces (`more`) so that other messages can go between them.
 """
 
 from __future__ import annotations
@@ -136,7 +136,10 @@ class Decoder:
         self._limit_bytes = MAX_FRAME_BYTES
 
     def feed(self, data: bytes) -> Iterator[Frame]:
-        """Give the frames that `data` completes; raise BadFrame. Run it to its end before the next call, or never call again."""
+        """Give the frames that `data` completes; raise BadFrame.
+
+        Run it to its end before the next call, or never call again.
+        """
         data = self._rest + data if self._rest else data
         at, end = 0, len(data)
         while end - at >= HEAD_BYTES:

@@ -9,19 +9,21 @@
 
 What holds:
 
-- **Both ends know the cluster key**, or nothing more is said. Both nonces go into the secret, so no proof can be used again; both
-  ids, the versions and the order of the roles do too, so that nothing of it can be exchanged, and no proof can be turned back to
-  who made it. A peer that hears its own id refuses.
-- **Who answers is who was meant**: a dialer names the id that it expects (or none, when it knows an address only), and stops when
-  another one answers. Ids are no secrets and no ranks: whoever has the key may take any id. Peers of one cluster trust each other.
+- **Both ends know the cluster key**, or nothing more is said. Both nonces go into the secret, so no proof can be used
+  again; both ids, the versions and the order of the roles do too, so that nothing of it can be exchanged, and no proof
+  can be turned back to who made it. A peer that hears its own id refuses.
+- **Who answers is who was meant**: a dialer names the id that it expects (or none, when it knows an address only), and
+  stops when another one answers. Ids are no secrets and no ranks: whoever has the key may take any id. Peers of one
+  cluster trust each other.
 - **The proof comes before the listener does anything**: to a stranger it says its id and a random number, in answer to a
   well-formed HELLO only, keeps a few hundred bytes, and closes at the first byte that is wrong or after a few seconds.
-- **Every later frame is sealed** with keys made of the secret, one for each direction (frames.py): somebody on the path can read, and
-  can cut, but can neither change, insert, repeat nor reorder. Who must not be read turns on TLS; then the seals are left
-  out, and the handshake runs inside of TLS, for the ids and, if there is one, for the key as well.
+- **Every later frame is sealed** with keys made of the secret, one for each direction (frames.py): somebody on the path
+  can read, and can cut, but can neither change, insert, repeat nor reorder. Who must not be read turns on TLS; then the
+  seals are left out, and the handshake runs inside of TLS, for the ids and, if there is one, for the key as well.
 
-A key is to be long and random: whoever can make a peer talk to them, or reads along, sees MACs that a guess can be tried on. Left
-out: forward secrecy, for nothing is encrypted here; and the choice between several keys, which changing a key without a stop would need.
+A key is to be long and random: whoever can make a peer talk to them, or reads along, sees MACs that a guess can be
+tried on. Left out: forward secrecy, for nothing is encrypted here; and the choice between several keys, which changing
+a key without a stop would need.
 
 Pure: bytes in, bytes out; the caller keeps the time.
 """

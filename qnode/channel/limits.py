@@ -1,4 +1,7 @@
-"""The bounds of what peers may make each other keep and wait for. Every queue, buffer and timeout of the channel has its bound here."""
+"""The bounds of what peers may make each other keep and wait for.
+
+Every queue, buffer and timeout of the channel has its bound here.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,8 @@ class Limits:
     max_message_bytes: int = 64 << 20
     """Of one message, request or answer. What may be larger goes as a stream."""
     max_backlog_bytes: int = 128 << 20
-    """Of calls and answers that wait to be sent on one link: more are refused. Messages may add as much again, then the link breaks."""
+    """Of calls and answers that wait to be sent on one link: more are refused. Messages may add as much again, then the
+    link breaks."""
     max_requests: int = 1024
     """Calls and streams of one peer that are being answered at a time; further ones are refused."""
     max_streams: int = 32

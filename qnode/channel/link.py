@@ -1,8 +1,9 @@
 """One authenticated connection between two peers: messages, calls and streams in both directions at once.
 
-It delivers messages of a topic in order and each one once, and it breaks as a whole: nothing gets lost in between. When it
-breaks, for whatever reason, both ends are told: the one that has noticed at once, the other when it has heard nothing for
-`silence_timeout_seconds`, for each end lets hear from itself four times in that time. Calls are not ordered among each other.
+It delivers messages of a topic in order and each one once, and it breaks as a whole: nothing gets lost in between. When
+it breaks, for whatever reason, both ends are told: the one that has noticed at once, the other when it has heard
+nothing for `silence_timeout_seconds`, for each end lets hear from itself four times in that time. Calls are not ordered
+among each other.
 
 Left out: compression, and priorities other than a fair turn for each (outbox.py).
 """
@@ -31,7 +32,10 @@ _log = logging.getLogger(__name__)
 
 
 class Link:
-    """A connection whose other end is known. It is the connection's receiver from its first frame behind the handshake on."""
+    """A connection whose other end is known.
+
+    It is the connection's receiver from its first frame behind the handshake on.
+    """
 
     def __init__(
         self,
@@ -81,7 +85,8 @@ class Link:
     def send(self, topic: int, payload: bytes) -> bool:
         """Send a message behind all others of its topic; say whether the link took it.
 
-        A link that cannot keep up is broken rather than leaving out a message. Raise BadRequest for a message that is too large.
+        A link that cannot keep up is broken rather than leaving out a message. Raise BadRequest for a message that is
+        too large.
         """
         if self._is_over:
             return False

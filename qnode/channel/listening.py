@@ -1,7 +1,8 @@
 """The peer port: accepts connections, and keeps those that have not proved themselves few and short-lived.
 
-A stranger holds a socket and less than 2 KiB, for `handshake_timeout_seconds` at most; when there are `max_strangers`, the oldest goes,
-for a peer needs milliseconds and an attacker stays as long as it can. With certificates the handshake of TLS counts as part of it.
+A stranger holds a socket and less than 2 KiB, for `handshake_timeout_seconds` at most; when there are `max_strangers`,
+the oldest goes, for a peer needs milliseconds and an attacker stays as long as it can. With certificates the handshake
+of TLS counts as part of it.
 """
 
 from __future__ import annotations
@@ -58,7 +59,8 @@ class Listener:
         if not self._credentials.allow(*(str(address[0]) for address in addresses)):
             self._server.close()
             raise CannotStart(
-                f"the peer port would be open to other machines at {host}, and peers have no key: set cluster.key or cluster.p2p.enable_tls"
+                f"the peer port would be open to other machines at {host}, and peers have no key: "
+                "set cluster.key or cluster.p2p.enable_tls"
             )
         return int(addresses[0][1]) if addresses else port
 

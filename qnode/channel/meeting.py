@@ -19,7 +19,10 @@ class Meeting:
         met: Callable[[Connection, Session], Receiver],
         failed: Callable[[HandshakeFailed], None],
     ) -> None:
-        """`met` makes what receives from now on; frames that came together with the last of the handshake go there already."""
+        """`met` makes what receives from now on.
+
+        Frames that came together with the last of the handshake go there already.
+        """
         self._connection = connection
         self._side = side
         self._met = met

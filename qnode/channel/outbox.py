@@ -1,9 +1,9 @@
 """What waits to be sent on one link, and whose turn it is. Pure.
 
-Messages of one lane (a topic, a stream) keep their order; lanes, and messages without a lane, take turns of a frame each: a large
-message, or many streams, delay a small one by one frame of each, never by their length. What steers the link (pings, credit,
-cancellations, failures) goes first. A message counts as waiting until its last frame is taken, so that the other end never holds more
-than `waiting_bytes` of unfinished messages.
+Messages of one lane (a topic, a stream) keep their order; lanes, and messages without a lane, take turns of a frame
+each: a large message, or many streams, delay a small one by one frame of each, never by their length. What steers the
+link (pings, credit, cancellations, failures) goes first. A message counts as waiting until its last frame is taken, so
+that the other end never holds more than `waiting_bytes` of unfinished messages.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Keeping an index in order: payload indexes are built in steps, segments are closed, built, merged and swapped.
 
-All functions but `is_due` and `discard` are for the writer thread. A build runs in a process of its own between `begin_build` and
-`install`, while writes and searches go on. `install` swaps in one transaction: the new segment enters the manifest, its
-sources leave it, and rows that died meanwhile are dead in the new segment too. A crash before it leaves a folder that no
-manifest knows, a crash after it leaves the sources' folders: both are removed at the next open.
+All functions but `is_due` and `discard` are for the writer thread. A build runs in a process of its own between
+`begin_build` and `install`, while writes and searches go on. `install` swaps in one transaction: the new segment enters
+the manifest, its sources leave it, and rows that died meanwhile are dead in the new segment too. A crash before it
+leaves a folder that no manifest knows, a crash after it leaves the sources' folders: both are removed at the next open.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """What the builder should do next: pure decisions over the sizes of segments.
 
-A growing segment that is larger than `indexing_threshold` is closed. Closed segments come first, the oldest ones, a piece at a
-time: so in a long upload graphs follow closely, and a search has few rows to scan. They are added to the graph of the largest
-sealed segment that can be extended and is not EXTEND_FACTOR times as large, so that a row is put into a graph about once:
-copying a row is some forty times as cheap as putting it into a graph, and a piece is the larger the more there is to copy.
+A growing segment that is larger than `indexing_threshold` is closed. Closed segments come first, the oldest ones, a
+piece at a time: so in a long upload graphs follow closely, and a search has few rows to scan. They are added to the
+graph of the largest sealed segment that can be extended and is not EXTEND_FACTOR times as large, so that a row is put
+into a graph about once: copying a row is some forty times as cheap as putting it into a graph, and a piece is the
+larger the more there is to copy.
 
 When no closed segment waits, sealed ones are merged: into one that can be extended if it is no more than EXTEND_FACTOR times
 as large as the smaller ones together, else if it is not MERGE_FACTOR times as large. So their number is logarithmic in the
@@ -21,14 +22,14 @@ from qnode.models.vector_params import IndexParams, VectorParams
 MERGE_FACTOR = 2
 
 EXTEND_FACTOR = 32
-"""The larger, the fewer segments a search visits. Here 200 000 rows take a tail of 7 000: two seconds of work, which spare every
-search half its time."""
+"""The larger, the fewer segments a search visits. Here 200 000 rows take a tail of 7 000: two seconds of work, which
+spare every search half its time."""
 
 DEFAULT_MAX_SEGMENT_BYTES = 4 << 30
 """Segments are not merged beyond this many bytes of vectors unless the collection says otherwise."""
 
 PIECE_BYTES = 32 << 20
-"""A growing segment takes no more rows from this size on (or from the threshold, if that is larger), due for a build or not."""
+"""A growing segment takes no more rows from this size on, or from the threshold if that is larger, due or not."""
 
 PIECE_SHARE = 8
 """No more is built at once than PIECE_BYTES, or this part of the segment that it may be added to."""

@@ -33,7 +33,7 @@ LOAD_RECORDS = 65_536
 class Population:
     """Which point numbers are points, their records, and which of them changed lately.
 
-    slots: vector name → slot.
+    slots: vector name → slot. _memory: the records and their address, which readers must take together.
     """
 
     def __init__(self, store: Store, slots: Mapping[str, int]) -> None:
@@ -43,8 +43,7 @@ class Population:
         self.capacity = 0
         self.applied_op = 0
         self._live = np.zeros(0, np.bool_)
-        self._records = np.zeros(0, record_type(self.width))
-        self._memory = self._records, 0  # with its address
+        self._memory = np.zeros(0, record_type(self.width)), 0
         self._changes = 0  # odd while records change
         self._journal: deque[tuple[int, Numbers]] = deque()
         self._journal_points = 0
@@ -54,8 +53,7 @@ class Population:
         """Read everything from the store."""
         self._changes += 1
         self._live = np.zeros(0, np.bool_)
-        self._records = np.zeros(0, record_type(self.width))
-        self._memory = self._records, 0
+        self._memory = np.zeros(0, record_type(self.width)), 0
         self._grow(capacity)
         for numbers, records in read_all_records(txn, self._store, self.width):
             self._live[numbers] = True
@@ -87,8 +85,11 @@ class Population:
             room = max(capacity, 2 * known, 1024)
             live, records = np.zeros(room, np.bool_), np.zeros(room, self._records.dtype)
             live[:known], records[:known] = self._live, self._records
-            self._live, self._records = live, records
-            self._memory = records, address_of(records)
+            self._live, self._memory = live, (records, address_of(records))
+
+    @property
+    def _records(self) -> Records:
+        return self._memory[0]
 
     @property
     def live(self) -> Mask:

@@ -1,8 +1,9 @@
 """Reading an index: search, retrieve, scroll, count.
 
-A search ranks rows by a state of the heap that fits its transaction (`_state`), reads the winners' records there and drops
-those whose row is not the current one (an operation was just being applied); for what is missing then it asks for more. What is
-returned of a point (version, payload, vectors) comes from that one transaction, so a point is always seen whole.
+A search ranks rows by a state of the heap that fits its transaction (`_state`), reads the winners' records there and
+drops those whose row is not the current one (an operation was just being applied); for what is missing then it asks for
+more. What is returned of a point (version, payload, vectors) comes from that one transaction, so a point is always seen
+whole.
 """
 
 from __future__ import annotations

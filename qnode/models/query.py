@@ -135,7 +135,9 @@ class Point:
 
 
 class Hits(Sequence[Point]):
-    """What a search for ids and scores alone found, by columns, best first: to make a `Point` of each costs more than to answer.
+    """What a search for ids and scores alone found, by columns, best first.
+
+    To make a `Point` of each costs more than to answer.
 
     scores: (n,) float32, as reported to the user.
     """

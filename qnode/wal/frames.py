@@ -7,15 +7,16 @@ All integers are unsigned, little-endian. A file is a header, then frames until 
       8  version       u32       a reader refuses a format that it does not know
      12  generation    u32       counts the resets of the log: only files of the highest generation count, which makes a
                                  reset one rename
-     16  identity      u64       random; the seed of all checksums, so that a frame of another file, or of an earlier file of the
-                                 same name in blocks that are used again, cannot pass
+     16  identity      u64       random; the seed of all checksums, so that a frame of another file, or of an earlier
+                                 file of the same name in blocks that are used again, cannot pass
      24  first op_num  u64       of the first record; also in the file's name
      32  epoch before  u64       of the record before the first: an empty log still knows its epoch
      40  checksum      u64       xxh3_64 of bytes 0..40
 
     record, 28 bytes + payload
-      0  checksum      u64       xxh3_64 of the payload, seeded with xxh3_64 of bytes 8..28, which is seeded with identity + offset of
-                                 the frame: covers every byte and the place, and large payloads are hashed where they lie
+      0  checksum      u64       xxh3_64 of the payload, seeded with xxh3_64 of bytes 8..28, which is seeded with
+                                 identity + offset of the frame: covers every byte and the place, and large payloads
+                                 are hashed where they lie
       8  length        u32       of the payload in bytes, at most 2^30
      12  epoch         u64       never falls
      20  op_num        u64       one more than the record before
@@ -24,22 +25,25 @@ All integers are unsigned, little-endian. A file is a header, then frames until 
     mark, 28 bytes: a record's head with the length 0xFFFFFFF5 and no payload; written behind each sync, itself not synced
       0  checksum      u64       as in a record
       8  length        u32       0xFFFFFFF5, impossible for a record, so that marks can be searched for
-     12  synced bytes  u64       the file is durable up to here (the mark may stand further behind: appends go on during a sync)
+     12  synced bytes  u64       the file is durable up to here (the mark may stand further behind: appends go on
+                                 during a sync)
      20  next op_num   u64       of the record that follows what is durable
 
-**Why marks.** After a power loss the last, unsynced records may be there, cut, or full of holes, in any order of blocks: they
-were never acknowledged and must be cut off silently. A flipped byte in a synced record must not be, even in the last record.
-Neither length nor checksum tells the two apart; what tells them apart is whether a sync had finished. A bad frame is
-**damage** if a valid mark behind it says that the file was durable beyond the frame's start, otherwise it is the **torn tail**.
+**Why marks.** After a power loss the last, unsynced records may be there, cut, or full of holes, in any order of
+blocks: they were never acknowledged and must be cut off silently. A flipped byte in a synced record must not be, even
+in the last record. Neither length nor checksum tells the two apart; what tells them apart is whether a sync had
+finished. A bad frame is **damage** if a valid mark behind it says that the file was durable beyond the frame's start,
+otherwise it is the **torn tail**.
 
-Downsides. A mark costs one small write a sync (2 µs; it shares the block that the next append rewrites, so no further block
-is written), and it becomes durable only with the next sync or when the system writes it back. So one case stays undecided: the
-very last group was synced, the power failed before its mark reached the disk, *and* the same group was damaged; it is then taken for a
-torn tail. A file cut short inside its last records loses the mark too and is a torn tail, by intent. Lengths are not protected by themselves:
-behind a bad frame, records cannot be found again, only marks. A file is checked frame by frame from its start, so opening
-costs about two microseconds a record of the last file. Frames are not aligned: an append rewrites the last, partly filled disk
-block, which relies on disks that do not lose old sectors of a block while they write it again. Files are not allocated ahead: it would
-save a part of each small sync (0.05 of 0.14 ms), and cost 32 MiB for each idle shard and a file whose length says nothing.
+Downsides. A mark costs one small write a sync (2 µs; it shares the block that the next append rewrites, so no further
+block is written), and it becomes durable only with the next sync or when the system writes it back. So one case stays
+undecided: the very last group was synced, the power failed before its mark reached the disk, *and* the same group was
+damaged; it is then taken for a torn tail. A file cut short inside its last records loses the mark too and is a torn
+tail, by intent. Lengths are not protected by themselves: behind a bad frame, records cannot be found again, only marks.
+A file is checked frame by frame from its start, so opening costs about two microseconds a record of the last file.
+Frames are not aligned: an append rewrites the last, partly filled disk block, which relies on disks that do not lose
+old sectors of a block while they write it again. Files are not allocated ahead: it would save a part of each small sync
+(0.05 of 0.14 ms), and cost 32 MiB for each idle shard and a file whose length says nothing.
 """
 
 from __future__ import annotations

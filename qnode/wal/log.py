@@ -12,16 +12,18 @@ Invariants:
 - What `sync` returned for is given by every later `read`, or named in a `Corruption`; it is never dropped silently. What was
   appended and not synced may be missing after a crash, from the end on.
 - Every record that a log opened for writing gives is durable, except those appended since the last sync: opening syncs.
-- After a failed sync the log accepts nothing more: the system may have forgotten which pages were not written, and a second sync that
-  succeeds would prove nothing. Reading goes on. Opening anew reads back what is there and writes its tail again.
+- After a failed sync the log accepts nothing more: the system may have forgotten which pages were not written, and a
+  second sync that succeeds would prove nothing. Reading goes on. Opening anew reads back what is there and writes its
+  tail again.
 - A record that was refused (`OutOfSpace`) does not come back, also not after a crash.
 - A log that was opened read-only writes nothing, and may be used while another process writes.
 
-Threads: one thread at a time changes the log (append, truncate_from, drop_before, reset, close); `sync` may run beside it in
-any number of threads, `read` anywhere. An append that begins a new file syncs the old one first, so it may take as long as a sync.
+Threads: one thread at a time changes the log (append, truncate_from, drop_before, reset, close); `sync` may run beside
+it in any number of threads, `read` anywhere. An append that begins a new file syncs the old one first, so it may take
+as long as a sync.
 
-Left out: a lock against a second writer (the shard has one), compression, and the check that the log reaches as far as what was applied:
-a last file that somebody removed as a whole is only noticed by who compares `next_op` with that.
+Left out: a lock against a second writer (the shard has one), compression, and the check that the log reaches as far as
+what was applied: a last file that somebody removed as a whole is only noticed by who compares `next_op` with that.
 """
 
 from __future__ import annotations

@@ -5,10 +5,11 @@ Invariants:
 - A file that has a successor is complete and durable and ends with a mark that says so; it never changes again.
 - A file is only changed through the `Disk` that it was opened with, at the descriptor that `open_for_writing` took. Reading
   opens the file by its path, in any thread and any process.
-- `_positions` is only written where `end` is, so reading needs no lock; a file of an earlier run has one position, its start.
+- `_positions` is only written where `end` is, so reading needs no lock; a file of an earlier run has one position, its
+  start.
 
-What a bad frame means is decided in `_is_damage` (reasons in `frames`). Which files there are, locks, and what happens after a
-failure are the log's.
+What a bad frame means is decided in `_is_damage` (reasons in `frames`). Which files there are, locks, and what happens
+after a failure are the log's.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ long as the owner.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import shutil
@@ -65,7 +66,7 @@ def open_source(source: BuildSource, params: VectorParams) -> Segment:
     """Open and verify a source; raise Corruption."""
     if source.sealed:
         return SealedSegment.open(source.directory, params, verify=True)
-    segment = GrowingSegment.open(source.directory, params, source.rows, read_only=True)
+    segment = GrowingSegment.open(source.directory, params, source.rows, read_only=True, for_search=False)
     for first, last, expected in source.checksums:
         if segment.checksum(first, last) != expected:
             raise Corruption(
@@ -210,6 +211,17 @@ def die_with(parent: int) -> None:
         sys.exit(1)
 
 
+def give_way() -> None:
+    """Let any other process have a core as soon as it wants one.
+
+    Niceness alone would let the builder end its turn first, and that is longer than a search.
+    """
+    os.nice(NICENESS)
+    if sys.platform == "linux":
+        with contextlib.suppress(PermissionError):  # in a sandbox; threads that are started later inherit it
+            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+
+
 def answer(job_file: Path) -> dict[str, Any]:
     """Do the job in a file; say how it went."""
     job = BuildJob.from_json(job_file.read_bytes())
@@ -223,7 +235,7 @@ def answer(job_file: Path) -> dict[str, Any]:
 def main() -> None:
     """Do jobs until there are no more."""
     os.closerange(FIRST_INHERITED, os.sysconf("SC_OPEN_MAX"))
-    os.nice(NICENESS)
+    give_way()
     for line in sys.stdin.buffer:
         sys.stdout.buffer.write(orjson.dumps(answer(Path(orjson.loads(line)))) + b"\n")
         sys.stdout.buffer.flush()

@@ -1,9 +1,9 @@
 """Codes: small approximations of the vectors, to walk a graph or to pass over rows that cannot win.
 
-int8: code = round(x · 127/limit), clipped. One limit for a sealed segment (a high quantile of |x|), so that codes of two rows
-can be compared without their scales; one for each row of a growing segment. Beside each int8 row stand three float32: its
-scale, the length of what the code misses (rounded up), and the length of the vector. From them a scan gets a bound that
-the exact score cannot pass.
+int8: code = round(x · 127/limit), clipped. One limit for a sealed segment (a high quantile of |x|), so that codes of
+two rows can be compared without their scales; one for each row of a growing segment. Beside each int8 row stand three
+float32: its scale, the length of what the code misses (rounded up), and the length of the vector. From them a scan gets
+a bound that the exact score cannot pass.
 bf16: the upper half of a float32. bits: one sign for each component, in whole 64-bit words.
 """
 
@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from qnode.index.vectors import native, scoring
+from qnode.index.vectors import native, rounding, scoring
+from qnode.index.vectors.rounding import LARGEST_CODE
 from qnode.index.vectors.scoring import Scorer
 from qnode.models.vector_params import Datatype, Distance, Quantization, QuantizationKind, VectorParams
 
@@ -33,6 +34,7 @@ REQUIRED_AGREEMENT = 0.99
 """Codes are good enough for a segment if, on a sample, this share of the true best 10 are among the codes' best 20."""
 
 BOUND_VALUES = 3
+BOUND_BYTES = 4 * BOUND_VALUES
 INT8_ALIGNMENT = 32
 WORD_BYTES = 8
 
@@ -86,24 +88,16 @@ def encode_int8(
         source, target = values_at + 4 * row * dimensions, codes_at + row * stride
         largest = np.float32(limit)
         if largest == 0:
-            for i in range(dimensions):
-                largest = max(largest, np.float32(abs(native.load_f32(source + 4 * i))))
-        scale = np.float32(largest / np.float32(127)) if largest > 0 else np.float32(1)
+            largest = rounding.largest_absolute(source, dimensions)
+        scale = np.float32(largest / np.float32(LARGEST_CODE)) if largest > 0 else np.float32(1)
         inverse = np.float32(1) / scale
-        missed, length = 0.0, 0.0
-        for i in range(dimensions):
-            value = native.load_f32(source + 4 * i)
-            code = np.float32(np.rint(max(np.float32(-127), min(np.float32(127), value * inverse))))
-            native.store_i8(target + i, np.int8(code))
-            rest = np.float64(value) - np.float64(code) * np.float64(scale)
-            missed += rest * rest
-            length += np.float64(value) * np.float64(value)
+        missed, square = rounding.round_row(source, target, dimensions, inverse, scale)
         for i in range(dimensions, stride):
             native.store_i8(target + i, np.int8(0))
-        at = bounds_at + 12 * row
+        at = bounds_at + BOUND_BYTES * row
         native.store_f32(at, scale)
         native.store_f32(at + 4, np.float32(np.sqrt(missed) * 1.000001))
-        native.store_f32(at + 8, np.float32(np.sqrt(length)))
+        native.store_f32(at + 8, np.float32(np.sqrt(square)))
 
 
 def to_int8(values: Floats, limit: float) -> tuple[npt.NDArray[np.int8], Floats]:

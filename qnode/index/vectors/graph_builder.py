@@ -1,9 +1,10 @@
 """Making graphs with usearch: of all rows, or of new ones added to the graph of a segment that is there already.
 
-Vectors go in as bf16 (or float32 where that is too coarse), under the number of their row in the new segment. A graph that is
-extended is written as the file that usearch itself would have saved, rows that are dead or replaced are taken out before
-(see `repair`), and usearch goes on where it was. Measured, m 16, ef_construct 128: adding 50 000 texts in ten steps, saved and
-loaded after each, gives the recall of a build at once. Taking rows out does not, quite: see `sealed.MOST_REMOVED`.
+Vectors go in as bf16 (or float32 where that is too coarse), under the number of their row in the new segment. A graph
+that is extended is written as the file that usearch itself would have saved, rows that are dead or replaced are taken
+out before (see `repair`), and usearch goes on where it was. Measured, m 16, ef_construct 128: adding 50 000 texts in
+ten steps, saved and loaded after each, gives the recall of a build at once. Taking rows out does not, quite: see
+`sealed.MOST_REMOVED`.
 """
 
 from __future__ import annotations
@@ -54,7 +55,10 @@ class GraphBuilder:
         )
 
     def extend(self, segment: SealedSegment, rows: Rows, keys: Rows, scratch: Path) -> None:
-        """Begin with some rows of a segment and its graph; keys: their numbers in the new one. scratch: a file for a while."""
+        """Begin with some rows of a segment and its graph.
+
+        keys: their numbers in the new one. scratch: a file for a while.
+        """
         found = segment.graph
         assert found is not None
         assert len(rows)

@@ -129,7 +129,8 @@ def restore(
 ) -> None:
     """Write a file that usearch loads as this graph.
 
-    keys (rows,): what usearch shall call each row. vectors: all rows' in pieces, as usearch stores them. head: see `head_of`.
+    keys (rows,): what usearch shall call each row. vectors: all rows' in pieces, as usearch stores them. head: see
+    `head_of`.
     """
     rows, m = len(graph.links), graph.upper.shape[1]
     levels = graph.levels

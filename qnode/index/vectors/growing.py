@@ -7,9 +7,9 @@ One writer; any number of threads and processes search. `append` makes rows dura
 the caller commits in between. What lies behind the published rows counts for nothing and is overwritten. Files grow in
 steps, so they are longer than their rows.
 
-From `CODED_FROM` rows on, int8 codes with bounds and sketches are kept in the heap, in whole blocks of 64 rows. A scan passes over nearly
-all rows by their sketches, and over nearly all others by their codes. Codes never err; sketches make a search that does not
-ask to be exact lose a row once in a million (`sketches`).
+From `CODED_FROM` rows on, int8 codes with bounds and sketches are kept in the heap, in whole blocks of 64 rows. A scan
+passes over nearly all rows by their sketches, and over nearly all others by their codes. Codes never err; sketches make
+a search that does not ask to be exact lose a row once in a million (`sketches`).
 """
 
 from __future__ import annotations
@@ -52,12 +52,16 @@ CHECKSUM_ROWS = 4096
 
 
 class GrowingSegment:
-    """An appendable segment. Only the owner appends and publishes; a read-only one publishes what the owner has committed."""
+    """An appendable segment. Only the owner appends and publishes; a read-only one publishes what the owner has committed.
+
+    One that is not `for_search` makes no codes and no sketches: it is there to read rows from, and scans slowly.
+    """
 
     indexed = False
 
-    def __init__(self, directory: Path, params: VectorParams, *, read_only: bool) -> None:
+    def __init__(self, directory: Path, params: VectorParams, *, read_only: bool, for_search: bool = True) -> None:
         self.directory, self.params = directory, params
+        self._for_search = for_search
         self._dtype = scoring.STORED_TYPE[params.datatype]
         self._row_bytes = self._dtype.itemsize * params.size
         flags = os.O_RDONLY if read_only else os.O_RDWR
@@ -88,9 +92,11 @@ class GrowingSegment:
         return cls(directory, params, read_only=False)
 
     @classmethod
-    def open(cls, directory: Path, params: VectorParams, rows: int, *, read_only: bool = False) -> GrowingSegment:
+    def open(
+        cls, directory: Path, params: VectorParams, rows: int, *, read_only: bool = False, for_search: bool = True
+    ) -> GrowingSegment:
         """Open with the first `rows` rows published; raise Corruption if there are not so many."""
-        segment = cls(directory, params, read_only=read_only)
+        segment = cls(directory, params, read_only=read_only, for_search=for_search)
         segment._pending = rows
         segment.publish(rows)
         return segment
@@ -110,6 +116,11 @@ class GrowingSegment:
     @property
     def vector_bytes(self) -> int:
         return self.rows * self._row_bytes
+
+    @property
+    def scan_bytes(self) -> int:
+        """How much a scan of all rows reads."""
+        return self._view.scan_bytes
 
     def append(
         self, points: npt.NDArray[np.uint32], op_nums: npt.NDArray[np.uint64], values: npt.NDArray[np.float32]
@@ -199,9 +210,10 @@ class GrowingSegment:
         quantization: QuantizationParams,
         floor: float = -np.inf,
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int32]]:
-        """Return (similarities, rows) of the best k, best first, ties by row; but for sketches, exact. See SealedSegment.search.
+        """Return (similarities, rows) of the best k, best first, ties by row; but for sketches, exact.
 
-        Searches the rows that both `alive` and the segment know, so a search that began before a publish may end after it.
+        See SealedSegment.search. Searches the rows that both `alive` and the segment know, so a search that began
+        before a publish may end after it.
         """
         view = self._view
         if len(alive) < view.rows:
@@ -226,7 +238,7 @@ class GrowingSegment:
     def _encode(self, rows: int) -> None:
         """Bring codes and sketches up to date with the whole blocks of the first `rows` rows."""
         whole = rows // BLOCK_ROWS * BLOCK_ROWS
-        if rows < CODED_FROM or not codes.has_bounds(self.params):
+        if not self._for_search or rows < CODED_FROM or not codes.has_bounds(self.params):
             whole = 0
         old = self._coded
         done = min(old.rows, whole)

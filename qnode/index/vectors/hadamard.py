@@ -1,8 +1,8 @@
 """Turning vectors by a fixed rotation, 16 of them at a time: values beside each other go in, signs come out.
 
-`work` is (dimensions, 16) float32, one dimension of 16 vectors after the other, so that every step is the same for all 16. The
-rotation multiplies by random signs and applies Hadamard's transform to a window of a power of two dimensions; windows at
-the beginning and at the end take turns and overlap, so any number of dimensions is mixed.
+`work` is (dimensions, 16) float32, one dimension of 16 vectors after the other, so that every step is the same for all
+16. The rotation multiplies by random signs and applies Hadamard's transform to a window of a power of two dimensions;
+windows at the beginning and at the end take turns and overlap, so any number of dimensions is mixed.
 
 The steps are vector instructions made here: the compiler does not see that rows of `work` never overlap.
 """
@@ -19,7 +19,8 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from qnode.index.vectors import native
+from qnode.index.vectors import emit, native
+from qnode.index.vectors.emit import F32, I8, I32, I64
 
 LANES = 16
 ROW_BYTES = 4 * LANES
@@ -27,9 +28,7 @@ ROUNDS = 4
 OVERLAP = 4
 """Windows overlap by at least one in so many of their dimensions, or are one."""
 
-_I64, _I32, _I8, _F32 = ir.IntType(64), ir.IntType(32), ir.IntType(8), ir.FloatType()
-_FLOATS = ir.VectorType(_F32, LANES)
-_OCTETS = ir.VectorType(_I8, LANES)
+_FLOATS = ir.VectorType(F32, LANES)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,31 +55,16 @@ def rotation_of(dimensions: int) -> Rotation:
     return Rotation(padded, window, signs, native.address_of(signs))
 
 
-def _load(builder: Any, address: Any, kind: Any = _FLOATS) -> Any:
-    return builder.load(builder.inttoptr(address, kind.as_pointer()), align=1)
-
-
-def _store(builder: Any, value: Any, address: Any) -> None:
-    builder.store(value, builder.inttoptr(address, value.type.as_pointer()), align=1)
-
-
-def _filled(builder: Any, value: Any) -> Any:
-    """Repeat a scalar in all lanes."""
-    first = builder.insert_element(ir.Constant(_FLOATS, ir.Undefined), value, _I32(0))
-    return builder.shuffle_vector(first, first, ir.Constant(ir.VectorType(_I32, LANES), [0] * LANES))
-
-
-def _absolute(builder: Any, value: Any) -> Any:
-    whole = ir.VectorType(_I32, LANES)
-    bits = builder.and_(builder.bitcast(value, whole), ir.Constant(whole, [0x7FFFFFFF] * LANES))
-    return builder.bitcast(bits, _FLOATS)
+def _row(builder: Any, address: Any) -> Any:
+    """Read a row of work."""
+    return emit.load(builder, address, _FLOATS)
 
 
 def _clear(typing_context: Any, row_at: Any) -> Any:
     """Fill a row of work with zeros."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        _store(builder, ir.Constant(_FLOATS, [0.0] * LANES), arguments[0])
+        emit.store(builder, emit.constant(F32, LANES, 0.0), arguments[0])
         return context.get_dummy_value()
 
     return types.void(types.int64), generate
@@ -91,7 +75,7 @@ def _scale(typing_context: Any, row_at: Any, factor: Any) -> Any:
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         row_at, factor = arguments
-        _store(builder, builder.fmul(_load(builder, row_at), _filled(builder, factor)), row_at)
+        emit.store(builder, builder.fmul(_row(builder, row_at), emit.filled(builder, factor, LANES)), row_at)
         return context.get_dummy_value()
 
     return types.void(types.int64, types.float32), generate
@@ -102,9 +86,9 @@ def _mix_two(typing_context: Any, row_at: Any, apart: Any) -> Any:
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         first_at, second_at = arguments[0], builder.add(*arguments)
-        a, b = _load(builder, first_at), _load(builder, second_at)
-        _store(builder, builder.fadd(a, b), first_at)
-        _store(builder, builder.fsub(a, b), second_at)
+        a, b = _row(builder, first_at), _row(builder, second_at)
+        emit.store(builder, builder.fadd(a, b), first_at)
+        emit.store(builder, builder.fsub(a, b), second_at)
         return context.get_dummy_value()
 
     return types.void(types.int64, types.int64), generate
@@ -117,11 +101,11 @@ def _mix_four(typing_context: Any, row_at: Any, apart: Any) -> Any:
         places = [arguments[0]]
         for _ in range(3):
             places.append(builder.add(places[-1], arguments[1]))
-        a, b, c, d = (_load(builder, place) for place in places)
+        a, b, c, d = (_row(builder, place) for place in places)
         a, b, c, d = builder.fadd(a, b), builder.fsub(a, b), builder.fadd(c, d), builder.fsub(c, d)
         mixed = builder.fadd(a, c), builder.fadd(b, d), builder.fsub(a, c), builder.fsub(b, d)
         for place, value in zip(places, mixed, strict=True):
-            _store(builder, value, place)
+            emit.store(builder, value, place)
         return context.get_dummy_value()
 
     return types.void(types.int64, types.int64), generate
@@ -136,13 +120,13 @@ def _gather(
         source_at, apart, mean, row_at, squares_at, products_at = arguments
         value: Any = ir.Constant(_FLOATS, ir.Undefined)
         for lane in range(LANES):
-            value = builder.insert_element(value, _load(builder, source_at, _F32), _I32(lane))
+            value = builder.insert_element(value, emit.load(builder, source_at, F32), I32(lane))
             source_at = builder.add(source_at, apart)
-        means = _filled(builder, mean)
+        means = emit.filled(builder, mean, LANES)
         value = builder.fsub(value, means)
-        _store(builder, value, row_at)
+        emit.store(builder, value, row_at)
         for place, other in ((squares_at, value), (products_at, means)):
-            _store(builder, builder.fadd(_load(builder, place), builder.fmul(value, other)), place)
+            emit.store(builder, builder.fadd(_row(builder, place), builder.fmul(value, other)), place)
         return context.get_dummy_value()
 
     i64 = types.int64
@@ -154,16 +138,16 @@ def _sign_byte(typing_context: Any, rows_at: Any, out_at: Any, sums_at: Any) -> 
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         rows_at, out_at, sums_at = arguments
-        octets: Any = ir.Constant(_OCTETS, [0] * LANES)
-        total = _load(builder, sums_at)
+        octets: Any = emit.constant(I8, LANES, 0)
+        total = _row(builder, sums_at)
         for bit in range(8):
-            value = _load(builder, builder.add(rows_at, _I64(bit * ROW_BYTES)))
-            total = builder.fadd(total, _absolute(builder, value))
-            positive = builder.fcmp_ordered(">", value, ir.Constant(_FLOATS, [0.0] * LANES))
-            chosen = ir.Constant(_OCTETS, [1 << bit] * LANES)
-            octets = builder.or_(octets, builder.select(positive, chosen, ir.Constant(_OCTETS, [0] * LANES)))
-        _store(builder, octets, out_at)
-        _store(builder, total, sums_at)
+            value = _row(builder, builder.add(rows_at, I64(bit * ROW_BYTES)))
+            total = builder.fadd(total, emit.absolute(builder, value))
+            positive = builder.fcmp_ordered(">", value, emit.constant(F32, LANES, 0.0))
+            chosen = emit.constant(I8, LANES, 1 << bit)
+            octets = builder.or_(octets, builder.select(positive, chosen, emit.constant(I8, LANES, 0)))
+        emit.store(builder, octets, out_at)
+        emit.store(builder, total, sums_at)
         return context.get_dummy_value()
 
     return types.void(types.int64, types.int64, types.int64), generate

@@ -1,8 +1,8 @@
 """Sums of table lookups over packed rows, with the byte shuffles of the processor: 64 rows at once.
 
-A row is one byte for eight dimensions; each half of a byte chooses one of 16 entries of a table of small integers, and the
-row's sum is that of its choices (the "fast scan" of André et al., "Cache locality is not enough", VLDB 2015). Bytes of 64 rows
-stand side by side, so one shuffle answers for all of them. The sums are integers: the same on every machine.
+A row is one byte for eight dimensions; each half of a byte chooses one of 16 entries of a table of small integers, and
+the row's sum is that of its choices (the "fast scan" of André et al., "Cache locality is not enough", VLDB 2015). Bytes
+of 64 rows stand side by side, so one shuffle answers for all of them. The sums are integers: the same on every machine.
 
 Only for processors whose shuffle is at least 32 bytes wide (x86-64 with AVX2 or AVX-512BW); `AVAILABLE` says so.
 """
@@ -17,6 +17,9 @@ from numba.core import cgutils as untyped_cgutils
 from numba.core import config as untyped_config
 from numba.extending import intrinsic
 
+from qnode.index.vectors import emit
+from qnode.index.vectors.emit import F32, I8, I16, I32, I64
+
 BLOCK_ROWS = 64
 TABLE_BYTES = 16
 LARGEST_ENTRY = 127
@@ -25,12 +28,14 @@ LARGEST_SUM = 65535
 
 cgutils: Any = untyped_cgutils
 config: Any = untyped_config
-_I64, _I32, _I16, _I8, _F32 = ir.IntType(64), ir.IntType(32), ir.IntType(16), ir.IntType(8), ir.FloatType()
 _SHUFFLES = (("+avx512bw", 64, "llvm.x86.avx512.pshuf.b.512"), ("+avx2", 32, "llvm.x86.avx2.pshuf.b"))
 
 
 def _choose_shuffle() -> tuple[int, str]:
-    """Return the width and the name of the widest byte shuffle that numba may generate; width 0: none that is wide enough."""
+    """Return the width and the name of the widest byte shuffle that numba may generate.
+
+    Width 0: none is wide enough.
+    """
     if config.CPU_NAME not in (None, "host"):
         return 0, ""
     features = config.CPU_FEATURES
@@ -47,49 +52,34 @@ _WIDTH, _SHUFFLE = _choose_shuffle()
 AVAILABLE = _WIDTH > 0
 
 
-def _load(builder: Any, address: Any, kind: Any) -> Any:
-    return builder.load(builder.inttoptr(address, kind.as_pointer()), align=1)
-
-
-def _filled(builder: Any, value: Any, lanes: int) -> Any:
-    """Repeat a scalar in all lanes."""
-    kind = ir.VectorType(value.type, lanes)
-    first = builder.insert_element(ir.Constant(kind, ir.Undefined), value, _I32(0))
-    return builder.shuffle_vector(first, first, ir.Constant(ir.VectorType(_I32, lanes), [0] * lanes))
-
-
-def _constant(element: Any, lanes: int, value: int) -> Any:
-    return ir.Constant(ir.VectorType(element, lanes), [value] * lanes)
-
-
 def _sums(builder: Any, rows_at: Any, tables_at: Any, width: Any, lanes: int) -> Any:
     """Return the sums of `lanes` rows side by side, as a vector of int16 without sign."""
-    octets, pairs = ir.VectorType(_I8, lanes), ir.VectorType(_I16, lanes // 2)
+    octets, pairs = ir.VectorType(I8, lanes), ir.VectorType(I16, lanes // 2)
     kind = ir.FunctionType(octets, [octets, octets])
     shuffle = cgutils.get_or_insert_function(builder.module, kind, _SHUFFLE)
-    repeated = ir.Constant(ir.VectorType(_I32, lanes), [lane % TABLE_BYTES for lane in range(lanes)])
-    low_half = _constant(_I8, lanes, 15)
+    repeated = ir.Constant(ir.VectorType(I32, lanes), [lane % TABLE_BYTES for lane in range(lanes)])
+    low_half = emit.constant(I8, lanes, 15)
     all_at, odd_at = cgutils.alloca_once(builder, pairs), cgutils.alloca_once(builder, pairs)
     for place in (all_at, odd_at):
-        builder.store(_constant(_I16, lanes // 2, 0), place)
+        builder.store(emit.constant(I16, lanes // 2, 0), place)
 
     def chosen(table_at: Any, choices: Any) -> Any:
-        table = _load(builder, table_at, ir.VectorType(_I8, TABLE_BYTES))
+        table = emit.load(builder, table_at, ir.VectorType(I8, TABLE_BYTES))
         return builder.call(shuffle, [builder.shuffle_vector(table, table, repeated), choices])
 
-    with cgutils.for_range_slice(builder, _I64(0), width, _I64(1), _I64) as (index, _):
-        bits = _load(builder, builder.add(rows_at, builder.mul(index, _I64(BLOCK_ROWS))), octets)
-        table_at = builder.add(tables_at, builder.mul(index, _I64(2 * TABLE_BYTES)))
+    with cgutils.for_range_slice(builder, I64(0), width, I64(1), I64) as (index, _):
+        bits = emit.load(builder, builder.add(rows_at, builder.mul(index, I64(BLOCK_ROWS))), octets)
+        table_at = builder.add(tables_at, builder.mul(index, I64(2 * TABLE_BYTES)))
         low = chosen(table_at, builder.and_(bits, low_half))
-        high = chosen(builder.add(table_at, _I64(TABLE_BYTES)), builder.lshr(bits, _constant(_I8, lanes, 4)))
+        high = chosen(builder.add(table_at, I64(TABLE_BYTES)), builder.lshr(bits, emit.constant(I8, lanes, 4)))
         both = builder.bitcast(builder.add(low, high), pairs)
         builder.store(builder.add(builder.load(all_at), both), all_at)
-        odd = builder.lshr(both, _constant(_I16, lanes // 2, 8))
+        odd = builder.lshr(both, emit.constant(I16, lanes // 2, 8))
         builder.store(builder.add(builder.load(odd_at), odd), odd_at)
     odd = builder.load(odd_at)
-    even = builder.sub(builder.load(all_at), builder.shl(odd, _constant(_I16, lanes // 2, 8)))
+    even = builder.sub(builder.load(all_at), builder.shl(odd, emit.constant(I16, lanes // 2, 8)))
     turns = [lane // 2 + lanes // 2 * (lane % 2) for lane in range(lanes)]
-    return builder.shuffle_vector(even, odd, ir.Constant(ir.VectorType(_I32, lanes), turns))
+    return builder.shuffle_vector(even, odd, ir.Constant(ir.VectorType(I32, lanes), turns))
 
 
 def _reach_block(
@@ -108,22 +98,24 @@ def _reach_block(
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         rows_at, tables_at, width, factors_at, constants_at, step, offset, base, out_at = arguments
-        floats = ir.VectorType(_F32, _WIDTH)
+        floats = ir.VectorType(F32, _WIDTH)
         largest = None
         for first in range(0, BLOCK_ROWS, _WIDTH):
 
             def beside(address: Any, item_bytes: int, first: int = first) -> Any:
-                return builder.add(address, _I64(item_bytes * first))
+                return builder.add(address, I64(item_bytes * first))
 
             sums = _sums(builder, beside(rows_at, 1), tables_at, width, _WIDTH)
-            sums = builder.uitofp(builder.zext(sums, ir.VectorType(_I32, _WIDTH)), floats)
-            value = builder.fadd(builder.fmul(sums, _filled(builder, step, _WIDTH)), _filled(builder, offset, _WIDTH))
-            value = builder.fmul(value, _load(builder, beside(factors_at, 4), floats))
-            value = builder.fadd(value, _load(builder, beside(constants_at, 4), floats))
-            value = builder.fadd(value, _filled(builder, base, _WIDTH))
-            builder.store(value, builder.inttoptr(beside(out_at, 4), floats.as_pointer()), align=4)
-            largest = value if largest is None else _larger(builder, largest, value)
-        return _largest(builder, largest)
+            sums = builder.uitofp(builder.zext(sums, ir.VectorType(I32, _WIDTH)), floats)
+            value = builder.fadd(
+                builder.fmul(sums, emit.filled(builder, step, _WIDTH)), emit.filled(builder, offset, _WIDTH)
+            )
+            value = builder.fmul(value, emit.load(builder, beside(factors_at, 4), floats))
+            value = builder.fadd(value, emit.load(builder, beside(constants_at, 4), floats))
+            value = builder.fadd(value, emit.filled(builder, base, _WIDTH))
+            emit.store(builder, value, beside(out_at, 4))
+            largest = value if largest is None else emit.larger(builder, largest, value)
+        return emit.largest(builder, largest)
 
     return types.float32(*[types.int64] * 5, *[types.float32] * 3, types.int64), generate
 
@@ -136,23 +128,23 @@ def _fill_table(typing_context: Any, values_at: Any, step: Any, table_at: Any) -
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         values_at, step, table_at = arguments
-        floats, words = ir.VectorType(_F32, TABLE_BYTES), ir.VectorType(_I32, TABLE_BYTES)
+        floats, words = ir.VectorType(F32, TABLE_BYTES), ir.VectorType(I32, TABLE_BYTES)
         total: Any = ir.Constant(floats, [0.0] * TABLE_BYTES)
         for bit in range(4):
-            value = _filled(builder, _load(builder, builder.add(values_at, _I64(4 * bit)), _F32), TABLE_BYTES)
+            value = emit.filled(builder, emit.load(builder, builder.add(values_at, I64(4 * bit)), F32), TABLE_BYTES)
             signs = ir.Constant(floats, [1.0 if entry >> bit & 1 else -1.0 for entry in range(TABLE_BYTES)])
             total = builder.fadd(total, builder.fmul(value, signs))
-        least = builder.fneg(_largest(builder, builder.fneg(total)))
-        above = builder.fsub(total, _filled(builder, least, TABLE_BYTES))
-        steps = _filled(builder, step, TABLE_BYTES)
+        least = builder.fneg(emit.largest(builder, builder.fneg(total)))
+        above = builder.fsub(total, emit.filled(builder, least, TABLE_BYTES))
+        steps = emit.filled(builder, step, TABLE_BYTES)
         half = ir.Constant(floats, [0.5] * TABLE_BYTES)
         entries = builder.fptoui(builder.fadd(builder.fdiv(above, steps), half), words)
-        limit = _constant(_I32, TABLE_BYTES, LARGEST_ENTRY)
+        limit = emit.constant(I32, TABLE_BYTES, LARGEST_ENTRY)
         entries = builder.select(builder.icmp_unsigned("<", entries, limit), entries, limit)
         missed = builder.fsub(above, builder.fmul(builder.uitofp(entries, floats), steps))
-        octets = builder.trunc(entries, ir.VectorType(_I8, TABLE_BYTES))
-        builder.store(octets, builder.inttoptr(table_at, octets.type.as_pointer()), align=1)
-        return context.make_tuple(builder, signature.return_type, [least, _largest(builder, missed)])
+        octets = builder.trunc(entries, ir.VectorType(I8, TABLE_BYTES))
+        emit.store(builder, octets, table_at)
+        return context.make_tuple(builder, signature.return_type, [least, emit.largest(builder, missed)])
 
     pair = types.UniTuple(types.float32, 2)  # type: ignore[no-untyped-call]
     return pair(types.int64, types.float32, types.int64), generate
@@ -162,9 +154,9 @@ def _reaching(typing_context: Any, reaches_at: Any, least: Any) -> Any:
     """Return which of 64 float32 are at least so large, the first in the lowest bit."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        reaches = _load(builder, arguments[0], ir.VectorType(_F32, BLOCK_ROWS))
-        high = builder.fcmp_ordered(">=", reaches, _filled(builder, arguments[1], BLOCK_ROWS))
-        return builder.bitcast(high, _I64)
+        reaches = emit.load(builder, arguments[0], ir.VectorType(F32, BLOCK_ROWS))
+        high = builder.fcmp_ordered(">=", reaches, emit.filled(builder, arguments[1], BLOCK_ROWS))
+        return builder.bitcast(high, I64)
 
     return types.uint64(types.int64, types.float32), generate
 
@@ -176,24 +168,6 @@ def _lowest_bit(typing_context: Any, word: Any) -> Any:
         return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 1))
 
     return types.int64(types.uint64), generate
-
-
-def _larger(builder: Any, a: Any, b: Any) -> Any:
-    return builder.select(builder.fcmp_ordered(">", a, b), a, b)
-
-
-def _largest(builder: Any, vector: Any) -> Any:
-    lanes = vector.type.count
-    while lanes > 1:
-        lanes //= 2
-        halves = [
-            builder.shuffle_vector(
-                vector, vector, ir.Constant(ir.VectorType(_I32, lanes), list(range(start, start + lanes)))
-            )
-            for start in (0, lanes)
-        ]
-        vector = _larger(builder, *halves)
-    return builder.extract_element(vector, _I32(0))
 
 
 fill_table: Any = intrinsic(_fill_table)

@@ -23,13 +23,15 @@ from numba import njit, types
 from numba.core import cgutils as untyped_cgutils
 from numba.extending import intrinsic
 
+from qnode.index.vectors import emit
+from qnode.index.vectors.emit import F32, I8, I32, I64
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 LANES = 32
 CACHE_LINE = 64
 
 cgutils: Any = untyped_cgutils
-_I64, _I32, _F32 = ir.IntType(64), ir.IntType(32), ir.FloatType()
 
 
 def compiled(function: F) -> F:
@@ -51,7 +53,7 @@ def _call(typing_context: Any, function: Any, a: Any, b: Any, count: Any, out: A
     """Call a C function (a, b, count, *out) by its address."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        kind = ir.FunctionType(ir.VoidType(), [_I64] * 4)
+        kind = ir.FunctionType(ir.VoidType(), [I64] * 4)
         builder.call(builder.inttoptr(arguments[0], kind.as_pointer()), arguments[1:])
         return context.get_dummy_value()
 
@@ -62,10 +64,10 @@ def _prefetch(typing_context: Any, address: Any) -> Any:
     """Ask for the cache line at an address."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        pointer = builder.inttoptr(arguments[0], ir.IntType(8).as_pointer())
-        kind = ir.FunctionType(ir.VoidType(), [pointer.type, _I32, _I32, _I32])
+        pointer = builder.inttoptr(arguments[0], I8.as_pointer())
+        kind = ir.FunctionType(ir.VoidType(), [pointer.type, I32, I32, I32])
         function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-        builder.call(function, [pointer, _I32(0), _I32(3), _I32(1)])
+        builder.call(function, [pointer, I32(0), I32(3), I32(1)])
         return context.get_dummy_value()
 
     return types.void(types.int64), generate
@@ -97,8 +99,8 @@ def _loader(numba_type: Any, llvm_type: Any, widen: str = "") -> Any:
 
     def load(typing_context: Any, address: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            value = builder.load(builder.inttoptr(arguments[0], llvm_type.as_pointer()), align=1)
-            return getattr(builder, widen)(value, _I64) if widen else value
+            value = emit.load(builder, arguments[0], llvm_type)
+            return getattr(builder, widen)(value, I64) if widen else value
 
         return numba_type(types.int64), generate
 
@@ -110,7 +112,7 @@ def _storer(numba_type: Any, llvm_type: Any) -> Any:
 
     def store(typing_context: Any, address: Any, value: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            builder.store(arguments[1], builder.inttoptr(arguments[0], llvm_type.as_pointer()), align=1)
+            emit.store(builder, arguments[1], arguments[0])
             return context.get_dummy_value()
 
         return types.void(types.int64, numba_type), generate
@@ -121,16 +123,16 @@ def _storer(numba_type: Any, llvm_type: Any) -> Any:
 call: Any = intrinsic(_call)
 prefetch: Any = intrinsic(_prefetch)
 popcount: Any = intrinsic(_popcount)
-bits_of: Any = _caster(types.float32, types.uint32, _I32)
-float_of: Any = _caster(types.uint32, types.float32, _F32)
-load_u8: Any = _loader(types.int64, ir.IntType(8), "zext")
-load_i32: Any = _loader(types.int64, _I32, "sext")
-load_u32: Any = _loader(types.int64, _I32, "zext")
-load_u64: Any = _loader(types.uint64, _I64)
-load_f32: Any = _loader(types.float32, _F32)
-store_i8: Any = _storer(types.int8, ir.IntType(8))
-store_i32: Any = _storer(types.int32, _I32)
-store_f32: Any = _storer(types.float32, _F32)
+bits_of: Any = _caster(types.float32, types.uint32, I32)
+float_of: Any = _caster(types.uint32, types.float32, F32)
+load_u8: Any = _loader(types.int64, I8, "zext")
+load_i32: Any = _loader(types.int64, I32, "sext")
+load_u32: Any = _loader(types.int64, I32, "zext")
+load_u64: Any = _loader(types.uint64, I64)
+load_f32: Any = _loader(types.float32, F32)
+store_i8: Any = _storer(types.int8, I8)
+store_i32: Any = _storer(types.int32, I32)
+store_f32: Any = _storer(types.float32, F32)
 
 
 def _term(builder: Any, operation: str, a: Any, b: Any) -> Any:
@@ -141,17 +143,12 @@ def _term(builder: Any, operation: str, a: Any, b: Any) -> Any:
     if operation == "squared":
         return builder.fmul(difference, difference)
     assert operation == "absolute"
-    if isinstance(difference.type, ir.VectorType):
-        whole: Any = ir.VectorType(_I32, difference.type.count)
-        mask = ir.Constant(whole, [0x7FFFFFFF] * difference.type.count)
-    else:
-        whole, mask = _I32, _I32(0x7FFFFFFF)
-    return builder.bitcast(builder.and_(builder.bitcast(difference, whole), mask), difference.type)
+    return emit.absolute(builder, difference)
 
 
 def _widened(builder: Any, value: Any, element: str, lanes: int) -> Any:
     """Turn loaded elements into float32."""
-    wide = ir.VectorType(_F32, lanes) if lanes > 1 else _F32
+    wide = ir.VectorType(F32, lanes) if lanes > 1 else F32
     if element == "float16":
         return builder.fpext(value, wide)
     if element == "uint8":
@@ -161,36 +158,28 @@ def _widened(builder: Any, value: Any, element: str, lanes: int) -> Any:
 
 def _metric_loop(operation: str, element: str) -> Any:
     """Make the intrinsic that sums `operation` over the elements at two addresses, as float32."""
-    narrow, width = {"float32": (_F32, 4), "float16": (ir.HalfType(), 2), "uint8": (ir.IntType(8), 1)}[element]
+    narrow, width = {"float32": (F32, 4), "float16": (ir.HalfType(), 2), "uint8": (I8, 1)}[element]
 
     def loop(typing_context: Any, a: Any, b: Any, count: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             def read(base: Any, index: Any, lanes: int) -> Any:
                 kind = ir.VectorType(narrow, lanes) if lanes > 1 else narrow
-                at = builder.add(base, builder.mul(index, _I64(width)))
+                at = builder.add(base, builder.mul(index, I64(width)))
                 loaded = builder.load(builder.inttoptr(at, kind.as_pointer()), align=width)
                 return _widened(builder, loaded, element, lanes)
 
             def summand(index: Any, lanes: int) -> Any:
                 return _term(builder, operation, read(arguments[0], index, lanes), read(arguments[1], index, lanes))
 
-            wide = ir.VectorType(_F32, LANES)
+            wide = ir.VectorType(F32, LANES)
             sums = cgutils.alloca_once(builder, wide)
-            builder.store(ir.Constant(wide, [0.0] * LANES), sums)
-            whole = builder.and_(arguments[2], _I64(-LANES))
-            with cgutils.for_range_slice(builder, _I64(0), whole, _I64(LANES), _I64) as (index, _):
+            builder.store(emit.constant(F32, LANES, 0.0), sums)
+            whole = builder.and_(arguments[2], I64(-LANES))
+            with cgutils.for_range_slice(builder, I64(0), whole, I64(LANES), I64) as (index, _):
                 builder.store(builder.fadd(builder.load(sums), summand(index, LANES)), sums)
-            lanes, vector = LANES, builder.load(sums)
-            while lanes > 1:
-                lanes //= 2
-                low = ir.Constant(ir.VectorType(_I32, lanes), list(range(lanes)))
-                high = ir.Constant(ir.VectorType(_I32, lanes), list(range(lanes, 2 * lanes)))
-                vector = builder.fadd(
-                    builder.shuffle_vector(vector, vector, low), builder.shuffle_vector(vector, vector, high)
-                )
-            total = cgutils.alloca_once(builder, _F32)
-            builder.store(builder.extract_element(vector, _I32(0)), total)
-            with cgutils.for_range_slice(builder, whole, arguments[2], _I64(1), _I64) as (index, _):
+            total = cgutils.alloca_once(builder, F32)
+            builder.store(emit.folded(builder, builder.load(sums), emit.added), total)
+            with cgutils.for_range_slice(builder, whole, arguments[2], I64(1), I64) as (index, _):
                 builder.store(builder.fadd(builder.load(total), summand(index, 1)), total)
             return builder.load(total)
 

@@ -8,10 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from qnode.index.vectors import codes, native, scoring, sketches
-from qnode.index.vectors.codes import INT8_ALIGNMENT, CodeKind, code_bytes
+from qnode.index.vectors.codes import BOUND_BYTES, INT8_ALIGNMENT, CodeKind, code_bytes
+from qnode.index.vectors.rounding import LARGEST_CODE
 from qnode.models.vector_params import Datatype, Distance, VectorParams
 
-BOUND_BYTES = 12
 SMALLEST_SQUARE = float(np.finfo(np.float32).eps)
 UNIT_TOLERANCE = 1e-6
 """Vectors shorter than the root of the first count as zero; squares nearer to 1 than the second as of unit length."""
@@ -72,14 +72,23 @@ class Query:
 
     def encoded(self, kind: CodeKind, limit: float) -> tuple[int, float]:
         """Return where the codes to compare with a segment's lie, and what turns their sums into similarities."""
-        if kind is CodeKind.INT8 and self.params.distance is not Distance.EUCLID:
-            return self.own_address, self.scale * limit / 127
+        own_factor = own_codes_factor(self.params.distance, kind, limit)
+        if own_factor is not None:
+            return self.own_address, own_factor * self.scale
         found = self._codes.get((kind, limit))
         if found is None:
             made = codes.encode(kind, self.floats.reshape(1, -1), limit)
             found = (made, native.address_of(made))
             self._codes[kind, limit] = found
-        return found[1], (limit / 127) ** 2 if kind is CodeKind.INT8 else 1.0
+        return found[1], (limit / LARGEST_CODE) ** 2 if kind is CodeKind.INT8 else 1.0
+
+
+def own_codes_factor(distance: Distance, kind: CodeKind, limit: float) -> float | None:
+    """Return what, times the scale of a query's own codes, turns their sums with a segment's codes into similarities.
+
+    None if the query must be encoded for the segment.
+    """
+    return limit / LARGEST_CODE if kind is CodeKind.INT8 and distance is not Distance.EUCLID else None
 
 
 def prepare_query(params: VectorParams, vector: npt.NDArray[np.float32]) -> Query:

@@ -1,10 +1,10 @@
 """Taking rows out of a graph: who pointed at them is given their neighbours instead.
 
-As in FreshDiskANN (Singh et al. 2021, "Delete"): a list that names rows which go gets, as candidates, what these rows pointed
-at on the same level. It takes those that are nearer to the list's owner than to a row that it keeps, the most similar first,
-and fills up with the others to its old length, not beyond. (Without filling up, lists shrink with every repair: recall@10 of
-10 000 texts at ef 64 was half a point lower when all of them had been replaced in steps of a tenth.) Rows
-are compared by their stored vectors, exactly.
+As in FreshDiskANN (Singh et al. 2021, "Delete"): a list that names rows which go gets, as candidates, what these rows
+pointed at on the same level. It takes those that are nearer to the list's owner than to a row that it keeps, the most
+similar first, and fills up with the others to its old length, not beyond. (Without filling up, lists shrink with every
+repair: recall@10 of 10 000 texts at ef 64 was half a point lower when all of them had been replaced in steps of a
+tenth.) Rows are compared by their stored vectors, exactly.
 
 Lists of rows that go are only read, those of rows that stay only written by their owner's turn: so threads may share the
 work. A row whose whole neighbourhood goes may become unreachable; how much may go is for the caller to bound.

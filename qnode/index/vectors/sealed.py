@@ -178,6 +178,11 @@ class SealedSegment:
         """The segment as the kernels see it."""
         return self._view
 
+    @property
+    def scan_bytes(self) -> int:
+        """How much a scan of all rows reads."""
+        return self._view.scan_bytes
+
     def search(
         self,
         query: Query,
@@ -193,8 +198,9 @@ class SealedSegment:
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int32]]:
         """Return (similarities, rows) of the best k, best first, ties by row.
 
-        alive: (rows,), False for dead rows. selected: (capacity,) by point number, None for no filter; selected_count: how many
-        points of the shard are selected. Both contiguous. floor: a similarity; rows of a smaller one may be left out.
+        alive: (rows,), False for dead rows. selected: (capacity,) by point number, None for no filter; selected_count:
+        how many points of the shard are selected. Both contiguous. floor: a similarity; rows of a smaller one may be
+        left out.
         """
         return search(
             self._view,

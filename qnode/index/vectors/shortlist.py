@@ -1,8 +1,8 @@
 """Which rows of a segment may be among the best k, from their sketches alone.
 
-First the similarity that each row may have at most is written down (`sketches` has the formula): its reach. Then the k wanted
-rows that reach farthest are scored exactly: nearly no other row beats the least of these scores, and only rows that reach
-it are listed.
+First the similarity that each row may have at most is written down (`sketches` has the formula): its reach. Then the k
+wanted rows that reach farthest are scored exactly: nearly no other row beats the least of these scores, and only rows
+that reach it are listed.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import numpy.typing as npt
 from qnode.index.vectors import lookups, native
 from qnode.index.vectors.lookups import BLOCK_ROWS, LARGEST_ENTRY, LARGEST_SUM, TABLE_BYTES
 from qnode.index.vectors.scoring import score
+from qnode.index.vectors.sketches import block_bytes
 from qnode.index.vectors.traverse import is_wanted
 
 
@@ -57,9 +58,8 @@ def reach_all(
 ) -> None:
     """Write each row's reach, (64 · blocks,) float32, and the largest of each block."""
     width = padded // 8
-    block_bytes = BLOCK_ROWS * (width + 8) + native.CACHE_LINE
     for block in range(blocks):
-        at = blocks_at + block * block_bytes
+        at = blocks_at + block * block_bytes(padded)
         factors_at = at + BLOCK_ROWS * width
         constants_at = factors_at + 4 * BLOCK_ROWS
         widest = np.float64(native.load_f32(constants_at + 4 * BLOCK_ROWS))

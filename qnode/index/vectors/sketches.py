@@ -1,8 +1,8 @@
 """Sketches: one bit for each dimension of a row, and an estimate of its similarity with a bound that hardly ever fails.
 
-RaBitQ (Gao & Long, SIGMOD 2024). With c a centre of the rows, o = x - c, R a rotation, y = R o in D dimensions, and q the
-query: o·(q - c) is estimated as |o|² / |y|₁ · s·R(q - c), where s holds the signs of y. For a random R the error is that of a
-random direction: about normal, with standard deviation
+RaBitQ (Gao & Long, SIGMOD 2024). With c a centre of the rows, o = x - c, R a rotation, y = R o in D dimensions, and q
+the query: o·(q - c) is estimated as |o|² / |y|₁ · s·R(q - c), where s holds the signs of y. For a random R the error is
+that of a random direction: about normal, with standard deviation
 
     |o| |q - c| √(1 - a²) / (a √(D - 1)),    a = |y|₁ / (√D |o|), about .8,
 
@@ -12,8 +12,8 @@ x·q = o·(q - c) + o·c + q·c and -|x - q|² = 2 o·(q - c) - |o|² - |q - c|�
 R is fixed, drawn once from a seed: random signs and Hadamard transforms of two overlapping windows, in turns. Vectors chosen
 to defeat it could be missed by a search; nothing else can come of them, and `exact` searches use no sketches.
 
-A block holds 64 rows: their bits, byte by byte (see `lookups`), 64 factors |o|²/|y|₁, 64 constants o·c or -|o|², and the largest
-√(1 - a²). A row whose numbers do not fit has the constant infinity: it is never passed over.
+A block holds 64 rows: their bits, byte by byte (see `lookups`), 64 factors |o|²/|y|₁, 64 constants o·c or -|o|², and
+the largest √(1 - a²). A row whose numbers do not fit has the constant infinity: it is never passed over.
 """
 
 from __future__ import annotations
@@ -64,6 +64,7 @@ def has_sketches(params: VectorParams) -> bool:
     return lookups.AVAILABLE and codes.has_bounds(params) and LEAST_DIMENSIONS <= params.size <= MOST_DIMENSIONS
 
 
+@native.compiled
 def block_bytes(padded: int) -> int:
     """Return the size of a block of rows."""
     return BLOCK_ROWS * (padded // 8 + 8) + native.CACHE_LINE
@@ -126,7 +127,7 @@ def encode(
     squares_at = work_at + ROW_BYTES * padded
     products_at, sums_at = squares_at + ROW_BYTES, squares_at + 2 * ROW_BYTES
     for number in range(blocks):
-        block_at = blocks_at + number * BLOCK_ROWS * (padded // 8 + 8) + number * native.CACHE_LINE
+        block_at = blocks_at + number * block_bytes(padded)
         factors_at = block_at + BLOCK_ROWS * (padded // 8)
         constants_at = factors_at + 4 * BLOCK_ROWS
         widest = 0.0

@@ -1,8 +1,9 @@
 """The graph walk: best-first search of one HNSW graph, with deadness and the filter applied inside.
 
 Rows that are dead or not selected are walked through but never returned. The walk gives up when it has compared more
-rows than its budget allows, or when it sees that filter and query disagree; the caller then scans. Order: the upper levels greedily, level 0 best-first with two heaps of
-keys (score and row in one integer), then rescoring of the best by the exact routine.
+rows than its budget allows, or when it sees that filter and query disagree; the caller then scans. Order: the upper
+levels greedily, level 0 best-first with two heaps of keys (score and row in one integer), then rescoring of the best by
+the exact routine.
 
 The links are trusted: whoever opens a graph checks that they stay within it.
 """

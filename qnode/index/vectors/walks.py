@@ -17,21 +17,22 @@ import numpy as np
 import numpy.typing as npt
 
 from qnode.index.vectors import native, scoring
-from qnode.index.vectors.codes import CodeKind, code_bytes
-from qnode.index.vectors.query import BOUND_BYTES, prepare
+from qnode.index.vectors.codes import BOUND_BYTES, CodeKind, code_bytes
+from qnode.index.vectors.query import own_codes_factor, prepare
 from qnode.index.vectors.search import plan_for_all, scratch
 from qnode.index.vectors.traverse import graph_search
 from qnode.index.vectors.view import Bools, View
 from qnode.index.vectors.winners import take
 from qnode.models.query import QuantizationParams
-from qnode.models.vector_params import Datatype, Distance, VectorParams
+from qnode.models.vector_params import Datatype, VectorParams
 
 FELL_SHORT = -1
 
 MOST_GRAPHS = 64
 
+LINKS_WIDTH = 9
 OWN_CODES, WANTED, EF, RESCORED, BUDGET, ALIVE, POINTS, OP_NUMS = range(15, 23)
-"""Places in a row of the table, behind what `View` has: near (4), exact (4) and graph (7)."""
+"""Places in a row of the table: one of what `View` has, near (4), exact (4) and graph (7), and those behind it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,7 +69,7 @@ class Walks:
         self._table, self._factors = np.array(table, np.int64), np.array(factors, np.float64)
         self._rows = max(graph.view.rows for graph in graphs)
         self._kept = max(k, int(self._table[:, EF].max()))
-        self._width = int(self._table[:, 9].max())
+        self._width = int(self._table[:, LINKS_WIDTH].max())
 
     def search(
         self, vector: npt.NDArray[np.float32]
@@ -120,9 +121,10 @@ def plan_walks(
             coded, scorer = view.codes, view.code_scorer
             assert coded is not None
             assert scorer is not None
-            if coded.kind is not CodeKind.INT8 or params.distance is Distance.EUCLID:
+            own_factor = own_codes_factor(params.distance, coded.kind, coded.limit)
+            if own_factor is None:
                 return None
-            near, factor, has_own_codes = view.near_codes, scorer.factor * coded.limit / 127, True
+            near, factor, has_own_codes = view.near_codes, scorer.factor * own_factor, True
         table.append(
             [
                 *near[:4],
@@ -185,7 +187,7 @@ def walk_all(
             factors[i, 1],
             query_at,
             graph[8],
-            graph[9],
+            graph[LINKS_WIDTH],
             graph[10],
             graph[11],
             graph[12],

@@ -2,14 +2,14 @@
 
     held = hold(index)              # on the writer thread: takes no time
     applied_op = held.write(folder) # in any thread: takes its time
-    held.release()
+    held.close()
 
 A copy is the index as of one transaction: the store without its free pages, the sealed segments as hard links (nothing ever
 writes to them again), of growing ones the rows that the transaction's manifest counts (rows that count are never overwritten). It
 is durable when `write` returns, and opens like any index with the same settings.
 
 What keeps it whole meanwhile: the transaction keeps the store's pages, and segments that a build replaces keep their files
-as long as somebody refers to them, which `Held` does. Until it is released, freed pages are not used again, the store is not
+as long as somebody refers to them, which `Held` does. Until it is closed, freed pages are not used again, the store is not
 compacted, and closing the index waits.
 
 Left out: the log, and resuming. What fails leaves a part of a copy, which is the caller's to remove.
@@ -20,6 +20,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -32,7 +33,7 @@ from qnode.index.index import Index
 from qnode.index.manifest import SegmentEntry, SegmentState, read_manifest
 from qnode.index.store import RESTORE, Store, get_meta_u64
 from qnode.index.vectors import GrowingSegment, SealedSegment
-from qnode.index.vectors.files import CHUNK_BYTES
+from qnode.index.vectors.files import CHUNK_BYTES, checksum_of
 
 _STORE_FILE: Final = "store/data.mdb"
 _FILE_OF_AN_INDEX: Final = re.compile(r"store/data\.mdb|segments/[1-9][0-9]{0,9}/[a-z_]{1,40}\.(?:bin|json)")
@@ -40,9 +41,18 @@ _FILE_OF_AN_INDEX: Final = re.compile(r"store/data\.mdb|segments/[1-9][0-9]{0,9}
 Segment = GrowingSegment | SealedSegment
 
 
+@dataclass(frozen=True, slots=True)
+class CopiedFile:
+    """A file of a copy: its path in the folder, its size, and its XXH3 in hexadecimal."""
+
+    path: str
+    size_bytes: int
+    xxh3: str
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Held:
-    """One state of an index, kept as it is until `release`, which must follow."""
+    """One state of an index, kept as it is until `close`, which must follow."""
 
     applied_op: int
     _store: Store
@@ -67,7 +77,7 @@ class Held:
             sync_directory(written)
         return self.applied_op
 
-    def release(self) -> None:
+    def close(self) -> None:
         """Let the index go on without regard to this copy; for any thread."""
         self._store.let_go(self._txn)
 
@@ -89,11 +99,8 @@ def hold(index: Index) -> Held:
 
 def copy_index(index: Index, folder: Path) -> int:
     """Copy an index into a folder that must not exist; give its applied_op. The writer thread waits for all of it."""
-    held = hold(index)
-    try:
+    with closing(hold(index)) as held:
         return held.write(folder)
-    finally:
-        held.release()
 
 
 def is_file_of_an_index(path: str) -> bool:
@@ -101,13 +108,14 @@ def is_file_of_an_index(path: str) -> bool:
     return _FILE_OF_AN_INDEX.fullmatch(path) is not None
 
 
-def files_of_copy(folder: Path) -> list[str]:
-    """List the files of a copy by their relative paths, the store first; raise InternalError if it is none."""
+def files_of_copy(folder: Path) -> list[CopiedFile]:
+    """List the files of a copy with their checksums, the store first; reads them all. Raise InternalError if it is none."""
     found = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
     strange = [path for path in found if not is_file_of_an_index(path)]
     if strange or _STORE_FILE not in found:
         raise InternalError(f"{folder} is no copy of an index: {', '.join(strange[:3]) or 'it has no store'}")
-    return sorted(found, key=lambda path: path != _STORE_FILE)
+    found.sort(key=lambda path: path != _STORE_FILE)
+    return [CopiedFile(path, (folder / path).stat().st_size, checksum_of(folder / path)) for path in found]
 
 
 def _copy_store(store: Store, txn: lmdb.Transaction, folder: Path) -> None:

@@ -25,9 +25,11 @@ from qnode.index import BuilderPool
 from qnode.index.vectors import is_warm
 from qnode.models.collection import CollectionConfig, CollectionDiff
 from qnode.models.field_schema import FieldSchema
+from qnode.models.topology import STANDALONE_PEER
 from qnode.models.write import UpdateResult, UpdateStatus
 from qnode.shards.collection import Collection
 from qnode.shards.local_shard import LocalShard, ShardSettings
+from qnode.shards.replication import ReplicaState, ShardView
 
 _log = logging.getLogger(__name__)
 
@@ -35,6 +37,10 @@ Result = TypeVar("Result")
 
 OPEN_RETRY_SECONDS = 10.0
 """A collection that could not be opened (a full disk) is tried again after this time."""
+
+
+ALONE = ShardView(STANDALONE_PEER, epoch=1, revision=1, replicas={STANDALONE_PEER: ReplicaState.ACTIVE})
+"""The one view that the shards of a node without peers obey."""
 
 
 class CollectionRecord(Protocol):
@@ -287,6 +293,7 @@ class Collections:
                 path = self._settings.path / record.folder / str(shard)
                 shards[shard] = await asyncio.to_thread(LocalShard.open, path, params, self._settings.shard, self._pool)
                 shards[shard].start()
+                shards[shard].follow(ALONE)
         except BaseException:
             for shard_opened in shards.values():
                 await shard_opened.close()

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import orjson
 
+from qnode.errors import QnodeError
 from qnode.index import BuilderPool, reading
 from qnode.models.operation import VectorColumn
 from qnode.models.point_id import key_of
@@ -190,8 +191,10 @@ class Group:
         async with asyncio.timeout(10):
             while not condition():
                 for node in self.nodes.values():
-                    if node.shard is not None and node.shard.fault is None:
-                        await node.shard.run(lambda: None)
+                    if node.shard is not None:
+                        with contextlib.suppress(QnodeError):  # a shard that is broken takes no work
+                            await node.shard.run(lambda: None)
+                await asyncio.sleep(0)  # where all of them are
 
     async def until_active(self, *peers: int) -> None:
         await self.until(lambda: all(self.view.replicas[peer] is ReplicaState.ACTIVE for peer in peers))

@@ -14,10 +14,10 @@ from qnode.shards.copying import Offer, Stage, encode_offer, encode_opening
 from qnode.shards.peer_frames import Install, NotCopied, decode_frame, encode_frame
 from qnode.shards.replication import ReplicaState
 from qnode.shards.replication.failover import LogEnd
-from qnode.shards.replication.messages import Append, Reason, Refused, decode, encode
+from qnode.shards.replication.messages import Append, Appended, Reason, Refused, decode, encode
 from qnode.shards.topics import Topic
 from tests.channel.peers import TIMEOUT_SECONDS
-from tests.shards.linked_group import ADDRESS, FOLDER, NUMBER, SETTINGS, LinkedGroup, linked
+from tests.shards.linked_group import ADDRESS, FOLDER, NUMBER, SETTINGS, End, LinkedGroup, linked
 from tests.shards.shard_group import content, upsert
 
 SMALL_LOG_BYTES = 1 << 10
@@ -86,26 +86,43 @@ def test_a_write_goes_on_after_a_link_broke_and_came_up_again(tmp_path: Path) ->
     run(tmp_path, 2, act)
 
 
-def test_a_shard_that_is_not_here_says_so_and_is_found_when_it_is(tmp_path: Path) -> None:
+def test_a_shard_that_is_not_here_says_so_to_who_sends_it_something(tmp_path: Path) -> None:
     async def act(group: LinkedGroup) -> None:
-        heard: list[object] = []
-        asker = group.nodes[2].end.channel
-        group.nodes[1].replicas.remove(FOLDER, NUMBER)
-        read = group.nodes[2].replicas._received
+        heard: list[tuple[object, object]] = []
+        asker = await End(9).listen()
 
         def note(peer: int, data: bytes) -> None:
             frame = decode_frame(data)
             assert isinstance(frame.content, bytes)
             heard.append((frame.address, decode(frame.content)))
-            group.nodes[2].end.changed.set()
-            read(peer, data)
+            asker.changed.set()
 
-        asker._topics.messages[Topic.REPLICATION] = note
-        asker.send(1, Topic.REPLICATION, encode_frame(ADDRESS, encode(Append(5, 7, 4, 7))))
-        await group.nodes[2].end.until(lambda: bool(heard))
-        assert heard == [(ADDRESS, Refused(5, Reason.NOT_HERE, 7, 0, 0, 0))]
-        group.nodes[1].replicas.add(FOLDER, NUMBER, group.shard(1))
-        await group.shard(1).submit(upsert([1]))
+        asker.channel.on_message(Topic.REPLICATION, note)
+        asker.channel.set_peer(1, group.nodes[1].end.uri)
+        await asker.channel.wait_connected(1, TIMEOUT_SECONDS)
+        for message in (Append(5, 7, 4, 7), Appended(5, 7, 7)):  # an answer is for nobody any more
+            asker.channel.send(1, Topic.REPLICATION, encode_frame(("gone", 1), encode(message)))
+        asker.channel.send(1, Topic.REPLICATION, encode_frame(ADDRESS, encode(Append(0, 0, 0, 0))))
+        await asker.until(lambda: len(heard) == 2)
+        assert heard[0] == (("gone", 1), Refused(5, Reason.NOT_HERE, 7, 0, 0, 0))
+        address, answer = heard[1]
+        assert address == ADDRESS
+        assert isinstance(answer, Refused)
+        assert answer.reason is Reason.STALE_EPOCH
+        asker.channel.remove_peer(1)
+        await asker.channel.close()
+
+    run(tmp_path, 1, act)
+
+
+def test_a_shard_that_is_added_later_is_found(tmp_path: Path) -> None:
+    async def act(group: LinkedGroup) -> None:
+        group.nodes[2].replicas.remove(FOLDER, NUMBER)
+        waiting = group.shard(1).submit(upsert([1]))
+        await group.until(lambda: group.shard(1).log_end == LogEnd(group.view.epoch, 1))
+        group.nodes[2].replicas.add(FOLDER, NUMBER, group.shard(2))
+        await waiting
+        assert group.view.replicas[2] is ReplicaState.ACTIVE
         await group.assert_same_content()
 
     run(tmp_path, 2, act)

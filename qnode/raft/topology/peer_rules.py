@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from qnode.models.topology import STANDALONE_PEER, CollectionEntry, Peer, Shard, Topology
 from qnode.models.topology_commands import AddPeer, PromotePeer, RemovePeer, SetPeerDraining, UpdatePeerUri
-from qnode.raft.topology.parts import without
+from qnode.raft.topology.parts import peer_of, without
 from qnode.raft.topology.rejection import Reason, Refused
 from qnode.raft.topology.replicas import without_replica
 
@@ -39,7 +39,7 @@ def add_peer(topology: Topology, command: AddPeer) -> Topology:
 
 def update_peer_uri(topology: Topology, command: UpdatePeerUri) -> Topology:
     """Note a member's new address."""
-    known = _peer_of(topology, command.peer)
+    known = peer_of(topology, command.peer)
     _check_incarnation(command.peer, known, command.incarnation)
     topology = _with_free_uri(topology, command.peer, command.uri)
     return _with_peer(topology, command.peer, replace(known, uri=command.uri))
@@ -47,19 +47,19 @@ def update_peer_uri(topology: Topology, command: UpdatePeerUri) -> Topology:
 
 def promote_peer(topology: Topology, command: PromotePeer) -> Topology:
     """Make a member a voter."""
-    return _with_peer(topology, command.peer, replace(_peer_of(topology, command.peer), is_voter=True))
+    return _with_peer(topology, command.peer, replace(peer_of(topology, command.peer), is_voter=True))
 
 
 def set_peer_draining(topology: Topology, command: SetPeerDraining) -> Topology:
     """Note whether everything is to be moved off a member."""
-    changed = replace(_peer_of(topology, command.peer), is_draining=command.draining)
+    changed = replace(peer_of(topology, command.peer), is_draining=command.draining)
     return _with_peer(topology, command.peer, changed)
 
 
 def remove_peer(topology: Topology, command: RemovePeer) -> Topology:
     """Take out a member that holds nothing, or with `force` any."""
     peer = command.peer
-    _peer_of(topology, peer)
+    peer_of(topology, peer)
     if len(topology.peers) == 1:
         raise Refused(Reason.REFUSED, f"Cannot remove peer {peer} as it is the only one")
     if not command.force and any(True for _ in topology.shards_on(peer)):
@@ -108,13 +108,6 @@ def _with_standalone_adopted(topology: Topology, peer: int) -> Topology:
 def _adopted(shard: Shard, peer: int) -> Shard:
     replicas = {peer if other == STANDALONE_PEER else other: state for other, state in shard.replicas.items()}
     return replace(shard, primary=peer, replicas=replicas)
-
-
-def _peer_of(topology: Topology, peer: int) -> Peer:
-    entry = topology.peers.get(peer)
-    if entry is None:
-        raise Refused(Reason.REFUSED, f"Peer {peer} does not exist")
-    return entry
 
 
 def _with_peer(topology: Topology, peer: int, entry: Peer) -> Topology:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from qnode.models.topology import STANDALONE_PEER, CollectionEntry, Peer, Shard, Topology
-from qnode.models.topology_commands import AddPeer, PromotePeer, RemovePeer, SetPeerDraining, UpdatePeerUri
+from qnode.models.topology_commands import AddPeer, PeerStarted, PromotePeer, RemovePeer, SetPeerDraining, UpdatePeerUri
 from qnode.raft.topology.parts import peer_of, without
 from qnode.raft.topology.rejection import Reason, Refused
 from qnode.raft.topology.replicas import without_replica
@@ -32,7 +32,7 @@ def add_peer(topology: Topology, command: AddPeer) -> Topology:
     first = not topology.peers
     entry = Peer(command.uri, command.incarnation, command.name, command.version, command.zone, is_voter=first)
     if known is not None:
-        entry = replace(entry, is_voter=known.is_voter, is_draining=known.is_draining)
+        entry = replace(entry, is_voter=known.is_voter, is_draining=known.is_draining, life=known.life)
     topology = replace(topology, peers={**topology.peers, peer: entry})
     return _with_standalone_adopted(topology, peer) if first and not topology.removed else topology
 
@@ -43,6 +43,25 @@ def update_peer_uri(topology: Topology, command: UpdatePeerUri) -> Topology:
     _check_incarnation(command.peer, known, command.incarnation)
     topology = _with_free_uri(topology, command.peer, command.uri)
     return _with_peer(topology, command.peer, replace(known, uri=command.uri))
+
+
+def peer_started(topology: Topology, command: PeerStarted) -> Topology:
+    """Let a new process of a member begin a new epoch of whatever it is primary of, once for each process."""
+    peer, known = command.peer, peer_of(topology, command.peer)
+    if known.life == command.life:
+        return topology
+    if known.life != command.seen:
+        raise Refused(Reason.OUTDATED, f"Peer {peer} has started again meanwhile")
+    collections = {name: _restarted(entry, peer, topology.index) for name, entry in topology.collections.items()}
+    return _with_peer(replace(topology, collections=collections), peer, replace(known, life=command.life))
+
+
+def _restarted(entry: CollectionEntry, peer: int, index: int) -> CollectionEntry:
+    led = {number: shard for number, shard in entry.shards.items() if shard.primary == peer}
+    if not led:
+        return entry
+    began = {number: replace(shard, epoch=shard.epoch + 1, changed=index) for number, shard in led.items()}
+    return replace(entry, shards={**entry.shards, **began})
 
 
 def promote_peer(topology: Topology, command: PromotePeer) -> Topology:

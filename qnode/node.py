@@ -2,7 +2,8 @@
 
 It starts bottom-up and stops top-down: socket bound (so that a taken port shows at once), storage locked, topology,
 collections, application; the port is opened last, when everything can be answered. The kernels are loaded beside all
-this. To stop, the node takes no more connections, lets requests that are under way finish within a grace period, then
+this. A node of a cluster is a member before it opens its collections; it answers when its start has been applied, or could
+not be for a while: then reads go on, and `/readyz` says why it is not ready. To stop, the node takes no more connections, lets requests that are under way finish within a grace period, then
 closes what it opened, in reverse.
 """
 
@@ -27,11 +28,13 @@ from qnode import __version__, memory
 from qnode.api import number_scan
 from qnode.api.app import build_application
 from qnode.api.direct import protocol_of
+from qnode.cluster import Cluster, settings_from
+from qnode.cluster.identity import is_member
 from qnode.config import Configuration
 from qnode.disk import hold
 from qnode.errors import CannotStart
 from qnode.index.vectors import warm_up
-from qnode.raft import StandaloneLog
+from qnode.raft import StandaloneLog, TopologyLog
 from qnode.shards.collections import Collections, CollectionsSettings
 from qnode.shards.local_shard import ShardSettings
 
@@ -53,8 +56,10 @@ async def run(configuration: Configuration) -> None:
     async with AsyncExitStack() as opened:
         listener = opened.enter_context(_bound(service.host, service.http_port))
         opened.enter_context(hold(storage.storage_path))
-        topology = StandaloneLog(_folder(storage.storage_path / "raft"))
-        opened.callback(topology.close)
+        folder = _folder(storage.storage_path / "raft")
+        cluster = _member(configuration, folder) if configuration.cluster.enabled else None
+        topology: TopologyLog = _alone(folder) if cluster is None else cluster.log
+        opened.push_async_callback(_close, topology, cluster)
         settings = CollectionsSettings(
             storage.storage_path / "collections",
             ShardSettings(keep_log_bytes=storage.wal.wal_capacity_mb << 20, verify=storage.verify_files),
@@ -126,6 +131,33 @@ class _Server(uvicorn.Server):
 
     def _stop(self) -> None:
         self.should_exit = True
+
+
+def _alone(folder: Path) -> StandaloneLog:
+    """Open the topology of a node that runs alone; raise CannotStart if it does not any more."""
+    if is_member(folder):
+        raise CannotStart(
+            f"the storage {folder.parent} is a cluster member's: start it with its address (cluster.uri, --uri), "
+            f"or choose another storage folder"
+        )
+    return StandaloneLog(folder)
+
+
+def _member(configuration: Configuration, folder: Path) -> Cluster:
+    """Open what a member of a cluster knows; one that ran alone before brings its collections along."""
+    held = None
+    if (folder / "data.mdb").exists():
+        alone = StandaloneLog(folder)
+        held = alone.current
+        alone.close()
+    return Cluster(settings_from(configuration), folder, standalone=held)
+
+
+async def _close(topology: TopologyLog, cluster: Cluster | None) -> None:
+    if cluster is not None:
+        await cluster.close()
+    else:
+        topology.close()
 
 
 def _folder(path: Path) -> Path:

@@ -131,7 +131,7 @@ class Unavailable(QnodeError):
 
 
 class NotPrimary(Unavailable):
-    """This node is not the shard's primary. Nothing of the write was taken: it may be sent to whoever is."""
+    """The node is not the shard's primary. Nothing of the write was taken: it may be sent to whoever is."""
 
 
 class CannotStart(QnodeError):

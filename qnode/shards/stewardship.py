@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -145,8 +146,8 @@ class Steward:
             if name not in entries or entries[name].folder != folder:
                 del self._damaged[name]
                 self._in_background(asyncio.to_thread(remove_tree, self._settings.path / folder))
-        numbers = {(entry.folder, number) for entry in entries.values() for number in entry.shards}
-        for address in [address for address in self._unopened if address not in numbers]:
+        folders = {entry.folder for entry in entries.values()}
+        for address in [address for address in self._unopened if address[0] not in folders]:
             del self._unopened[address]
 
     async def _open_or_note(self, name: str, entry: CollectionEntry, *, are_current: bool) -> None:
@@ -188,6 +189,8 @@ class Steward:
                 continue
             if isinstance(self._unopened.get(address), Corruption):
                 continue
+            if not collection.is_current and not (self._settings.path / entry.folder / str(number)).exists():
+                continue
             try:
                 opened = await self._open_shard(collection, number)
             except Exception as error:
@@ -210,6 +213,8 @@ class Steward:
             shard = await asyncio.to_thread(LocalShard.open, path, params, settings, self._pool)
         else:
             surroundings = self._hub.surroundings(collection.folder, number)
+            factor = write_floor(collection.entry, number)
+            settings = replace(settings, replication=replace(settings.replication, write_consistency_factor=factor))
             me = self._place.me
             shard = await asyncio.to_thread(
                 lambda: LocalShard.open(path, params, settings, self._pool, me=me, surroundings=surroundings)
@@ -219,9 +224,12 @@ class Steward:
 
     async def _drop_shards(self, collection: Collection, entry: CollectionEntry) -> None:
         """Close the shards that this node shall not hold any more. Their files are gone under their name when this returns."""
+        held = {number for number, shard in entry.shards.items() if self._place.me in shard.replicas}
+        for address in [at for at in self._unopened if at[0] == collection.folder and at[1] not in held]:
+            del self._unopened[address]
+            await asyncio.to_thread(remove_tree, self._settings.path / collection.folder / str(address[1]))
         for number in list(collection.shards):
-            said = entry.shards.get(number)
-            if said is None or self._place.me not in said.replicas:
+            if number not in held:
                 shard = collection.shards.pop(number)
                 self._forget(collection.folder, number)
                 collection.follow(collection.entry, is_current=collection.is_current)
@@ -261,6 +269,16 @@ class Steward:
                 _log.error("a collection could not be closed in order: %s", fault)
         self.open.clear()
         self._by_folder.clear()
+
+
+def write_floor(entry: CollectionEntry, number: int) -> int:
+    """Tell how many replicas must be in sync for a shard to take writes: what was asked for, or a majority of three or more.
+
+    Never more than there are replicas of the shard, for then it could not be written at all.
+    """
+    replicas = entry.replication_factor_of(number)
+    majority = replicas // 2 + 1 if replicas >= 3 else 1
+    return min(max(entry.write_consistency_factor, majority), len(entry.shards[number].replicas))
 
 
 def _stray_shards(folder: Path, entry: CollectionEntry, me: int) -> list[Path]:

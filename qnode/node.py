@@ -37,11 +37,15 @@ from qnode.index.vectors import warm_up
 from qnode.raft import StandaloneLog, TopologyLog
 from qnode.shards.collections import Collections, CollectionsSettings
 from qnode.shards.local_shard import ShardSettings
+from qnode.shards.replicas import Replicas
 
 _log = logging.getLogger(__name__)
 
 _BACKLOG = 2048
 _KEEP_ALIVE_SECONDS = 75
+
+_START_SECONDS = 5.0
+"""A member whose start nobody could decide on for so long answers all the same."""
 
 _SWITCH_SECONDS = 0.0002
 """How long a thread may run Python while another waits. Beside a writer that is busy, the event loop waits so long at each
@@ -65,11 +69,20 @@ async def run(configuration: Configuration) -> None:
             ShardSettings(keep_log_bytes=storage.wal.wal_capacity_mb << 20, verify=storage.verify_files),
             storage.optimizers.max_optimization_threads or 0,
         )
-        collections = Collections(settings, topology)
+        replicas = None if cluster is None else Replicas(cluster.channel, cluster.replica_states.propose)
+        collections = _collections(settings, topology, cluster, replicas)
         opened.push_async_callback(collections.close)
+        if replicas is not None:
+            opened.push_async_callback(replicas.close)
         warming = asyncio.create_task(asyncio.to_thread(_warm_up))
         opened.push_async_callback(asyncio.wait, [warming])
+        if cluster is not None and replicas is not None:
+            await cluster.start(replicas.log_ends)
         await collections.open()
+        if cluster is not None:
+            releasing = asyncio.create_task(_release(collections, cluster))
+            opened.push_async_callback(_cancel, releasing)
+            await asyncio.wait([releasing], timeout=_START_SECONDS)
         parsers = opened.enter_context(ThreadPoolExecutor(service.parser_threads, "parser"))
         application = build_application(
             collections,
@@ -131,6 +144,25 @@ class _Server(uvicorn.Server):
 
     def _stop(self) -> None:
         self.should_exit = True
+
+
+def _collections(
+    settings: CollectionsSettings, topology: TopologyLog, cluster: Cluster | None, replicas: Replicas | None
+) -> Collections:
+    if cluster is None:
+        return Collections(settings, topology)
+    return Collections(settings, topology, me=cluster.me, replicas=replicas, channel=cluster.channel)
+
+
+async def _release(collections: Collections, cluster: Cluster) -> None:
+    """Let shards act by the topology as soon as it shows that this process has started."""
+    await cluster.started.wait()
+    await collections.release_views()
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait([task])
 
 
 def _alone(folder: Path) -> StandaloneLog:

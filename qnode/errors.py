@@ -17,6 +17,7 @@
     ├── Unavailable            503  Shard temporarily unavailable: …
     │   └── NotPrimary         503  … certainly not taken; whoever is primary may take it
     ├── CannotStart              –  ends the process before it serves anything
+    │   └── CannotJoin           –  … because the cluster that it asked does not take it in
     └── InternalError          500  Service internal error: …
         ├── UnknownOutcome     500  … logged, and nobody knows whether it will stay
         │   └── NotYetApplied  500  … it will stay, and is not known to be visible everywhere
@@ -136,6 +137,10 @@ class NotPrimary(Unavailable):
 
 class CannotStart(QnodeError):
     """The node cannot start as it is configured, or where it is; the text is one line for the operator."""
+
+
+class CannotJoin(CannotStart):
+    """The cluster refuses this node, and would again: its id, its storage or its address is another member's."""
 
 
 class InternalError(QnodeError):

@@ -96,7 +96,6 @@ class LocalShard:
             )
 
         files = open_again(params)
-        _return_memory(files.index)
         driver = Replicating(me, settings.replication, surroundings, open_again, files, settings.keep_log_bytes)
         return cls(path, driver, me, pool)
 

@@ -113,6 +113,8 @@ def decode_offer(data: bytes) -> Offer:
         files = tuple(_file(entry) for entry in listing[:MAX_FILES])
         if len({file.path for file in files}) != len(listing):
             raise ValueError("a file twice, or too many")
+        if not sum(file.size_bytes for file in files):
+            raise ValueError("it is empty")
         return Offer((folder, number), _copy_id(copy), epoch, files)
     except (ValueError, TypeError) as error:
         raise BadRequest(f"not the offer of a copy: {error}") from None

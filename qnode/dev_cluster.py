@@ -57,10 +57,6 @@ class Member:
         words += ["--storage", str(self.storage), "--uri", self.uri]
         return words if self.bootstrap is None else [*words, "--bootstrap", self.bootstrap]
 
-    def environment(self) -> dict[str, str]:
-        """The environment of this process, with the port for peers."""
-        return {**os.environ, "QNODE__CLUSTER__P2P__PORT": str(self.p2p_port), "PYTHONUNBUFFERED": "1"}
-
 
 class NodeEnded(Exception):
     """A node is gone, or does not get ready, and was not told to stop."""
@@ -173,7 +169,7 @@ class _Processes:
     async def _start(self, member: Member) -> None:
         process = await asyncio.create_subprocess_exec(
             *member.command(),
-            env=member.environment(),
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,

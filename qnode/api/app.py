@@ -33,7 +33,7 @@ from qnode.metrics import EndpointCounts, RestCounts
 from qnode.models.collection_sections import collection_address_faults
 
 if TYPE_CHECKING:
-    from qnode.cluster.cluster import Cluster
+    from qnode.cluster import Cluster
     from qnode.models.collection import CollectionDefaults
     from qnode.models.topology import Topology
     from qnode.shards.collections import Collections

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from qnode.models.topology import CollectionEntry, Shard, ShardingMethod, Topology, Transfer
 
 if TYPE_CHECKING:
-    from qnode.cluster.cluster import ClusterStatus, PeerStatus
+    from qnode.cluster import ClusterStatus, PeerStatus
 
 _SHARDS_LEVEL = 2
 """From this level on the cluster's telemetry tells of each shard."""
@@ -32,17 +32,17 @@ def status(standing: ClusterStatus) -> dict[str, Any]:
         "raft_info": {
             "term": standing.term,
             "commit": standing.commit,
-            "pending_operations": standing.pending_operations,
+            "pending_operations": standing.pending,
             "leader": standing.leader,
             "role": standing.role,
             "is_voter": standing.is_voter,
         },
-        "consensus_thread_status": consensus_thread_status(standing.stopped_by),
+        "consensus_thread_status": _thread_status(standing.consensus_thread_status, standing.stopped),
         "message_send_failures": {
             address: {
                 "count": failures.count,
                 "latest_error": failures.latest_error,
-                "latest_error_timestamp": shown_time(failures.latest_at),
+                "latest_error_timestamp": shown_time(failures.latest_error_at),
             }
             for address, failures in standing.message_send_failures.items()
         },
@@ -113,7 +113,10 @@ def _collection_telemetry(name: str, topology: Topology, level: int, comment: Co
             {
                 "id": number,
                 **_key(shard, "key"),
-                "replicas": [{"peer_id": peer, "state": state} for peer, state in sorted(shard.replicas.items())],
+                "replicas": [
+                    {"peer_id": peer, "state": state, "is_primary": peer == shard.primary}
+                    for peer, state in sorted(shard.replicas.items())
+                ],
             }
             for number, shard in sorted(entry.shards.items())
         ]
@@ -130,8 +133,8 @@ def _peer(uri: str, told: PeerStatus | None) -> dict[str, Any]:
         "is_voter": told.is_voter,
         "term": told.term,
         "commit": told.commit,
-        "num_pending_operations": told.pending_operations,
-        "consensus_thread_status": consensus_thread_status(told.stopped_by),
+        "num_pending_operations": told.pending,
+        "consensus_thread_status": _thread_status(told.consensus_thread_status),
     }
     return {"uri": uri, "responsive": True, "details": details}
 
@@ -146,11 +149,11 @@ def node_telemetry(standing: ClusterStatus | None, topology: Topology, level: in
             "number_of_peers": len(standing.peers),
             "term": standing.term,
             "commit": standing.commit,
-            "pending_operations": standing.pending_operations,
+            "pending_operations": standing.pending,
             "role": standing.role,
             "is_voter": standing.is_voter,
             "peer_id": standing.peer_id,
-            "consensus_thread_status": consensus_thread_status(standing.stopped_by),
+            "consensus_thread_status": _thread_status(standing.consensus_thread_status, standing.stopped),
         }
     if level >= _PEERS_LEVEL:
         peers = sorted(topology.peers.items())
@@ -161,13 +164,14 @@ def node_telemetry(standing: ClusterStatus | None, topology: Topology, level: in
     return shown
 
 
-def consensus_thread_status(stopped_by: str | None) -> dict[str, Any]:
-    """Show whether consensus works: nothing has stopped it, an order (empty text) has, or a fault."""
-    if stopped_by is None:
-        return {"consensus_thread_status": "working", "last_update": shown_time(datetime.now(UTC).timestamp())}
-    if not stopped_by:
-        return {"consensus_thread_status": "stopped"}
-    return {"consensus_thread_status": "stopped_with_err", "err": stopped_by}
+def _thread_status(word: str, error: str | None = None) -> dict[str, Any]:
+    """Show whether consensus works, in one of Qdrant's three shapes."""
+    shown = {"consensus_thread_status": word}
+    if word == "working":
+        shown["last_update"] = shown_time(datetime.now(UTC).timestamp())
+    elif word != "stopped":
+        shown["err"] = error or "see the log of that node"
+    return shown
 
 
 def shard_keys(entry: CollectionEntry) -> dict[str, Any]:

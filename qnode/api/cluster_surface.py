@@ -24,7 +24,7 @@ from qnode.models.topology_commands import (
 from qnode.shards.placement import place, plan_drain
 
 if TYPE_CHECKING:
-    from qnode.cluster.cluster import Cluster, ClusterStatus, PeerStatus
+    from qnode.cluster import Cluster, ClusterStatus, PeerStatus
     from qnode.shards.collections import Collections
     from qnode.shards.replicas import Replicas
 

@@ -70,8 +70,8 @@ class ClusterCollector(Collector):
         yield GaugeMetricFamily("cluster_peers_total", "total number of cluster peers", len(standing.peers))
         yield GaugeMetricFamily("cluster_term", "current cluster term", standing.term)
         yield GaugeMetricFamily("cluster_commit", "index of last committed operation", standing.commit)
-        pending = standing.pending_operations
-        yield GaugeMetricFamily("cluster_pending_operations_total", "total number of pending operations", pending)
+        pending = "total number of pending operations"
+        yield GaugeMetricFamily("cluster_pending_operations_total", pending, standing.pending)
         yield GaugeMetricFamily("cluster_voter", "is the peer a voter or a learner", int(standing.is_voter))
 
 

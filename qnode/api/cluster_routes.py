@@ -61,7 +61,7 @@ def _add_peer_routes(router: APIRouter, surface: ClusterSurface) -> None:
     async def remove(peer_id: str, request: Request) -> Response:
         cluster, peer = surface.cluster, _peer(peer_id)
         force = boolean_parameter(query_pairs(request.scope["query_string"]), "force")
-        await cluster.remove_peer(peer, force, _timeout(request))
+        await cluster.remove_peer(peer, force=force, timeout_seconds=_timeout(request))
         return _answer(request, True)
 
     @router.post("/cluster/peer/{peer_id}/drain", summary="Move everything off a peer")

@@ -123,7 +123,7 @@ class ClusterSurface:
         command = CreateShardKey(name, wanted.key, placement, wanted.replication_factor, wanted.peers or (), state)
         await self.cluster.propose(command, timeout_seconds)
         if wanted.state is None:
-            await self._collections.wait_until_active(name, timeout_seconds)
+            await self._collections.wait_everywhere(name)
 
     async def drain(self, peer: int, timeout_seconds: float) -> None:
         """Begin to move everything off a peer; raise BadRequest if a last copy has nowhere to go to."""
@@ -172,4 +172,4 @@ class ClusterSurface:
 
     def _silent(self) -> list[int]:
         cluster = self.cluster
-        return [peer for peer in self._topology().peers if peer != cluster.me and not cluster.connected(peer)]
+        return [peer for peer in self._topology().peers if not cluster.connected(peer)]

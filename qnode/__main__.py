@@ -14,7 +14,7 @@ import uvloop
 
 from qnode import __version__, config
 from qnode.config import Configuration
-from qnode.errors import QnodeError
+from qnode.errors import CannotJoin, QnodeError
 
 _DESCRIPTION = """\
 Run one qnode node: a vector store that speaks Qdrant's REST API.
@@ -25,6 +25,9 @@ _EPILOG = """\
 Settings come from, later ones winning: config/config.yaml, config/$RUN_MODE.yaml, config/local.yaml, --config-path,
 QDRANT__SECTION__KEY and QNODE__SECTION__KEY in the environment (QNODE__SERVICE__HTTP_PORT=7000), this command line.
 config/config.yaml explains each of them."""
+_REFUSED = 101
+"""The exit code of a node that its cluster does not take in."""
+
 _LEVELS = {"TRACE": logging.DEBUG, "DEBUG": logging.DEBUG, "INFO": logging.INFO, "WARN": logging.WARNING}
 
 
@@ -45,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             runner.run(node.run(configuration))
     except QnodeError as error:
         print(f"qnode: {error}", file=sys.stderr)
-        return 1
+        return _REFUSED if isinstance(error, CannotJoin) else 1
     except KeyboardInterrupt:
         return 130
     return 0
@@ -60,6 +63,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--config-path", type=Path, metavar="FILE", help="a further configuration file (YAML)")
     parser.add_argument("--host", help="the address to answer on (default 0.0.0.0: all)")
     parser.add_argument("--port", type=int, help="the port to answer on (default 6333)")
+    parser.add_argument("--uri", help="where other peers reach this node, http://host:6335; makes it one of a cluster")
+    parser.add_argument("--bootstrap", metavar="URI", help="a peer through which a new node joins its cluster")
     parser.add_argument("--storage", type=Path, metavar="FOLDER", help="where to store (default ./storage)")
     return parser
 
@@ -68,6 +73,7 @@ def _overrides(options: argparse.Namespace) -> dict[str, Any]:
     given = {
         "service": {"host": options.host, "http_port": options.port},
         "storage": {"storage_path": options.storage},
+        "cluster": {"uri": options.uri, "bootstrap": options.bootstrap},
     }
     return {
         section: {key: value for key, value in keys.items() if value is not None} for section, keys in given.items()

@@ -1,9 +1,10 @@
 """The node's configuration: layers of YAML and environment, read once at start.
 
 Later layers win, key by key: what is built in here; `config/config.yaml`; `config/$RUN_MODE.yaml` (development unless
-set); `config/local.yaml`; the file of --config-path; `QDRANT__SECTION__KEY`; `QNODE__SECTION__KEY`; the command line.
-Keys are Qdrant's, so its files and variables work. Unknown keys are passed over; a value of the wrong type stops the
-start. Settings that would be unsafe to pass over (keys, TLS, cluster) stop it too, as long as nothing obeys them.
+set); `config/local.yaml`; the file of --config-path; `QDRANT_URI` and `QDRANT_BOOTSTRAP`; `QDRANT__SECTION__KEY`;
+`QNODE__SECTION__KEY`; the command line. Keys are Qdrant's, so its files and variables work. Unknown keys are passed over;
+a value of the wrong type stops the start. Settings that would be unsafe to pass over (keys, TLS of the REST interface)
+stop it too, as long as nothing obeys them. A node that is told its own or another peer's URI is one of a cluster.
 """
 
 from __future__ import annotations
@@ -51,9 +52,14 @@ class Optimizers(_Section):
 
 
 class Performance(_Section):
-    """Bounds of what requests may take. A read that does not say how long it may take is given up after `search_timeout_sec`."""
+    """Bounds of what requests may take. A read that does not say how long it may take is given up after `search_timeout_sec`.
+
+    Limits of transfers are a node's, of those that begin by themselves; null: none, 0: no transfer begins by itself.
+    """
 
     search_timeout_sec: int | None = Field(default=60, ge=1)
+    incoming_shard_transfers_limit: int | None = Field(default=1, ge=0)
+    outgoing_shard_transfers_limit: int | None = Field(default=1, ge=0)
 
 
 class HnswIndex(_Section):
@@ -103,10 +109,46 @@ class Service(_Section):
     enable_tls: bool = False
 
 
+class P2p(_Section):
+    """Where other peers reach this node. port None: that of `cluster.uri`; host None: all, or loopback if the URI is."""
+
+    port: int | None = Field(default=None, ge=1, le=65535)
+    host: str | None = None
+    enable_tls: bool = False
+
+
+class Consensus(_Section):
+    """How peers agree. All times of consensus follow from its tick."""
+
+    tick_period_ms: int = Field(default=100, ge=10)
+    bootstrap_timeout_sec: int = Field(default=15, ge=1)
+    compact_wal_entries: int = Field(default=128, ge=0)
+
+
 class Cluster(_Section):
-    """Several nodes together."""
+    """Several nodes together. `uri`: where this one is reached; `bootstrap`: a peer through which it joins."""
 
     enabled: bool = False
+    uri: str | None = None
+    bootstrap: str | None = None
+    peer_id: int | None = Field(default=None, ge=1, le=(1 << 53) - 1)
+    key: str | None = None
+    name: str = ""
+    zone: str | None = None
+    failover_timeout_sec: float = Field(default=1.0, gt=0)
+    replace_dead_replicas_after_sec: float = Field(default=600.0, gt=0)
+    transfer_timeout_sec: float = Field(default=30.0, gt=0)
+    spread_primaries: bool = True
+    p2p: P2p = Field(default_factory=P2p)
+    consensus: Consensus = Field(default_factory=Consensus)
+
+
+class Tls(_Section):
+    """Files of this node's certificate, and of the authority that has signed those of all peers."""
+
+    cert: str = "./tls/cert.pem"
+    key: str = "./tls/key.pem"
+    ca_cert: str = "./tls/cacert.pem"
 
 
 class Configuration(_Section):
@@ -116,6 +158,7 @@ class Configuration(_Section):
     service: Service = Field(default_factory=Service)
     storage: Storage = Field(default_factory=Storage)
     cluster: Cluster = Field(default_factory=Cluster)
+    tls: Tls = Field(default_factory=Tls)
 
     def collection_defaults(self) -> CollectionDefaults:
         """Say what collections are like that do not say it themselves."""
@@ -147,6 +190,7 @@ def load(
         if not config_path.is_file():
             raise CannotStart(f"configuration: there is no file {config_path}")
         merged = _joined(merged, _read_file(config_path))
+    merged = _joined(merged, _uris_layer(environment))
     for prefix in _PREFIXES:
         merged = _joined(merged, _environment_layer(environment, prefix))
     merged = _joined(merged, dict(overrides or {}))
@@ -155,6 +199,9 @@ def load(
     except ValidationError as error:
         raise CannotStart(f"configuration: {_first_fault(error)}") from None
     _refuse_what_nothing_obeys(configuration)
+    cluster = configuration.cluster
+    if cluster.uri or cluster.bootstrap:
+        return configuration.model_copy(update={"cluster": cluster.model_copy(update={"enabled": True})})
     return configuration
 
 
@@ -202,12 +249,20 @@ def _environment_layer(environment: Mapping[str, str], prefix: str) -> Layer:
     return layer
 
 
+def _uris_layer(environment: Mapping[str, str]) -> Layer:
+    """Read the two settings of a cluster that have a short name."""
+    named = {"uri": environment.get("QDRANT_URI"), "bootstrap": environment.get("QDRANT_BOOTSTRAP")}
+    return {"cluster": {key: value for key, value in named.items() if value}}
+
+
 def _first_fault(error: ValidationError) -> str:
     fault = error.errors()[0]
     setting = ".".join(str(part) for part in fault["loc"]) or "it"
     kind = fault["type"].partition("_")[0].removesuffix("_type")
-    expected = {"int": "an integer", "bool": "true or false", "float": "a number", "model": "a section"}.get(kind)
     shown = repr(fault["input"])[:100]
+    if kind in ("greater", "less"):
+        return f"{setting} must be {fault['msg'].removeprefix('Input should be ')}, not {shown}"
+    expected = {"int": "an integer", "bool": "true or false", "float": "a number", "model": "a section"}.get(kind)
     return f"{setting} must be {expected or 'a ' + kind}, not {shown}"
 
 
@@ -216,8 +271,6 @@ def _refuse_what_nothing_obeys(configuration: Configuration) -> None:
     for name in ("api_key", "alt_api_key", "read_only_api_key", "jwt_rbac", "enable_tls"):
         if getattr(service, name):
             raise CannotStart(f"configuration: service.{name} is set, but this version cannot protect the node with it")
-    if configuration.cluster.enabled:
-        raise CannotStart("configuration: cluster.enabled is set, but this version runs alone")
 
 
 def _without_kb(section: _Section) -> dict[str, Any]:

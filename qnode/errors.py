@@ -16,6 +16,7 @@
     ├── OutOfSpace             507  Insufficient storage: …
     ├── Unavailable            503  Shard temporarily unavailable: …
     ├── CannotStart              –  ends the process before it serves anything
+    │   └── CannotJoin           –  … because the cluster that it asked does not take it in
     └── InternalError          500  Service internal error: …
         └── Corruption         500  … names the damaged file and the way out
 
@@ -129,6 +130,10 @@ class Unavailable(QnodeError):
 
 class CannotStart(QnodeError):
     """The node cannot start as it is configured, or where it is; the text is one line for the operator."""
+
+
+class CannotJoin(CannotStart):
+    """The cluster refuses this node, and would again: its id, its storage or its address is another member's."""
 
 
 class InternalError(QnodeError):

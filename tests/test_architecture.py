@@ -11,9 +11,10 @@ FLOORS = {
     "errors": 0, "models": 0, "config": 0, "metrics": 0, "disk": 0, "memory": 0, "deadline": 0,
     "wal": 1, "index": 1, "raft": 1, "channel": 1,
     "shards": 2,
-    "api": 3,
-    "node": 4, "check": 4,
-    "__main__": 5,
+    "cluster": 3,
+    "api": 4,
+    "node": 5, "check": 5, "dev_cluster": 5,
+    "__main__": 6,
 }  # fmt: skip
 
 SOLE_IMPORTERS = {

@@ -25,7 +25,6 @@ def test_the_shipped_file_shows_exactly_the_built_in_defaults() -> None:
     built_in = Configuration().model_dump(mode="json")
     not_shown = {"api_key", "alt_api_key", "read_only_api_key", "jwt_rbac", "enable_tls"}
     built_in["service"] = {key: value for key, value in built_in["service"].items() if key not in not_shown}
-    del built_in["cluster"]
     built_in["storage"]["storage_path"] = "./storage"
     assert shipped == built_in
 
@@ -65,6 +64,7 @@ def test_unknown_keys_and_empty_values_are_passed_over(tmp_path: Path) -> None:
         ("service: {enable_cors: 7}", "service.enable_cors must be true or false, not 7"),
         ("storage: [1]", "storage must be a section, not [1]"),
         ("storage: {optimizers: {deleted_threshold: x}}", "deleted_threshold must be a number, not 'x'"),
+        ("cluster: {peer_id: 0}", "cluster.peer_id must be greater than or equal to 1, not 0"),
         ("- 1", "does not hold sections and keys"),
         ("a: [", "cannot be read"),
     ],
@@ -81,12 +81,18 @@ def test_a_missing_file_named_on_the_command_line_stops_the_start(tmp_path: Path
         load(tmp_path / "none.yaml", environment={}, folder=tmp_path)
 
 
-@pytest.mark.parametrize(
-    "name", ["SERVICE__API_KEY", "SERVICE__READ_ONLY_API_KEY", "SERVICE__ENABLE_TLS", "CLUSTER__ENABLED"]
-)
+@pytest.mark.parametrize("name", ["SERVICE__API_KEY", "SERVICE__READ_ONLY_API_KEY", "SERVICE__ENABLE_TLS"])
 def test_a_protection_that_nothing_obeys_stops_the_start(tmp_path: Path, name: str) -> None:
     with pytest.raises(CannotStart, match="this version"):
         load(environment={f"QDRANT__{name}": "true"}, folder=tmp_path)
+
+
+def test_the_uri_of_a_peer_makes_the_node_one_of_a_cluster(tmp_path: Path) -> None:
+    assert not load(environment={"QDRANT_URI": ""}, folder=tmp_path).cluster.enabled
+    cluster = load(environment={"QDRANT_URI": "http://a:1", "QDRANT_BOOTSTRAP": "http://b:2"}, folder=tmp_path).cluster
+    assert (cluster.enabled, cluster.uri, cluster.bootstrap) == (True, "http://a:1", "http://b:2")
+    named = load(None, {"cluster": {"bootstrap": "http://c:3"}}, {"QDRANT_BOOTSTRAP": "http://b:2"}, tmp_path).cluster
+    assert (named.enabled, named.uri, named.bootstrap) == (True, None, "http://c:3")
 
 
 def test_collection_defaults_take_the_names_that_collections_use(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ are never changed in place: a change makes new ones along the path to what chang
 What holds in every topology that commands can lead to:
 
 - A shard has a primary exactly if it has an Active replica, and its primary is one of them.
-- A shard's epoch rises by one with each change of its primary. It begins at the index of the command that made the shard,
+- A shard's epoch rises by one with each change of its primary, and when its primary's process has started anew. It begins at the index of the command that made the shard,
   so no epoch is seen twice under one name and number, also when a collection was deleted and made again.
 - Numbers of shards, folders of collections and ids of peers that were removed are never given again.
 - Only an Active replica is the source of a transfer, and the two transfers of a shard have no peer in common.
@@ -68,7 +68,10 @@ class ShardingMethod(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """A member. `incarnation` is a random word that the node made when its storage was new, and kept there."""
+    """A member. `incarnation` is a random word that the node made when its storage was new, and kept there.
+
+    `life` is a random word of the newest process that has told of its start.
+    """
 
     uri: str
     incarnation: str
@@ -77,6 +80,7 @@ class Peer:
     zone: str | None = None
     is_voter: bool = False
     is_draining: bool = False
+    life: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,18 @@ class UpdatePeerUri:
 
 
 @dataclass(frozen=True, slots=True)
+class PeerStarted:
+    """A member's process has begun: what it is primary of goes on in the next epoch.
+
+    `life` is a random word of the process, `seen` that of the member which it knew: of a process that is gone, nothing comes late.
+    """
+
+    peer: int
+    life: str
+    seen: str
+
+
+@dataclass(frozen=True, slots=True)
 class PromotePeer:
     """Make a member that has caught up a voter."""
 
@@ -287,6 +299,7 @@ class DeleteMetadata:
 SingleCommand = (
     AddPeer
     | UpdatePeerUri
+    | PeerStarted
     | PromotePeer
     | SetPeerDraining
     | RemovePeer

@@ -90,6 +90,11 @@ class Consensus:
         """What `add_peer` on a member has to be told of this peer, beside its id."""
         return self._replica.incarnation
 
+    @property
+    def is_leader(self) -> bool:
+        """Whether this peer leads, as far as it knows."""
+        return self.stopped is None and self._replica.is_leader
+
     def status(self) -> Status:
         """Give what this peer knows of the group."""
         return self._replica.status()

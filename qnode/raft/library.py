@@ -24,6 +24,7 @@ What is left out here: the new behaviour itself (`core`).
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
@@ -112,7 +113,7 @@ class Timing:
     """An unanswered message is sent again after this time."""
 
 
-class Library(syncobj.SyncObj):  # type: ignore[misc]
+class Library(syncobj.SyncObj, ABC):  # type: ignore[misc]
     """The library with our journal and transport, and its private state under public names."""
 
     _SyncObj__raftLeader: Peer | None
@@ -326,26 +327,26 @@ class Library(syncobj.SyncObj):  # type: ignore[misc]
 
     # to be defined by the core
 
-    def may_campaign(self) -> bool:
-        raise NotImplementedError
+    @abstractmethod
+    def may_campaign(self) -> bool: ...
 
-    def receive(self, node: Peer, message: Message) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def receive(self, node: Peer, message: Message) -> None: ...
 
-    def replicate(self) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def replicate(self) -> None: ...
 
-    def change_in(self, command: bytes) -> MembershipChange | None:
-        raise NotImplementedError
+    @abstractmethod
+    def change_in(self, command: bytes) -> MembershipChange | None: ...
 
-    def accepts_change(self, change: MembershipChange) -> bool:
-        raise NotImplementedError
+    @abstractmethod
+    def accepts_change(self, change: MembershipChange) -> bool: ...
 
-    def apply_entry(self, command: bytes) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def apply_entry(self, command: bytes) -> None: ...
 
-    def compact(self) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def compact(self) -> None: ...
 
-    def after_proposals(self, first_index: int) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def after_proposals(self, first_index: int) -> None: ...

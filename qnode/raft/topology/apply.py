@@ -19,6 +19,7 @@ from qnode.raft.topology.rejection import Refused, Rejected
 _RULES: dict[type[Any], Callable[[Topology, Any], Topology]] = {
     commands.AddPeer: peer_rules.add_peer,
     commands.UpdatePeerUri: peer_rules.update_peer_uri,
+    commands.PeerStarted: peer_rules.peer_started,
     commands.PromotePeer: peer_rules.promote_peer,
     commands.SetPeerDraining: peer_rules.set_peer_draining,
     commands.RemovePeer: peer_rules.remove_peer,

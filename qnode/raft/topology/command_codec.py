@@ -28,6 +28,7 @@ MAX_COMMAND_BYTES = 60 << 10
 _TAGS: dict[str, type[Any]] = {
     "add_peer": commands.AddPeer,
     "update_peer_uri": commands.UpdatePeerUri,
+    "peer_started": commands.PeerStarted,
     "promote_peer": commands.PromotePeer,
     "set_peer_draining": commands.SetPeerDraining,
     "remove_peer": commands.RemovePeer,

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import TypeVar
 
-from qnode.models.topology import STANDALONE_PEER, CollectionEntry, ReplicaState, Shard, ShardKey, Topology
+from qnode.models.topology import STANDALONE_PEER, CollectionEntry, Peer, ReplicaState, Shard, ShardKey, Topology
 from qnode.models.topology_commands import Placement
 from qnode.raft.topology.rejection import Reason, Refused
 
@@ -51,10 +51,26 @@ def check_epoch(shard: Shard, number: int, epoch: int | None) -> None:
         raise Refused(Reason.OUTDATED, f"Shard {number} is in epoch {shard.epoch}, no longer in {epoch}")
 
 
+def shard_in_epoch(topology: Topology, name: str, number: int, epoch: int | None) -> tuple[CollectionEntry, Shard]:
+    """Find a collection and a shard of it, or refuse; also what was decided in another epoch."""
+    entry = collection_of(topology, name)
+    shard = shard_of(entry, name, number)
+    check_epoch(shard, number, epoch)
+    return entry, shard
+
+
+def peer_of(topology: Topology, peer: int) -> Peer:
+    """Find a member, or refuse."""
+    entry = topology.peers.get(peer)
+    if entry is None:
+        raise Refused(Reason.REFUSED, f"Peer {peer} does not exist")
+    return entry
+
+
 def check_peer(topology: Topology, peer: int) -> None:
     """Refuse a peer that is not a member; a node that was never in a cluster is one by itself."""
-    if peer not in topology.peers and (topology.peers or peer != STANDALONE_PEER):
-        raise Refused(Reason.REFUSED, f"Peer {peer} does not exist")
+    if topology.peers or peer != STANDALONE_PEER:
+        peer_of(topology, peer)
 
 
 def new_shards(

@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from qnode.models.topology import STANDALONE_PEER, CollectionEntry, Peer, Shard, Topology
-from qnode.models.topology_commands import AddPeer, PromotePeer, RemovePeer, SetPeerDraining, UpdatePeerUri
-from qnode.raft.topology.parts import without
+from qnode.models.topology_commands import AddPeer, PeerStarted, PromotePeer, RemovePeer, SetPeerDraining, UpdatePeerUri
+from qnode.raft.topology.parts import peer_of, without
 from qnode.raft.topology.rejection import Reason, Refused
 from qnode.raft.topology.replicas import without_replica
 
@@ -32,34 +32,53 @@ def add_peer(topology: Topology, command: AddPeer) -> Topology:
     first = not topology.peers
     entry = Peer(command.uri, command.incarnation, command.name, command.version, command.zone, is_voter=first)
     if known is not None:
-        entry = replace(entry, is_voter=known.is_voter, is_draining=known.is_draining)
+        entry = replace(entry, is_voter=known.is_voter, is_draining=known.is_draining, life=known.life)
     topology = replace(topology, peers={**topology.peers, peer: entry})
     return _with_standalone_adopted(topology, peer) if first and not topology.removed else topology
 
 
 def update_peer_uri(topology: Topology, command: UpdatePeerUri) -> Topology:
     """Note a member's new address."""
-    known = _peer_of(topology, command.peer)
+    known = peer_of(topology, command.peer)
     _check_incarnation(command.peer, known, command.incarnation)
     topology = _with_free_uri(topology, command.peer, command.uri)
     return _with_peer(topology, command.peer, replace(known, uri=command.uri))
 
 
+def peer_started(topology: Topology, command: PeerStarted) -> Topology:
+    """Let a new process of a member begin a new epoch of whatever it is primary of, once for each process."""
+    peer, known = command.peer, peer_of(topology, command.peer)
+    if known.life == command.life:
+        return topology
+    if known.life != command.seen:
+        raise Refused(Reason.OUTDATED, f"Peer {peer} has started again meanwhile")
+    collections = {name: _restarted(entry, peer, topology.index) for name, entry in topology.collections.items()}
+    return _with_peer(replace(topology, collections=collections), peer, replace(known, life=command.life))
+
+
+def _restarted(entry: CollectionEntry, peer: int, index: int) -> CollectionEntry:
+    led = {number: shard for number, shard in entry.shards.items() if shard.primary == peer}
+    if not led:
+        return entry
+    began = {number: replace(shard, epoch=shard.epoch + 1, changed=index) for number, shard in led.items()}
+    return replace(entry, shards={**entry.shards, **began})
+
+
 def promote_peer(topology: Topology, command: PromotePeer) -> Topology:
     """Make a member a voter."""
-    return _with_peer(topology, command.peer, replace(_peer_of(topology, command.peer), is_voter=True))
+    return _with_peer(topology, command.peer, replace(peer_of(topology, command.peer), is_voter=True))
 
 
 def set_peer_draining(topology: Topology, command: SetPeerDraining) -> Topology:
     """Note whether everything is to be moved off a member."""
-    changed = replace(_peer_of(topology, command.peer), is_draining=command.draining)
+    changed = replace(peer_of(topology, command.peer), is_draining=command.draining)
     return _with_peer(topology, command.peer, changed)
 
 
 def remove_peer(topology: Topology, command: RemovePeer) -> Topology:
     """Take out a member that holds nothing, or with `force` any."""
     peer = command.peer
-    _peer_of(topology, peer)
+    peer_of(topology, peer)
     if len(topology.peers) == 1:
         raise Refused(Reason.REFUSED, f"Cannot remove peer {peer} as it is the only one")
     if not command.force and any(True for _ in topology.shards_on(peer)):
@@ -108,13 +127,6 @@ def _with_standalone_adopted(topology: Topology, peer: int) -> Topology:
 def _adopted(shard: Shard, peer: int) -> Shard:
     replicas = {peer if other == STANDALONE_PEER else other: state for other, state in shard.replicas.items()}
     return replace(shard, primary=peer, replicas=replicas)
-
-
-def _peer_of(topology: Topology, peer: int) -> Peer:
-    entry = topology.peers.get(peer)
-    if entry is None:
-        raise Refused(Reason.REFUSED, f"Peer {peer} does not exist")
-    return entry
 
 
 def _with_peer(topology: Topology, peer: int, entry: Peer) -> Topology:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from qnode.models.topology import ReplicaState, Topology
 from qnode.models.topology_commands import AddReplica, ChangePrimary, DropReplica, ForcePrimary, SetReplicaState
-from qnode.raft.topology.parts import check_epoch, check_peer, collection_of, shard_of, with_collection, with_shard
+from qnode.raft.topology.parts import check_peer, shard_in_epoch, with_collection, with_shard
 from qnode.raft.topology.rejection import Reason, Refused
 from qnode.raft.topology.replicas import (
     ACTIVE,
@@ -22,9 +22,7 @@ from qnode.raft.topology.replicas import (
 def set_replica_state(topology: Topology, command: SetReplicaState) -> Topology:
     """Put a replica into a state. A Dead one does not become Active at once; nor does any without a primary."""
     number, peer, state = command.shard, command.peer, command.state
-    entry = collection_of(topology, command.name)
-    shard = shard_of(entry, command.name, number)
-    check_epoch(shard, number, command.epoch)
+    entry, shard = shard_in_epoch(topology, command.name, number, command.epoch)
     current = replica_of(shard, number, peer)
     if command.expected is not None and current is not command.expected:
         raise Refused(Reason.OUTDATED, f"The replica of shard {number} on peer {peer} is {current}")
@@ -49,9 +47,7 @@ def set_replica_state(topology: Topology, command: SetReplicaState) -> Topology:
 def change_primary(topology: Topology, command: ChangePrimary) -> Topology:
     """Make another Active replica the primary of the next epoch."""
     number, peer = command.shard, command.peer
-    entry = collection_of(topology, command.name)
-    shard = shard_of(entry, command.name, number)
-    check_epoch(shard, number, command.epoch)
+    entry, shard = shard_in_epoch(topology, command.name, number, command.epoch)
     if replica_of(shard, number, peer) is not ACTIVE:
         raise Refused(Reason.OUTDATED, f"Shard {number} is not active on peer {peer}")
     old = shard.primary
@@ -68,9 +64,7 @@ def change_primary(topology: Topology, command: ChangePrimary) -> Topology:
 def force_primary(topology: Topology, command: ForcePrimary) -> Topology:
     """Make a replica the primary of the next epoch without regard to what others hold; they become Dead."""
     number, peer = command.shard, command.peer
-    entry = collection_of(topology, command.name)
-    shard = shard_of(entry, command.name, number)
-    check_epoch(shard, number, command.epoch)
+    entry, shard = shard_in_epoch(topology, command.name, number, command.epoch)
     check_peer(topology, peer)
     if shard.replicas:  # a shard that nobody holds any more may begin anew, empty, wherever the operator says
         replica_of(shard, number, peer)
@@ -85,9 +79,7 @@ def force_primary(topology: Topology, command: ForcePrimary) -> Topology:
 def add_replica(topology: Topology, command: AddReplica) -> Topology:
     """Let one more peer hold a shard."""
     number, peer = command.shard, command.peer
-    entry = collection_of(topology, command.name)
-    shard = shard_of(entry, command.name, number)
-    check_epoch(shard, number, command.epoch)
+    entry, shard = shard_in_epoch(topology, command.name, number, command.epoch)
     check_peer(topology, peer)
     if peer in shard.replicas:
         raise Refused(Reason.REFUSED, f"Peer {peer} has a replica of shard {number} already")
@@ -100,9 +92,7 @@ def add_replica(topology: Topology, command: AddReplica) -> Topology:
 def drop_replica(topology: Topology, command: DropReplica) -> Topology:
     """Take a replica away while an Active one stays."""
     number, peer = command.shard, command.peer
-    entry = collection_of(topology, command.name)
-    shard = shard_of(entry, command.name, number)
-    check_epoch(shard, number, command.epoch)
+    entry, shard = shard_in_epoch(topology, command.name, number, command.epoch)
     replica_of(shard, number, peer)
     if not any(other != peer for other in shard.active()):
         raise Refused(Reason.REFUSED, f"Shard {number} must have at least one active replica after removing {peer}")

@@ -58,7 +58,7 @@ def end_transfer(entry: CollectionEntry, transfer: Transfer, index: int) -> Coll
     A target that is Active by now has all that it needs. It stays, except beside a source that it was to replace.
     """
     number, target = transfer.shard, transfer.target
-    entry = replace(entry, transfers=tuple(other for other in entry.transfers if other != transfer))
+    entry = without_transfer(entry, transfer)
     shard = entry.shards[number]
     state = shard.replicas.get(target)
     if state is None:
@@ -68,6 +68,11 @@ def end_transfer(entry: CollectionEntry, transfer: Transfer, index: int) -> Coll
     if state is ACTIVE and (shard.primary == target or shard.replicas.get(transfer.source) is not ACTIVE):
         return entry
     return with_shard(entry, number, _shrunk(shard, number, target, index))
+
+
+def without_transfer(entry: CollectionEntry, transfer: Transfer) -> CollectionEntry:
+    """Note that a transfer is no longer under way."""
+    return replace(entry, transfers=tuple(other for other in entry.transfers if other != transfer))
 
 
 def _shrunk(shard: Shard, number: int, peer: int, index: int) -> Shard:

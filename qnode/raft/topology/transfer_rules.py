@@ -6,19 +6,24 @@ from dataclasses import replace
 
 from qnode.models.topology import CollectionEntry, ReplicaState, Topology, Transfer, TransferMethod
 from qnode.models.topology_commands import AbortTransfer, FinishTransfer, RestartTransfer, StartTransfer
-from qnode.raft.topology.parts import check_epoch, check_peer, collection_of, shard_of, with_collection, with_shard
+from qnode.raft.topology.parts import check_peer, collection_of, shard_in_epoch, with_collection, with_shard
 from qnode.raft.topology.rejection import Reason, Refused
-from qnode.raft.topology.replicas import ACTIVE, check_may_leave, end_transfer, with_state, without_replica
+from qnode.raft.topology.replicas import (
+    ACTIVE,
+    check_may_leave,
+    end_transfer,
+    with_state,
+    without_replica,
+    without_transfer,
+)
 
 
 def start_transfer(topology: Topology, command: StartTransfer) -> Topology:
     """Begin to copy an Active replica to a peer that takes part in no other transfer of the shard."""
     number, source, target = command.shard, command.source, command.target
-    entry = collection_of(topology, command.name)
+    entry, shard = shard_in_epoch(topology, command.name, number, command.epoch)
     for peer in (source, target):
         check_peer(topology, peer)
-    shard = shard_of(entry, command.name, number)
-    check_epoch(shard, number, command.epoch)
     if source == target:
         raise Refused(Reason.REFUSED, f"Shard {number} cannot be transferred from peer {source} to itself")
     if shard.replicas.get(source) is not ACTIVE:
@@ -46,7 +51,7 @@ def restart_transfer(topology: Topology, command: RestartTransfer) -> Topology:
     shard = entry.shards[command.shard]
     if shard.replicas[command.target] is ACTIVE:
         check_may_leave(shard, command.shard, command.target)
-    left = replace(entry, transfers=tuple(other for other in entry.transfers if other != old))
+    left = without_transfer(entry, old)
     return with_collection(
         topology, command.name, _begun(left, replace(old, method=command.method, started=topology.index))
     )
@@ -59,7 +64,7 @@ def finish_transfer(topology: Topology, command: FinishTransfer) -> Topology:
     shard = entry.shards[transfer.shard]
     if shard.replicas[transfer.target] is not ACTIVE:
         raise Refused(Reason.OUTDATED, f"Shard {transfer.shard} is not active on peer {transfer.target}")
-    entry = replace(entry, transfers=tuple(other for other in entry.transfers if other != transfer))
+    entry = without_transfer(entry, transfer)
     if not transfer.sync:
         if shard.primary == transfer.source:  # the copy takes the place of its source in every respect
             changed = replace(shard, primary=transfer.target, epoch=shard.epoch + 1)

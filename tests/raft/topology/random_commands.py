@@ -41,6 +41,7 @@ def _on_peers(random: Random) -> SingleCommand:
             commands.AddPeer(peer, f"http://n{peer}", "word"),
             commands.UpdatePeerUri(peer, "word", f"http://n{random.choice(PEERS)}"),
             commands.PromotePeer(peer),
+            commands.PeerStarted(peer, random.choice("ab"), random.choice(["", "a", "b"])),
             commands.SetPeerDraining(peer, random.random() < 0.5),
             commands.RemovePeer(peer, force=random.random() < 0.1),
         ]

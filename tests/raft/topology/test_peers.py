@@ -2,6 +2,7 @@ from qnode.models.topology import Peer, ReplicaState, Topology
 from qnode.models.topology_commands import (
     AddPeer,
     CreateCollection,
+    PeerStarted,
     PromotePeer,
     RemovePeer,
     SetPeerDraining,
@@ -24,6 +25,30 @@ def test_a_member_that_starts_again_renews_what_is_known_of_it():
     topology = applied(topology, AddPeer(2, "http://elsewhere", "word 2", "two", "1.1", "zone b"))
     assert topology.peers[2] == Peer("http://elsewhere", "word 2", "two", "1.1", "zone b", True, True)
     assert applied(topology, UpdatePeerUri(2, "word 2", "http://n2")).peers[2].uri == "http://n2"
+
+
+def test_a_process_that_begins_starts_a_new_epoch_of_what_it_is_primary_of():
+    before = applied(peers(3), CreateCollection("c", {}, ((2, 1), (3, 2))))
+    after = applied(before, PeerStarted(2, "second", ""))
+    assert after.peers[2].life == "second"
+    led, followed = shard(after, 0), shard(after, 1)
+    assert (led.epoch, led.changed) == (shard(before, 0).epoch + 1, after.index)
+    assert (led.primary, led.replicas) == (2, shard(before, 0).replicas)
+    assert followed == shard(before, 1)
+
+
+def test_a_start_that_is_told_again_or_too_late_changes_nothing():
+    topology = applied(one_shard(ACTIVE, ACTIVE), PeerStarted(1, "first", ""), PeerStarted(1, "second", "first"))
+    again = applied(topology, PeerStarted(1, "second", "first"))
+    assert (again.peers, again.collections) == (topology.peers, topology.collections)
+    late = refused(topology, PeerStarted(1, "another", "first"))
+    assert late == (Reason.OUTDATED, "Peer 1 has started again meanwhile")
+    assert refused(topology, PeerStarted(9, "x", ""))[1] == "Peer 9 does not exist"
+
+
+def test_what_a_member_says_of_itself_leaves_its_life():
+    topology = applied(peers(2), PeerStarted(2, "life", ""), AddPeer(2, "http://elsewhere", "word 2"))
+    assert topology.peers[2].life == "life"
 
 
 def test_a_wiped_node_is_refused_under_its_old_id():

@@ -1,0 +1,30 @@
+"""The id of this node among peers: drawn or configured when its storage is new, and kept there for good."""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+from typing import Final
+
+from qnode.disk import make_directory, write_file_durably
+from qnode.errors import CannotStart, Corruption
+
+LARGEST_PEER_ID: Final = (1 << 53) - 1
+_NAME: Final = "peer_id"
+
+
+def peer_id_of(folder: Path, configured: int | None) -> int:
+    """Give the node's id, which is made now if there is none; raise CannotStart if it is not the configured one."""
+    file = folder / _NAME
+    if not file.exists():
+        peer = configured or 1 + secrets.randbelow(LARGEST_PEER_ID)
+        make_directory(folder)
+        write_file_durably(file, b"%d\n" % peer)
+        return peer
+    try:
+        peer = int(file.read_text(encoding="ascii"))
+    except ValueError:
+        raise Corruption(file, "it does not hold a peer's id", "Restore the storage folder from a backup") from None
+    if configured not in (None, peer):
+        raise CannotStart(f"this storage belongs to peer {peer}, and cluster.peer_id is {configured}")
+    return peer

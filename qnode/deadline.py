@@ -30,6 +30,12 @@ def within(seconds: float) -> Iterator[None]:
         _ends.reset(token)
 
 
+def seconds_left() -> float | None:
+    """Tell how long the work may go on; None: without an end."""
+    ends = _ends.get()
+    return None if ends is _ENDLESS else max(0.0, ends - monotonic())
+
+
 def check() -> None:
     """Raise TimedOut if the time is up."""
     ends = _ends.get()

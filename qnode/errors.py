@@ -15,9 +15,12 @@
     ├── RateLimited            429  Rate limiting exceeded: …
     ├── OutOfSpace             507  Insufficient storage: …
     ├── Unavailable            503  Shard temporarily unavailable: …
+    │   └── NotPrimary         503  … certainly not taken; whoever is primary may take it
     ├── CannotStart              –  ends the process before it serves anything
     │   └── CannotJoin           –  … because the cluster that it asked does not take it in
     └── InternalError          500  Service internal error: …
+        ├── UnknownOutcome     500  … logged, and nobody knows whether it will stay
+        │   └── NotYetApplied  500  … it will stay, and is not known to be visible everywhere
         └── Corruption         500  … names the damaged file and the way out
 
 A class knows the words in front of its text; which HTTP status it becomes is decided in one table in api.
@@ -128,6 +131,10 @@ class Unavailable(QnodeError):
     prefix = "Shard temporarily unavailable: "
 
 
+class NotPrimary(Unavailable):
+    """The node is not the shard's primary. Nothing of the write was taken: it may be sent to whoever is."""
+
+
 class CannotStart(QnodeError):
     """The node cannot start as it is configured, or where it is; the text is one line for the operator."""
 
@@ -140,6 +147,18 @@ class InternalError(QnodeError):
     """Something that should not happen did."""
 
     prefix = "Service internal error: "
+
+
+class UnknownOutcome(InternalError):
+    """A write was logged, and whether it will stay is not known here: to send it again might write it twice."""
+
+
+class NotYetApplied(UnknownOutcome):
+    """The write is committed and will stay, but it is not known to be visible on every replica. `op_num` is its number."""
+
+    def __init__(self, op_num: int, text: str) -> None:
+        super().__init__(text)
+        self.op_num = op_num
 
 
 class Corruption(InternalError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import overload
 
 import numpy as np
@@ -12,6 +13,7 @@ import numpy.typing as npt
 from qnode.models.filter import Filter
 from qnode.models.payload_path import PayloadPath
 from qnode.models.point_id import PointKey, key_of
+from qnode.models.shard_choice import ShardChoice, ShardKey
 
 UNNAMED = ""
 """The name of a collection's single unnamed vector."""
@@ -19,6 +21,21 @@ UNNAMED = ""
 DEFAULT_LIMIT = 10
 
 Vector = npt.NDArray[np.float32]
+
+
+class Agreement(StrEnum):
+    """How many replicas a read asks: all of them (majority, all) or just more than half (quorum).
+
+    What it gives is in every answer, with `majority` in more than half of them.
+    """
+
+    MAJORITY = "majority"
+    QUORUM = "quorum"
+    ALL = "all"
+
+
+Consistency = Agreement | int
+"""A number: so many replicas are asked, and what the read gives is in every answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +99,13 @@ class QueryRequest:
     offset: int = 0
     with_payload: PayloadSelector = NO_PAYLOAD
     with_vector: VectorSelector = NO_VECTORS
+    shards: ShardChoice | None = None
 
     def nearest_to(self, vector: Vector) -> QueryRequest:
         """Ask the same about another vector."""
         return QueryRequest(
             Nearest(vector), self.using, self.filter, self.params, self.score_threshold, self.limit, self.offset,
-            self.with_payload, self.with_vector,
+            self.with_payload, self.with_vector, self.shards,
         )  # fmt: skip
 
 
@@ -100,6 +118,7 @@ class ScrollRequest:
     filter: Filter | None = None
     with_payload: PayloadSelector = ALL_PAYLOAD
     with_vector: VectorSelector = NO_VECTORS
+    shards: ShardChoice | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +128,7 @@ class RetrieveRequest:
     keys: tuple[PointKey, ...]
     with_payload: PayloadSelector = NO_PAYLOAD
     with_vector: VectorSelector = NO_VECTORS
+    shards: ShardChoice | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +137,7 @@ class CountRequest:
 
     filter: Filter | None = None
     exact: bool = True
+    shards: ShardChoice | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -124,7 +145,7 @@ class Point:
     """A point as an answer holds it.
 
     score: float32, as reported to the user (None when nothing was scored).
-    payload: JSON bytes, None when not asked for. vectors: by name, None when not asked for.
+    payload: JSON bytes, None when not asked for. vectors: by name, None when not asked for. shard_key: None without custom sharding.
     """
 
     key: PointKey
@@ -132,6 +153,7 @@ class Point:
     score: np.float32 | None = None
     payload: bytes | None = None
     vectors: dict[str, Vector] | None = None
+    shard_key: ShardKey | None = None
 
 
 class Hits(Sequence[Point]):

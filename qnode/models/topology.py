@@ -21,8 +21,22 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-ShardKey = int | str
-"""What a user names a group of shards; 5 and "5" are two keys."""
+from qnode.models.shard_choice import ShardKey
+
+__all__ = [
+    "STANDALONE_PEER",
+    "CollectionEntry",
+    "KeyState",
+    "Peer",
+    "ReplicaState",
+    "Shard",
+    "ShardKey",
+    "ShardKeyEntry",
+    "ShardingMethod",
+    "Topology",
+    "Transfer",
+    "TransferMethod",
+]
 
 STANDALONE_PEER = 0
 """Who holds the shards of a node that was never part of a cluster. The first peer of a cluster takes its place."""

@@ -12,6 +12,7 @@ from enum import StrEnum
 from qnode.models.filter import Filter
 from qnode.models.operation import VectorColumn
 from qnode.models.point_id import PointKey
+from qnode.models.shard_choice import ShardChoice
 
 
 class UpdateMode(StrEnum):
@@ -39,6 +40,7 @@ class UpsertRequest:
     vectors: dict[str, VectorColumn]
     update_filter: Filter | None = None
     update_mode: UpdateMode = UpdateMode.UPSERT
+    shards: ShardChoice | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,7 @@ class DeleteRequest:
     """Remove points."""
 
     selector: Selector
+    shards: ShardChoice | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,6 +58,7 @@ class UpdateVectorsRequest:
     keys: list[PointKey]
     vectors: dict[str, VectorColumn]
     update_filter: Filter | None = None
+    shards: ShardChoice | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +67,7 @@ class DeleteVectorsRequest:
 
     selector: Selector
     names: tuple[str, ...]
+    shards: ShardChoice | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +77,7 @@ class SetPayloadRequest:
     selector: Selector
     payload: bytes
     path: str | None = None
+    shards: ShardChoice | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +86,7 @@ class OverwritePayloadRequest:
 
     selector: Selector
     payload: bytes
+    shards: ShardChoice | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +95,7 @@ class DeletePayloadRequest:
 
     selector: Selector
     paths: tuple[str, ...]
+    shards: ShardChoice | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +103,7 @@ class ClearPayloadRequest:
     """Empty the points' payloads."""
 
     selector: Selector
+    shards: ShardChoice | None = None
 
 
 WriteRequest = (

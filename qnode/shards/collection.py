@@ -1,26 +1,48 @@
-"""A collection: its settings, its shards, and the routing of reads and writes over them."""
+"""A collection: its settings, its shards, and the routing of reads and writes over them.
+
+Some of the shards are on this node (`shards`), the others on peers. As long as all can be read here nothing of the routing is met: `query_now`
+and the reads beside it look at the local shards directly.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import heapq
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
-from qnode.errors import BadInput, QnodeError, TimedOut
-from qnode.index import reading
+from qnode.errors import BadInput, NotFound, QnodeError, TimedOut, Unavailable
 from qnode.index.vectors import is_warm
-from qnode.models.collection import CollectionConfig, CollectionInfo, CollectionStatus
+from qnode.models.collection import CollectionConfig, CollectionInfo
 from qnode.models.field_schema import FieldSchema
-from qnode.models.point_id import PointKey
-from qnode.models.query import CountRequest, Point, QueryRequest, RetrieveRequest, ScrollRequest, Vector
+from qnode.models.point_id import PointKey, id_of
+from qnode.models.query import (
+    Consistency,
+    CountRequest,
+    Nearest,
+    Point,
+    QueryRequest,
+    RetrieveRequest,
+    ScrollRequest,
+    Vector,
+)
+from qnode.models.shard_calls import FieldsRequest, InfoRequest, VectorRequest
+from qnode.models.shard_choice import ShardChoice
+from qnode.models.topology import CollectionEntry
 from qnode.models.vector_params import VectorParams
 from qnode.models.write import UpdateResult, UpdateStatus, WriteRequest
+from qnode.shards import local_reads
+from qnode.shards.delivery import Delivery, forget
+from qnode.shards.local_reads import Part
 from qnode.shards.local_shard import LocalShard
+from qnode.shards.news import News
+from qnode.shards.readings import CountReading, Numbers, PointsReading, RetrieveReading, ValueReading
+from qnode.shards.remote import Remote
 from qnode.shards.resolve import check
-from qnode.shards.routing import Ring
+from qnode.shards.routes import Routes
+from qnode.shards.scatter import Scatter
 
 QUICK_LIMIT = 1000
 """A query that returns at most so many points, without filter and exact scan, is answered on the event loop."""
@@ -35,86 +57,141 @@ QUICK_SCAN_BYTES = 24 << 20
 """… and scans no more bytes of vectors without a graph than this."""
 
 
-class Collection:
-    """One collection as this node serves it."""
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a collection is looked at from: this peer, the others, and word of changes of the topology."""
 
-    def __init__(
-        self, name: str, config: CollectionConfig, fields: dict[str, FieldSchema], shards: dict[int, LocalShard]
-    ) -> None:
+    me: int
+    remote: Remote
+    news: News
+
+
+class Collection:
+    """One collection as this node serves it. `shards`: those that this node holds a replica of, by number."""
+
+    def __init__(self, name: str, entry: CollectionEntry, place: Place, *, is_current: bool) -> None:
+        """`is_current`: whether the entry is no older than anything that this node did before it was started."""
         self.name = name
-        self.config = config
-        self.fields = fields
-        self.shards = shards
+        self.shards: dict[int, LocalShard] = {}
+        self.fields: dict[str, FieldSchema] = {}
         self.is_removed = False
-        self._ring = Ring(sorted(shards))
-        self._vectors: dict[str, VectorParams] = {vector.name: vector for vector in config.index_params().vectors}
+        self._place = place
+        self.reconfigure(CollectionConfig.from_json(entry.config))
+        self.follow(entry, is_current=is_current)
+
+    @property
+    def folder(self) -> str:
+        return self._routes.entry.folder
+
+    @property
+    def entry(self) -> CollectionEntry:
+        """What the topology says of the collection."""
+        return self._routes.entry
 
     def reconfigure(self, config: CollectionConfig) -> None:
+        """Take over changed settings; the shards have done so already."""
         self.config = config
-        self._vectors = {vector.name: vector for vector in config.index_params().vectors}
+        self._vectors: dict[str, VectorParams] = {vector.name: vector for vector in config.index_params().vectors}
+
+    def follow(self, entry: CollectionEntry, *, is_current: bool) -> None:
+        """Route by what the topology says now. To be told again when `shards` has changed."""
+        self.is_current = is_current
+        self._routes = Routes(self._place.me, entry)
+        active = frozenset(number for number in self.shards if self._place.me in self._routes.active(number))
+        self._readable = active if is_current else frozenset[int]()
+        self._spare = frozenset[int]() if is_current else active
+        self._all_here = (
+            not self._routes.is_custom and bool(self.shards) and self._readable.issuperset(self._routes.numbers)
+        )
+        self._all_parts = [Part(number, self.shards[number], None) for number in self._routes.numbers if self._all_here]
 
     # Writes
 
     async def write(self, request: WriteRequest, *, wait: bool, timeout_seconds: float | None = None) -> UpdateResult:
-        """Log and apply a request on every shard that it concerns; all parts are queued before the first waits.
+        """Log and apply a request on every shard that it concerns; all parts that stay here are queued before the first waits.
 
-        Raises BadInput for a wrong vector in any part before any part is queued. Only who waits can run out of time:
-        without `wait`, too, the answer comes when the write is durable.
+        Raises BadInput for a wrong vector in any part before any part is queued. On a node that runs alone only who waits can run out of
+        time: without `wait`, too, the answer comes when the write is durable.
         """
         check(request, self._vectors)
-        parts = self._ring.split(request)
+        parts = self._routes.split(request)
         if not parts:
-            return UpdateResult(self._last_op(), UpdateStatus.COMPLETED if wait else UpdateStatus.ACKNOWLEDGED)
-        answered = [self._submitted(shard, part) for shard, part in parts.items()]
-        _, pending = await asyncio.wait(answered, timeout=timeout_seconds if wait else None)
+            return UpdateResult(self.last_op, UpdateStatus.COMPLETED if wait else UpdateStatus.ACKNOWLEDGED)
+        delivery = Delivery(
+            self._current_routes, self.shards, self._place.remote, self._place.news,
+            wait=wait, timeout_seconds=timeout_seconds,
+        )  # fmt: skip
+        answered = [delivery.begin(shard, part) for shard, part in parts.items()]
+        _, pending = await asyncio.wait(answered, timeout=delivery.longest_seconds)
         if pending:
             for waiting in pending:
-                waiting.add_done_callback(lambda late: late.exception())
-            return UpdateResult(self._last_op(), UpdateStatus.WAIT_TIMEOUT)
+                waiting.add_done_callback(forget)
+            return UpdateResult(self.last_op, UpdateStatus.WAIT_TIMEOUT)
         faults = [error for part in answered if (error := part.exception()) is not None]
         if faults:
             if len(answered) > 1 and len(faults) < len(answered) and isinstance(faults[0], QnodeError):
                 text = f"{len(faults)} out of {len(answered)} shards failed to apply operation. First error captured: "
                 raise _retold(faults[0], text)
             raise faults[0]
-        op_num = max(part.result() for part in answered)
+        op_nums = [part.result() for part in answered]
+        if None in op_nums:
+            return UpdateResult(self.last_op, UpdateStatus.WAIT_TIMEOUT)
+        op_num = max(op_num for op_num in op_nums if op_num is not None)
         return UpdateResult(op_num, UpdateStatus.COMPLETED if wait else UpdateStatus.ACKNOWLEDGED)
 
-    def _submitted(self, shard: int, part: WriteRequest) -> asyncio.Future[int]:
-        """Queue a part; a refusal is its answer, for the parts of other shards may be under way."""
-        try:
-            return self.shards[shard].submit(part)
-        except QnodeError as refusal:
-            answered: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-            answered.set_exception(refusal)
-            return answered
+    def submit_here(self, number: int, request: WriteRequest, *, wait: bool) -> asyncio.Future[int]:
+        """Queue a write of another peer; raise NotPrimary and whatever else it is refused with."""
+        check(request, self._vectors)
+        return self.shards[number].submit(request, wait=wait)
 
-    def _last_op(self) -> int:
-        return max(shard.last_op for shard in self.shards.values())
+    def _current_routes(self) -> Routes:
+        if self.is_removed:
+            raise Unavailable("the collection was deleted")
+        return self._routes
+
+    @property
+    def last_op(self) -> int:
+        """The last operation that any shard here has applied."""
+        return max((shard.last_op for shard in self.shards.values()), default=0)
 
     # Reads
 
     def query_now(self, request: QueryRequest) -> Sequence[Point] | None:
         """Answer a query that is sure to be quick, without leaving the event loop; None for any other."""
-        if request.query is None or request.filter is not None or request.params.exact or not is_warm():
+        if not self._all_here or request.shards is not None or not self.is_quick(request):
             return None
+        return self._query(request)
+
+    def is_quick(self, request: QueryRequest) -> bool:
+        """Tell whether the shards here answer a query in so little time that it may be done on the event loop."""
+        if request.query is None or request.filter is not None or request.params.exact or not is_warm():
+            return False
         if (
             request.limit + request.offset > (QUICK_LIMIT if _shows_little(request) else QUICK_DETAILED_LIMIT)
             or (request.params.hnsw_ef or 0) > QUICK_EF
         ):
-            return None
+            return False
         params = self._vectors.get(request.using)
-        if params is None or self._unindexed_bytes(params.slot) > QUICK_SCAN_BYTES:
-            return None
-        return self._query(request)
+        return params is not None and self._unindexed_bytes(params.slot) <= QUICK_SCAN_BYTES
 
-    async def query(self, request: QueryRequest) -> Sequence[Point]:
+    async def query(self, request: QueryRequest, consistency: Consistency | None = None) -> Sequence[Point]:
         """Answer a query."""
-        return await asyncio.to_thread(self._query, request)
+        if self._is_direct(request.shards, consistency):
+            return await asyncio.to_thread(self._query, request)
+        points = await self._ranked(request, consistency)
+        return points[request.offset : request.offset + request.limit]
 
-    async def query_several(self, requests: Sequence[QueryRequest]) -> list[Sequence[Point]]:
-        """Answer queries one after the other, in one thread."""
-        return await asyncio.to_thread(lambda: [self._query(request) for request in requests])
+    async def query_several(
+        self, requests: Sequence[QueryRequest], consistency: Consistency | None = None
+    ) -> list[Sequence[Point]]:
+        """Answer queries one after the other, in one thread; those for other peers beside each other."""
+        if all(self._is_direct(request.shards, consistency) for request in requests):
+            return await asyncio.to_thread(lambda: [self._query(request) for request in requests])
+        return list(await asyncio.gather(*(self.query(request, consistency) for request in requests)))
+
+    def _is_direct(self, choice: ShardChoice | None, consistency: Consistency | None) -> bool:
+        """Tell whether a read is about shards here alone."""
+        return self._all_here and choice is None and (consistency in (None, 1) or self._routes.most_replicas == 1)
 
     def _unindexed_bytes(self, slot: int) -> int:
         unindexed_bytes = 0
@@ -125,117 +202,182 @@ class Collection:
         return unindexed_bytes
 
     def _query(self, request: QueryRequest) -> Sequence[Point]:
-        if request.query is None:
-            return self._listed(request)
-        params = self._vectors.get(request.using)
-        if params is None:
-            raise BadInput(f"Not existing vector name error: {request.using}")
-        vector, excluded = request.query.vector, request.query.example
-        if vector is None:
-            assert excluded is not None
-            vector = self._vector_of(excluded, request.using)
-        elif len(vector) != params.size:
-            raise BadInput(f"Vector dimension error: expected dim: {params.size}, got {len(vector)}")
-        found = [reading.search(shard.index, request, vector, excluded) for shard in self.shards.values()]
-        points = found[0] if len(found) == 1 else _merged(found, params, request.limit + request.offset)
+        """Answer a query from the shards here, which are all."""
+        vector = None
+        if request.query is not None and (vector := self._given_vector(request)) is None:
+            assert request.query.example is not None
+            owner = self._routes.split_keys([request.query.example], self._routes.numbers)
+            vector = local_reads.vector_of(self.local(tuple(owner)), request.query.example, request.using)
+        points = self.query_here(self._routes.numbers, request, vector)
         if not request.offset and len(points) <= request.limit:
             return points
         return points[request.offset : request.offset + request.limit]
 
-    def _vector_of(self, key: PointKey, name: str) -> Vector:
-        return reading.vector_of(self.shards[self._ring.shard_of(key)].index, key, name)
+    def query_here(self, numbers: Numbers, request: QueryRequest, vector: Vector | None) -> Sequence[Point]:
+        """Give the first (limit + offset) points of shards here; without a vector by id."""
+        if vector is None:
+            return local_reads.listed(self.local(numbers), request)
+        params = self._vectors[request.using]
+        return local_reads.search(self.local(numbers), request, vector, params)
 
-    def _listed(self, request: QueryRequest) -> list[Point]:
-        """A query without a vector lists points by id; each scores 1."""
-        page = ScrollRequest(
-            limit=request.limit + request.offset,
-            filter=request.filter,
-            with_payload=request.with_payload,
-            with_vector=request.with_vector,
-        )
-        points = self._scroll(page)[request.offset : request.offset + request.limit]
-        for point in points:
-            point.score = np.float32(1.0)
-        return points
+    async def _ranked(self, request: QueryRequest, consistency: Consistency | None) -> Sequence[Point]:
+        """Give the first (limit + offset) points of all shards concerned."""
+        numbers = self._routes.read_from(request.shards)
+        limit, vector = request.limit + request.offset, None
+        if request.query is None:
+            merge = partial(local_reads.merge_pages, limit=limit)
+        else:
+            vector = self._given_vector(request)
+            if vector is None:
+                assert request.query.example is not None
+                vector = await self._vector_of(request.query.example, request.using, numbers)
+                request = replace(request, query=Nearest(vector, request.query.example))
+            merge = partial(local_reads.merge_hits, params=self._vectors[request.using], limit=limit)
+        if request.shards is not None:
+            request = replace(request, shards=None)
+        read = lambda numbers: self.query_here(numbers, request, vector)  # noqa: E731
+        return await self._points(numbers, PointsReading(request, read, merge), consistency)
 
-    async def scroll(self, request: ScrollRequest) -> tuple[list[Point], PointKey | None]:
+    def _given_vector(self, request: QueryRequest) -> Vector | None:
+        """Give the vector that a query carries, if it does; raise BadInput if the collection has no such vectors."""
+        assert request.query is not None
+        params = self._vectors.get(request.using)
+        if params is None:
+            raise BadInput(f"Not existing vector name error: {request.using}")
+        vector = request.query.vector
+        if vector is not None and len(vector) != params.size:
+            raise BadInput(f"Vector dimension error: expected dim: {params.size}, got {len(vector)}")
+        return vector
+
+    async def _vector_of(self, key: PointKey, name: str, shards: Numbers) -> Vector:
+        read = lambda numbers: local_reads.vector_of(self.local(numbers), key, name)  # noqa: E731
+        reading = ValueReading(VectorRequest(key, name), read, np.ndarray)
+        missing = NotFound(f"No point with id {id_of(key)} found")
+        for number in self._routes.split_keys([key], shards):  # with custom sharding it may be in any of several
+            try:
+                return (await self._scatter().read((number,), reading))[0]
+            except NotFound as error:
+                missing = error
+        raise missing
+
+    async def scroll(
+        self, request: ScrollRequest, consistency: Consistency | None = None
+    ) -> tuple[Sequence[Point], PointKey | None]:
         """Read a page in the order of ids, and the id at which the next page begins."""
-        points = await asyncio.to_thread(self._scroll, request)
+        if self._is_direct(request.shards, consistency):
+            points: Sequence[Point] = await asyncio.to_thread(self.scroll_here, self._routes.numbers, request)
+        else:
+            numbers = self._routes.read_from(request.shards)
+            request = replace(request, shards=None)
+            merge = partial(local_reads.merge_pages, limit=request.limit + 1)
+            read = lambda numbers: self.scroll_here(numbers, request)  # noqa: E731
+            points = await self._points(numbers, PointsReading(request, read, merge), consistency)
         if len(points) > request.limit:
             return points[: request.limit], points[request.limit].key
         return points, None
 
-    def _scroll(self, request: ScrollRequest) -> list[Point]:
-        pages = [reading.scroll(shard.index, request) for shard in self.shards.values()]
-        if len(pages) == 1:
-            return pages[0]
-        return list(heapq.merge(*pages, key=lambda point: point.key))[: request.limit + 1]
+    def scroll_here(self, numbers: Numbers, request: ScrollRequest) -> Sequence[Point]:
+        """Read up to limit + 1 points of shards here in the order of ids."""
+        return local_reads.scroll(self.local(numbers), request)
 
-    async def retrieve(self, request: RetrieveRequest) -> list[Point]:
+    async def retrieve(self, request: RetrieveRequest, consistency: Consistency | None = None) -> Sequence[Point]:
         """Read points by id, in the order asked."""
-        if len(request.keys) > (QUICK_LIMIT if _shows_little(request) else QUICK_DETAILED_LIMIT):
-            return await asyncio.to_thread(self._retrieve, request)
-        return self._retrieve(request)
-
-    def _retrieve(self, request: RetrieveRequest) -> list[Point]:
-        if len(self.shards) == 1:
-            return reading.retrieve(next(iter(self.shards.values())).index, request)
-        found = {
-            point.key: point
-            for shard, keys in self._ring.split_keys(request.keys).items()
-            for point in reading.retrieve(self.shards[shard].index, replace(request, keys=tuple(keys)))
-        }
+        numbers = self._routes.read_from(request.shards)
+        keys = self._routes.split_keys(request.keys, numbers)
+        if self._is_direct(request.shards, consistency):
+            read = lambda: self.retrieve_here(tuple(keys), request, keys)  # noqa: E731
+            is_quick = len(request.keys) <= (QUICK_LIMIT if _shows_little(request) else QUICK_DETAILED_LIMIT)
+            points = read() if is_quick else await asyncio.to_thread(read)
+        else:
+            reading = RetrieveReading(
+                request, lambda numbers: self.retrieve_here(numbers, request, keys), local_reads.joined, keys
+            )
+            points = await self._points(tuple(keys), reading, consistency)
+        if len(keys) <= 1:
+            return points
+        found = {point.key: point for point in points}
         return [found[key] for key in dict.fromkeys(request.keys) if key in found]
 
-    async def count(self, request: CountRequest) -> int:
+    def retrieve_here(
+        self, numbers: Numbers, request: RetrieveRequest, keys: Mapping[int, Sequence[PointKey]] | None
+    ) -> Sequence[Point]:
+        """Read points by id from shards here; `keys`: which of them each shard may have, None all."""
+        return local_reads.retrieve(self.local(numbers), request, keys)
+
+    async def count(self, request: CountRequest, consistency: Consistency | None = None) -> int:
         """Count the points that pass the filter."""
-        if request.filter is None:
-            return sum(shard.index.points_count for shard in self.shards.values())
-        counts = [asyncio.to_thread(reading.count, shard.index, request) for shard in self.shards.values()]
-        return sum(await asyncio.gather(*counts))
+        if self._is_direct(request.shards, consistency):
+            if request.filter is None:
+                return self.count_here(self._routes.numbers, request)
+            each = [asyncio.to_thread(self.count_here, (number,), request) for number in self._routes.numbers]
+            return sum(await asyncio.gather(*each))
+        numbers = self._routes.read_from(request.shards)
+        request = replace(request, shards=None)
+        reading = CountReading(request, lambda numbers: self.count_here(numbers, request), int)
+        return sum(await self._scatter().read(numbers, reading, consistency))
+
+    def count_here(self, numbers: Numbers, request: CountRequest) -> int:
+        """Count the points of shards here that pass the filter."""
+        return local_reads.count(self.local(numbers), request)
+
+    async def _points(
+        self, numbers: Numbers, reading: PointsReading, consistency: Consistency | None
+    ) -> Sequence[Point]:
+        return reading.merge(await self._scatter().read(numbers, reading, consistency))
+
+    def _scatter(self) -> Scatter:
+        return Scatter(self._routes, self._place.remote, self._readable, self._spare)
+
+    def can_answer(self, numbers: Numbers) -> Iterator[int]:
+        """Give those of the shards that may be read here."""
+        return (number for number in numbers if number in self._readable or number in self._spare)
+
+    def local(self, numbers: Numbers) -> list[Part]:
+        """Give shards of this node, each with the shard key that its points show."""
+        if self._all_here and numbers is self._routes.numbers:
+            return self._all_parts
+        if not self._routes.is_custom:
+            return [Part(number, self.shards[number], None) for number in numbers]
+        return [Part(number, self.shards[number], self._routes.key_of(number)) for number in numbers]
 
     # How it stands
 
-    def info(self) -> CollectionInfo:
-        """Tell how the collection stands."""
-        shards = list(self.shards.values())
-        parts = [part for shard in shards for space in shard.index.spaces.values() for part in space.parts]
-        error = next(
-            (shard.fault or shard.optimizer_error for shard in shards if shard.fault or shard.optimizer_error), None
-        )
-        status = CollectionStatus.GREEN
-        if any(shard.is_building or shard.needs_build or shard.queue_length for shard in shards):
-            status = CollectionStatus.YELLOW
-        if error is not None:
-            status = CollectionStatus.RED
-        schema = {
-            field: (schema, sum(shard.index.field_points(field) for shard in shards))
-            for field, schema in self.fields.items()
-        }
-        by_name = {
-            name: sum(part.living for shard in shards for part in shard.index.spaces[params.slot].parts)
-            for name, params in self._vectors.items()
-        }
-        return CollectionInfo(
-            status,
-            error,
-            points_count=sum(shard.index.points_count for shard in shards),
-            indexed_vectors_count=sum(part.living for part in parts if part.is_indexed),
-            segments_count=max(len(parts), len(shards)),
-            payload_schema=schema,
-            update_queue_length=sum(shard.queue_length for shard in shards),
-            vectors_count_by_name=by_name,
-            vectors_size_bytes=sum(part.segment.disk_bytes for part in parts),
-            payloads_size_bytes=sum(shard.index.store.disk_bytes for shard in shards),
-        )
+    async def info(self) -> CollectionInfo:
+        """Tell how the collection stands on all nodes: one replica of each shard counts."""
+        if self._all_here or not self._routes.numbers:
+            return self.local_info()
+        reading = ValueReading(InfoRequest(), self.info_here, CollectionInfo)
+        return local_reads.merge_infos(await self._scatter().read(self._routes.numbers, reading))
+
+    def local_info(self) -> CollectionInfo:
+        """Tell how what this node holds of the collection stands."""
+        return self.info_here(tuple(self.shards))
+
+    def info_here(self, numbers: Numbers) -> CollectionInfo:
+        """Tell how shards here stand."""
+        return local_reads.info([self.shards[number] for number in numbers], self._vectors, self.fields)
 
     async def wait_for_fields(self, timeout_seconds: float | None) -> None:
-        """Return when the payload indexes are built; raise TimedOut."""
-        waits = asyncio.gather(*(shard.wait_for_fields() for shard in self.shards.values()))
+        """Return when the payload indexes are built, wherever there is an Active replica that can be reached; raise TimedOut."""
+        me, remote = self._place.me, self._place.remote
+        waits = [self.wait_for_fields_here(tuple(self.shards))]
+        elsewhere: dict[int, list[int]] = {}
+        for number in self._routes.numbers:
+            for peer in self._routes.active(number):
+                if peer != me and remote.is_connected(peer):
+                    elsewhere.setdefault(peer, []).append(number)
+        waits += [remote.read(peer, self.folder, tuple(shards), FieldsRequest()) for peer, shards in elsewhere.items()]
         try:
-            await asyncio.wait_for(waits, timeout_seconds)
+            async with asyncio.timeout(timeout_seconds):
+                outcomes = await asyncio.gather(*waits, return_exceptions=True)
         except TimeoutError:
             raise TimedOut("the payload index is still being built") from None
+        if isinstance(outcomes[0], BaseException):
+            raise outcomes[0]
+
+    async def wait_for_fields_here(self, numbers: Numbers) -> None:
+        """Return when the payload indexes of shards here are built."""
+        await asyncio.gather(*(self.shards[number].wait_for_fields() for number in numbers))
 
     async def close(self) -> None:
         await asyncio.gather(*(shard.close() for shard in self.shards.values()))
@@ -245,15 +387,6 @@ def _shows_little(request: QueryRequest | RetrieveRequest) -> bool:
     """Whether a point that is found costs no more than a look-up: no vectors, and no payload to take apart."""
     payload = request.with_payload
     return not request.with_vector.enabled and payload.include is None and payload.exclude is None
-
-
-def _merged(found: Sequence[Sequence[Point]], params: VectorParams, limit: int) -> list[Point]:
-    """Merge the shards' hits, each best first, by the reported score; ties as within a shard."""
-    points = [point for hits in found for point in hits]
-    descending = not params.distance.smaller_is_better
-    points.sort(key=lambda point: point.key, reverse=descending)
-    points.sort(key=lambda point: float(point.score or 0.0), reverse=descending)
-    return points[:limit]
 
 
 def _retold(error: QnodeError, text: str) -> QnodeError:

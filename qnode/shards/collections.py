@@ -1,9 +1,17 @@
 """All collections of this node, kept in step with the topology.
 
-The topology says what exists; `_reconcile` makes it so: it opens, reconfigures and removes. The same function runs at
-start and after every change, so a node that is killed half-way through a change finishes it when it starts again.
-A collection that cannot be opened is told of to whoever asks for it; unless its files are damaged, it is tried again
-after a while and with every change. Changes are made one after the other. A folder that the topology does not know is removed in the background.
+The topology says what exists and who holds it. Two things follow from a change of it, of whoever has made it:
+
+- at once, on the event loop: every collection routes by it, and every shard here is told of it (`follow`);
+- as soon as the changes before are carried out, one after the other: `_reconcile` opens, adjusts and removes what is on this node.
+
+`_reconcile` also runs at start, so a node that is killed half-way through a change finishes it when it starts again. Whoever changes
+something waits until it has been carried out here. What cannot be opened is told of to whoever asks for it; unless its files are
+damaged, it is tried again after a while and with every change. On a node that runs alone a collection is served whole or not at all; in a
+cluster, shards that cannot be opened here are read and written elsewhere.
+
+**In a cluster a node that starts may know a topology that is older than what it did before.** Until `release_views` it opens what it
+holds, and does nothing else: no shard is told anything, nothing is removed, adjusted or made anew.
 
 Cancellation: a change that was proposed is carried out even if the caller stops waiting.
 """
@@ -11,53 +19,58 @@ Cancellation: a change that was proposed is carried out even if the caller stops
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from qnode import memory
+from qnode.channel import Channel
 from qnode.disk import remove_trash, remove_tree
-from qnode.errors import AlreadyExists, Corruption, InternalError, NotFound, QnodeError, Unavailable
+from qnode.errors import AlreadyExists, InternalError, NotFound, QnodeError, Unavailable
 from qnode.index import BuilderPool
 from qnode.index.vectors import is_warm
 from qnode.models.collection import CollectionConfig, CollectionDiff
 from qnode.models.field_schema import FieldSchema
+from qnode.models.topology import STANDALONE_PEER, CollectionEntry, ReplicaState, Topology
 from qnode.models.write import UpdateResult, UpdateStatus
-from qnode.shards.collection import Collection
-from qnode.shards.local_shard import LocalShard, ShardSettings
+from qnode.shards.answering import Answering
+from qnode.shards.collection import Collection, Place
+from qnode.shards.local_shard import ShardSettings
+from qnode.shards.news import News
+from qnode.shards.remote import Remote
+from qnode.shards.stewardship import Hub, Steward
 
 _log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
 OPEN_RETRY_SECONDS = 10.0
-"""A collection that could not be opened (a full disk) is tried again after this time."""
+"""A collection or shard that could not be opened (a full disk) is tried again after this time."""
 
+ACTIVATION_SECONDS = 10.0
+"""A collection is made when all its replicas are Active and all peers know it, or after this time at the latest."""
 
-class CollectionRecord(Protocol):
-    """What the topology says of a collection."""
-
-    @property
-    def folder(self) -> str: ...
-    @property
-    def config(self) -> Mapping[str, Any]: ...
-    @property
-    def fields(self) -> Mapping[str, Any]: ...
+UPDATE_ATTEMPTS = 10
+"""A change of settings is put on top of what another request has changed meanwhile so often."""
 
 
 class Proposer(Protocol):
-    """Where the topology is decided; a proposal that returns without raising is durable and shows in `records`."""
+    """Where the topology is decided; a proposal that returns without raising shows in `current`, and subscribers are told."""
 
-    def records(self) -> Mapping[str, CollectionRecord]: ...
+    @property
+    def current(self) -> Topology: ...
+
+    def subscribe(self, changed: Callable[[], None]) -> None:
+        """Let `changed` be called on the event loop after each change of `current`."""
 
     async def create(self, name: str, config: Mapping[str, Any]) -> bool:
         """Make a collection; False if there is one of this name."""
 
     async def update(self, name: str, expected: Mapping[str, Any], config: Mapping[str, Any]) -> bool:
-        """Replace settings; False if they are no longer `expected`."""
+        """Replace settings; False if they are no longer `expected`, or the collection is gone."""
 
     async def delete(self, name: str) -> bool: ...
 
@@ -75,29 +88,53 @@ class CollectionsSettings:
 
 
 class Collections:
-    """The collections of this node; `open` before use, `close` at the end."""
+    """The collections of this node; `open` before use, `close` at the end.
 
-    def __init__(self, settings: CollectionsSettings, proposer: Proposer) -> None:
-        self._settings = settings
-        self._proposer = proposer
-        self._open: dict[str, tuple[str, Collection]] = {}
-        self._damaged: dict[str, QnodeError] = {}
-        self._unadjusted: dict[str, QnodeError] = {}
-        self._changing = asyncio.Lock()
+    In a cluster, `replicas` is where peers reach the shards here, and `channel` the way to them.
+    """
+
+    def __init__(
+        self,
+        settings: CollectionsSettings,
+        topology_log: Proposer,
+        *,
+        me: int = STANDALONE_PEER,
+        replicas: Hub | None = None,
+        channel: Channel | None = None,
+    ) -> None:
+        self._path = settings.path
+        self._topology_log = topology_log
+        self._news = News()
+        self._place = Place(me, Remote(channel), self._news)
         self._pool = BuilderPool(settings.build_threads or os.cpu_count() or 1)
         self._background: set[asyncio.Task[Any]] = set()
+        self._steward = Steward(settings, self._place, replicas, self._pool, self._in_background)
+        self._changing = asyncio.Lock()
+        self._reached: Topology | None = None
+        self._has_current_views = channel is None
         self._retry: asyncio.TimerHandle | None = None
         self._closing = False
+        if channel is not None:
+            Answering(channel, self._steward.find, self._wait_reached)
 
     async def open(self) -> None:
-        """Open every collection of the topology and remove what is left of deleted ones."""
-        self._settings.path.mkdir(parents=True, exist_ok=True)
-        await asyncio.to_thread(remove_trash, self._settings.path)
-        known = {record.folder for record in self._proposer.records().values()}
-        for folder in self._settings.path.iterdir():
-            if folder.name not in known:
-                self._in_background(asyncio.to_thread(remove_tree, folder))
+        """Open every collection of the topology, and remove what is left of deleted ones."""
+        self._path.mkdir(parents=True, exist_ok=True)
+        await asyncio.to_thread(remove_trash, self._path)
+        self._topology_log.subscribe(self._topology_changed)
         async with self._changing:
+            if self._has_current_views:
+                self._steward.remove_strays(self._topology_log.current.collections)
+            await self._reconcile()
+        await asyncio.to_thread(_return_memory, self._path)
+
+    async def release_views(self) -> None:
+        """Obey the topology from now on: all that this node did before it was started is in it."""
+        async with self._changing:
+            if self._has_current_views or self._closing:
+                return
+            self._has_current_views = True
+            self._steward.remove_strays(self._topology_log.current.collections)
             await self._reconcile()
 
     async def close(self) -> None:
@@ -105,28 +142,24 @@ class Collections:
         if self._retry is not None:
             self._retry.cancel()
         async with self._changing:
-            closing = [collection.close() for _, collection in self._open.values()]
-            for fault in await asyncio.gather(*closing, return_exceptions=True):
-                if fault is not None:
-                    _log.error("a collection could not be closed in order: %s", fault)
-            self._open.clear()
+            await self._steward.close()
         await asyncio.gather(*self._background, return_exceptions=True)
         await self._pool.close()
 
     async def names(self) -> list[str]:
         """The names of all collections; one that is just being made is not there yet."""
-        return sorted(name for name in self._proposer.records() if name in self._open or name in self._damaged)
+        return sorted(name for name in self._topology_log.current.collections if self._steward.knows(name))
 
     def open_collections(self) -> list[Collection]:
         """All collections that are being served."""
-        return [collection for _, collection in list(self._open.values())]
+        return list(self._steward.open.values())
 
     @property
     def all_served(self) -> bool:
         """Whether every collection is open, takes writes, and is searched without waiting for a compiler."""
         return (
             is_warm()
-            and not self._damaged
+            and not self._steward.has_faults
             and all(
                 shard.fault is None for collection in self.open_collections() for shard in collection.shards.values()
             )
@@ -134,54 +167,71 @@ class Collections:
 
     def get(self, name: str) -> Collection:
         """The collection; raise NotFound, or what keeps it from being served."""
-        found = self._open.get(name)
+        found = self._steward.open.get(name)
         if found is not None:
-            return found[1]
-        if name in self._damaged:
-            raise self._damaged[name]
-        raise NotFound(f"Collection `{name}` doesn't exist!")
+            return found
+        raise self._steward.fault_of(name) or NotFound(f"Collection `{name}` doesn't exist!")
 
     async def create(self, name: str, config: CollectionConfig) -> None:
         """Make an empty collection; raise AlreadyExists."""
         await self._carry_out(self._create(name, config))
 
     async def _create(self, name: str, config: CollectionConfig) -> None:
-        async with self._changing:
-            if not await self._proposer.create(name, config.to_json()):
-                raise AlreadyExists(f"Collection `{name}` already exists!")
-            await self._reconcile()
-            fault = self._damaged.get(name) or self._unadjusted.get(name)
+        if not await self._topology_log.create(name, config.to_json()):
+            raise AlreadyExists(f"Collection `{name}` already exists!")
+        index = self._topology_log.current.index
+        await self._caught_up()
+        if not self._place.remote.is_alone:
+            await self._wait_everywhere(name, index)
+            return
+        fault = self._steward.fault_of(name) or self._steward.unadjusted.get(name)
+        if fault is not None:
+            await self._topology_log.delete(name)
+            await self._caught_up()
+            raise fault
+
+    async def _wait_everywhere(self, name: str, index: int) -> None:
+        """Return when a new collection can be used through any peer, or when that takes too long: it is there all the same."""
+
+        def is_active() -> bool:
+            entry = self._topology_log.current.collections.get(name)
+            return entry is None or all(
+                state is ReplicaState.ACTIVE for shard in entry.shards.values() for state in shard.replicas.values()
+            )
+
+        if not await self._news.until(is_active, ACTIVATION_SECONDS):
+            _log.warning("collection %s was made, and not all of its replicas are active yet", name)
+        index = max(index, self._topology_log.current.index)
+        remote, peers = self._place.remote, self._place.remote.connected_peers()
+        telling = [remote.reached(peer, index, ACTIVATION_SECONDS) for peer in peers]
+        for peer, fault in zip(peers, await asyncio.gather(*telling, return_exceptions=True), strict=True):
             if fault is not None:
-                await self._proposer.delete(name)
-                await self._reconcile()
-                raise fault
+                _log.warning("collection %s was made, and peer %d may not know it yet: %s", name, peer, fault)
 
     async def update(self, name: str, diff: CollectionDiff) -> None:
         """Merge changed settings; raise NotFound or BadInput."""
         await self._carry_out(self._update(name, diff))
 
     async def _update(self, name: str, diff: CollectionDiff) -> None:
-        async with self._changing:
-            record = self._record(name)
-            config = CollectionConfig.from_json(record.config).patched(diff)
-            if not await self._proposer.update(name, record.config, config.to_json()):
-                raise InternalError(f"Collection `{name}` was changed by another request at the same time")
-            await self._reconcile()
-            if name in self._unadjusted:
-                raise self._unadjusted[name]
+        for _ in range(UPDATE_ATTEMPTS):
+            known = self._entry(name).config
+            config = CollectionConfig.from_json(known).patched(diff)
+            if await self._topology_log.update(name, known, config.to_json()):
+                break
+        else:
+            raise InternalError(f"Collection `{name}` was changed by other requests at the same time")
+        await self._caught_up()
+        if name in self._steward.unadjusted:
+            raise self._steward.unadjusted[name]
 
     async def delete(self, name: str) -> bool:
         """Remove a collection; False if there is none."""
         return await self._carry_out(self._delete(name))
 
     async def _delete(self, name: str) -> bool:
-        async with self._changing:
-            record = self._proposer.records().get(name)
-            deleted = await self._proposer.delete(name)
-            if deleted and record is not None and name not in self._open:
-                self._in_background(asyncio.to_thread(remove_tree, self._settings.path / record.folder))
-            await self._reconcile()
-            return deleted
+        deleted = await self._topology_log.delete(name)
+        await self._caught_up()
+        return deleted
 
     async def create_field_index(self, name: str, path: str, schema: FieldSchema, wait: bool) -> UpdateResult:
         """Index a payload field; with `wait` return when the index is built."""
@@ -192,14 +242,13 @@ class Collections:
         return await self._carry_out(self._change_field(name, path, None, wait))
 
     async def _change_field(self, name: str, path: str, schema: FieldSchema | None, wait: bool) -> UpdateResult:
-        async with self._changing:
-            self._record(name)
-            self.get(name)
-            await self._proposer.set_field(name, path, None if schema is None else schema.to_json())
-            await self._reconcile()
-            if name in self._unadjusted:
-                raise self._unadjusted[name]
-            collection = self.get(name)
+        self._entry(name)
+        self.get(name)
+        await self._topology_log.set_field(name, path, None if schema is None else schema.to_json())
+        await self._caught_up()
+        if name in self._steward.unadjusted:
+            raise self._steward.unadjusted[name]
+        collection = self.get(name)
         if wait:
             try:
                 await collection.wait_for_fields(None)
@@ -207,14 +256,61 @@ class Collections:
                 if collection.is_removed:
                     raise NotFound(f"Collection `{name}` doesn't exist!") from None
                 raise
-        last = max(shard.last_op for shard in collection.shards.values())
-        return UpdateResult(last, UpdateStatus.COMPLETED if wait else UpdateStatus.ACKNOWLEDGED)
+        return UpdateResult(collection.last_op, UpdateStatus.COMPLETED if wait else UpdateStatus.ACKNOWLEDGED)
 
-    def _record(self, name: str) -> CollectionRecord:
-        record = self._proposer.records().get(name)
-        if record is None:
+    def _entry(self, name: str) -> CollectionEntry:
+        entry = self._topology_log.current.collections.get(name)
+        if entry is None:
             raise NotFound(f"Collection `{name}` doesn't exist!")
-        return record
+        return entry
+
+    # Keeping step
+
+    def _topology_changed(self) -> None:
+        """Route by the newest topology at once; the rest takes its time."""
+        if not self._closing:
+            self._follow()
+            self._in_background(self._keep_step())
+
+    def _follow(self) -> None:
+        self._steward.follow(self._topology_log.current.collections, are_current=self._has_current_views)
+        self._news.tell()
+
+    async def _keep_step(self) -> None:
+        async with self._changing:
+            if not self._closing and self._reached is not self._topology_log.current:
+                await self._reconcile()
+
+    async def _caught_up(self) -> None:
+        """Return when what the topology says now has been carried out here."""
+        async with self._changing:
+            if self._reached is not self._topology_log.current:
+                await self._reconcile()
+
+    async def _wait_reached(self, index: int, seconds: float | None) -> None:
+        """Return when what a topology of this index says has been carried out here; raise Unavailable after so long."""
+        has_reached = lambda: self._reached is not None and self._reached.index >= index  # noqa: E731
+        if not await self._news.until(has_reached, ACTIVATION_SECONDS if seconds is None else seconds):
+            raise Unavailable(f"the topology of index {index} is not in force here yet")
+
+    async def _reconcile(self) -> None:
+        """Make what is on this node what the topology says."""
+        topology = self._topology_log.current
+        are_current = self._has_current_views
+        await self._steward.reconcile(topology.collections, are_current=are_current)
+        self._reached = topology
+        self._follow()
+        if self._steward.may_open_later and self._retry is None:
+            self._retry = asyncio.get_running_loop().call_later(OPEN_RETRY_SECONDS, self._begin_retry)
+
+    def _begin_retry(self) -> None:
+        self._retry = None
+        self._in_background(self._try_again())
+
+    async def _try_again(self) -> None:
+        async with self._changing:
+            if not self._closing:
+                await self._reconcile()
 
     async def _carry_out(self, change: Coroutine[Any, Any, Result]) -> Result:
         task = asyncio.create_task(change)
@@ -230,87 +326,10 @@ class Collections:
     def _finished(self, task: asyncio.Task[Any]) -> None:
         self._background.discard(task)
         if not task.cancelled() and task.exception() is not None:
-            _log.warning("a removed collection's files could not all be deleted: %s", task.exception())
+            _log.warning("the collections on this node could not be kept in order", exc_info=task.exception())
 
-    async def _reconcile(self) -> None:
-        """Make what is open what the topology says."""
-        records = self._proposer.records()
-        for name, (folder, collection) in list(self._open.items()):
-            record = records.get(name)
-            if record is None or record.folder != folder:
-                del self._open[name]
-                collection.is_removed = True
-                self._in_background(self._remove(collection, folder))
-        for name in [name for name in self._damaged if name not in records]:
-            del self._damaged[name]
-        self._unadjusted.clear()
-        for name, record in records.items():
-            if name not in self._open and not isinstance(self._damaged.get(name), Corruption):
-                await self._open_or_note(name, record)
-            if name in self._open:
-                try:
-                    await self._adjust(self._open[name][1], record)
-                except QnodeError as error:  # tried again with the next change; reads and the others must not suffer
-                    _log.error("collection %s could not take over its settings: %s", name, error)
-                    self._unadjusted[name] = error
 
-    async def _open_or_note(self, name: str, record: CollectionRecord) -> None:
-        """Open a collection; what keeps it from being served is told to whoever asks for it, and to nobody else."""
-        try:
-            self._open[name] = record.folder, await self._opened(name, record)
-            self._damaged.pop(name, None)
-        except QnodeError as error:
-            _log.error("collection %s cannot be served: %s", name, error)
-            self._damaged[name] = error
-        except Exception as error:
-            _log.exception("collection %s cannot be served", name)
-            folder = self._settings.path / record.folder
-            self._damaged[name] = InternalError(f"collection `{name}` in {folder} could not be opened: {error!r}")
-        if name in self._damaged and not isinstance(self._damaged[name], Corruption) and self._retry is None:
-            self._retry = asyncio.get_running_loop().call_later(OPEN_RETRY_SECONDS, self._begin_retry)
-
-    def _begin_retry(self) -> None:
-        self._retry = None
-        self._in_background(self._try_again())
-
-    async def _try_again(self) -> None:
-        async with self._changing:
-            if not self._closing:
-                await self._reconcile()
-
-    async def _opened(self, name: str, record: CollectionRecord) -> Collection:
-        config = CollectionConfig.from_json(record.config)
-        params = config.index_params()
-        shards: dict[int, LocalShard] = {}
-        try:
-            for shard in range(config.shard_number):
-                path = self._settings.path / record.folder / str(shard)
-                shards[shard] = await asyncio.to_thread(LocalShard.open, path, params, self._settings.shard, self._pool)
-                shards[shard].start()
-        except BaseException:
-            for shard_opened in shards.values():
-                await shard_opened.close()
-            raise
-        return Collection(name, config, {}, shards)
-
-    async def _adjust(self, collection: Collection, record: CollectionRecord) -> None:
-        """Bring settings and payload indexes of an open collection up to date."""
-        if collection.config.to_json() != record.config:
-            config = CollectionConfig.from_json(record.config)
-            for shard in collection.shards.values():
-                await shard.configure(config.index_params())
-            collection.reconfigure(config)
-        wanted = {path: FieldSchema.from_json(schema) for path, schema in record.fields.items()}
-        for shard in collection.shards.values():
-            there = shard.index.fields.schemas
-            for path, schema in wanted.items():
-                if there.get(path) != schema:
-                    await shard.create_field_index(path, schema)
-            for path in [path for path in there if path not in wanted]:
-                await shard.drop_field_index(path)
-        collection.fields = wanted
-
-    async def _remove(self, collection: Collection, folder: str) -> None:
-        with contextlib.suppress(QnodeError):
-            await collection.close()
-        await asyncio.to_thread(remove_tree, self._settings.path / folder)
+def _return_memory(path: Path) -> None:
+    """Give back what reading all records has left behind."""
+    memory.return_free_blocks()
+    memory.return_pages_of(path)

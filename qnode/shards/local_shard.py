@@ -1,33 +1,37 @@
 """A shard on this node: a log and an index, a writer thread, and the builder that keeps its segments in order.
 
-    write  → queue → writer thread: resolve, log, fsync, apply → answer
+    write  → queue → writer thread: resolve, log, fsync, replicate, apply → answer
     search → any thread, straight at the index
 
-Opening replays what the log holds behind the index's `applied_op`.
+It takes part in the shard's replication as the views of the topology say that it is told (`follow`); before the first it takes no
+write. A shard of a node that runs alone is told one view for life. `index` is another one after a copy was installed: who holds
+the old one reads what was there, or hears that it is closed.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from qnode import memory
-from qnode.errors import Corruption
 from qnode.index import BuilderPool, Index, compaction, maintenance
-from qnode.index.store import RESTORE
 from qnode.models.field_schema import FieldSchema
-from qnode.models.operation import decode
+from qnode.models.topology import STANDALONE_PEER
 from qnode.models.vector_params import IndexParams
 from qnode.models.write import WriteRequest
-from qnode.shards.writer import GROUP_BYTES, GROUP_REQUESTS, Writer
-from qnode.wal import DEFAULT_FILE_BYTES, Log
-
-SMALLEST_LOG_FILE_BYTES = 64 << 10
-"""A file of the log is no smaller, however little of the log is kept."""
+from qnode.shards.opening import ShardFiles, open_files
+from qnode.shards.replicating import Replicating
+from qnode.shards.replication import Settings, ShardView
+from qnode.shards.replication.failover import LogEnd
+from qnode.shards.replication.view import PeerId
+from qnode.shards.surroundings import ALONE, Surroundings
+from qnode.shards.writer import Writer
 
 BUILD_RETRY_SECONDS = 1.0
 """After a build failed, the next one is tried after this time …"""
@@ -44,67 +48,157 @@ class ShardSettings:
 
     keep_log_bytes: int = 32 << 20
     verify: bool = True
+    replication: Settings = field(default_factory=Settings)
 
 
 class LocalShard:
     """One shard; make it with `open`, then `start` it on the event loop that it shall live on."""
 
-    def __init__(self, path: Path, log: Log, index: Index, settings: ShardSettings, pool: BuilderPool) -> None:
+    def __init__(self, path: Path, driver: Replicating, me: PeerId, pool: BuilderPool) -> None:
         self.path = path
-        self.index = index
-        self._log = log
+        self.index = driver.index
+        self._driver = driver
+        self._me = me
         self._pool = pool
-        self._vectors = {vector.name: vector for vector in index.params.vectors}
-        self._writer = Writer(path.name, log, index, self._vectors, settings.keep_log_bytes)
+        self._vectors = {vector.name: vector for vector in driver.index.params.vectors}
+        self._writer = Writer(path.name, driver, self._vectors, self._was_applied)
+        self._view: ShardView | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._wake = asyncio.Event()
         self._optimizer: asyncio.Task[None] | None = None
+        self._installing: asyncio.Task[None] | None = None
         self.optimizer_error: str | None = None
         self.is_building = False
 
     @classmethod
-    def open(cls, path: Path, params: IndexParams, settings: ShardSettings, pool: BuilderPool) -> LocalShard:
-        """Open or make the shard in `path` and replay its log. Blocks; raises Corruption naming a damaged file."""
-        index = Index.open(path, params, verify=settings.verify)
-        try:
-            file_bytes = min(DEFAULT_FILE_BYTES, max(settings.keep_log_bytes, SMALLEST_LOG_FILE_BYTES))
-            log = Log.open(path / "wal", file_bytes=file_bytes, next_op=index.applied_op + 1)
-            try:
-                _catch_up(log, index)
-                _replay(log, index)
-            except BaseException:
-                log.close()
-                raise
-        except BaseException:
-            index.close()
-            raise
-        _return_memory(index)
-        return cls(path, log, index, settings, pool)
+    def open(
+        cls,
+        path: Path,
+        params: IndexParams,
+        settings: ShardSettings,
+        pool: BuilderPool,
+        *,
+        me: PeerId = STANDALONE_PEER,
+        surroundings: Surroundings = ALONE,
+    ) -> LocalShard:
+        """Open or make the shard in `path`, and put a copy in place that was accepted. Blocks.
+
+        A node alone replays its log here. Raises Corruption naming a damaged file, OutOfSpace.
+        """
+
+        def open_again(params: IndexParams) -> ShardFiles:
+            return open_files(
+                path,
+                params,
+                keep_log_bytes=settings.keep_log_bytes,
+                verify=settings.verify,
+                has_peers=surroundings is not ALONE,
+            )
+
+        files = open_again(params)
+        driver = Replicating(me, settings.replication, surroundings, open_again, files, settings.keep_log_bytes)
+        return cls(path, driver, me, pool)
 
     def start(self) -> None:
-        """Begin to take writes and to build."""
+        """Begin to take writes, events and to build."""
+        self._loop = asyncio.get_running_loop()
         self._writer.start()
-        self._wake.set()
-        self._optimizer = asyncio.create_task(self._optimize(), name=f"optimizer {self.path}")
+        self._begin_optimizing()
 
     async def close(self) -> None:
-        """Finish the writes that were taken, stop building, close the files."""
-        if self._optimizer is not None:
-            self._optimizer.cancel()
-            await asyncio.gather(self._optimizer, return_exceptions=True)
+        """Finish the writes that were taken, as far as they need no other node, stop building, close the files."""
+        if self._installing is not None:
+            await asyncio.gather(self._installing, return_exceptions=True)
+        if self._loop is not None:
+            await self._stop_optimizing()
             await asyncio.to_thread(self._writer.stop)
-        await asyncio.to_thread(self._close_files)
+        await asyncio.to_thread(self._driver.close)
 
-    def _close_files(self) -> None:
+    # Replication. All of it on the event loop; events take effect in the order of the calls.
+
+    def follow(self, view: ShardView) -> None:
+        """Obey what the topology says of this shard; views come in order."""
+        self._view = view
+        self._writer.tell(partial(self._driver.follow, view))
+
+    def link_changed(self, peer: PeerId, is_up: bool) -> None:
+        """Hear that the link to a peer came up, or broke."""
+        self._writer.tell(partial(self._driver.link_changed, peer, is_up))
+
+    def received(self, peer: PeerId, data: bytes) -> None:
+        """Hear from a peer what its `Surroundings.send` was given."""
+        self._writer.tell(partial(self._driver.received, peer, data))
+
+    def copied(self, peer: PeerId, op_num: int) -> None:
+        """Hear that a peer holds a copy of this shard as of an operation."""
+        self._writer.tell(partial(self._driver.copied, peer, op_num))
+
+    async def install(self, folder: Path, applied_op: int, applied_epoch: int) -> None:
+        """Put a received copy, durable and on the same file system, in place of what is here; the folder is gone then.
+
+        applied_epoch: of the operation `applied_op`, 0 if not known. Raises Unavailable, and nothing has changed, if the shard's epoch has
+        passed by then, or this replica is in-sync. May be cancelled: the installation goes on.
+        """
+        assert self._installing is None or self._installing.done(), "one copy at a time"
+        self._installing = asyncio.create_task(self._install(folder, applied_op, applied_epoch))
+        await asyncio.shield(self._installing)
+
+    async def _install(self, folder: Path, applied_op: int, applied_epoch: int) -> None:
+        epoch = -1 if self._view is None else self._view.epoch
+        await self._stop_optimizing()
         try:
-            self._log.close()
+            await self._writer.install(folder, applied_op, applied_epoch, epoch)
         finally:
-            self.index.close()  # waits for who is reading
+            self.index = self._driver.index
+            self._begin_optimizing()
 
-    def submit(self, request: WriteRequest) -> asyncio.Future[Any]:
-        """Queue a request that `resolve.check` has passed, in the order of the calls; the future gets its op_num."""
-        answered = self._writer.submit(request)
-        answered.add_done_callback(lambda _: self._wake.set())
-        return answered
+    @property
+    def view(self) -> ShardView | None:
+        """The last view that was followed."""
+        return self._view
+
+    @property
+    def is_primary(self) -> bool:
+        """Whether the last view says that this node is the shard's primary."""
+        return self._view is not None and self._view.primary == self._me
+
+    @property
+    def log_end(self) -> LogEnd | None:
+        """Where the log ends; None while the shard cannot serve: broken, or a copy is being installed."""
+        return self._driver.log_end
+
+    @property
+    def copying(self) -> frozenset[PeerId]:
+        """The replicas that wait for a copy from this primary."""
+        return self._driver.copying
+
+    @property
+    def applied_op(self) -> int:
+        """The last operation that searches see."""
+        return self.index.applied_op
+
+    @property
+    def committed_op(self) -> int:
+        """The last operation that this node knows to be committed."""
+        return self._driver.committed_op
+
+    def applied_epoch(self) -> int:
+        """Tell the epoch of the last applied operation, 0 if that is not known; on the writer thread only (`run`)."""
+        return self._driver.applied_epoch
+
+    # Writes and settings
+
+    def submit(self, request: WriteRequest, *, wait: bool = True) -> asyncio.Future[int]:
+        """Queue a request that `resolve.check` has passed, in the order of the calls; the future gets its op_num.
+
+        wait: answered when every in-sync replica has applied it, else when it is committed. Raises, or the future does: NotPrimary
+        (nothing was taken), Unavailable (too few replicas, too many waiting), OutOfSpace, UnknownOutcome, NotYetApplied.
+        """
+        return self._writer.submit(request, until_applied=wait)
+
+    async def run(self, work: Callable[[], Any]) -> Any:
+        """Run a function on the writer thread, between groups."""
+        return await self._writer.run(work)
 
     async def create_field_index(self, field: str, schema: FieldSchema) -> None:
         """Begin to index a payload field; it is built between writes."""
@@ -143,7 +237,22 @@ class LocalShard:
     @property
     def fault(self) -> str | None:
         """Why the shard takes no writes, if it takes none."""
-        return None if self._writer.fault is None else str(self._writer.fault)
+        return None if self._driver.fault is None else str(self._driver.fault)
+
+    def _was_applied(self) -> None:
+        """Look for builds; told on the writer thread."""
+        assert self._loop is not None
+        with contextlib.suppress(RuntimeError):  # the loop was closed
+            self._loop.call_soon_threadsafe(self._wake.set)
+
+    def _begin_optimizing(self) -> None:
+        self._wake.set()
+        self._optimizer = asyncio.create_task(self._optimize(), name=f"optimizer {self.path}")
+
+    async def _stop_optimizing(self) -> None:
+        assert self._optimizer is not None
+        self._optimizer.cancel()
+        await asyncio.gather(self._optimizer, return_exceptions=True)
 
     async def _optimize(self) -> None:
         """Close, build, merge and rewrite segments whenever writes have made it necessary."""
@@ -168,17 +277,17 @@ class LocalShard:
         """Do the next build, if there is one to do."""
         if not maintenance.is_due(self.index):
             if compaction.is_due(self.index.store):
-                await self._run(lambda: compaction.compact(self.index.store))
+                await self.run(lambda: compaction.compact(self.index.store))
             return False
         self.is_building = True
         try:
             async with self._pool.place():
-                build = await self._run(lambda: maintenance.begin_build(self.index))
+                build = await self.run(lambda: maintenance.begin_build(self.index))
                 if build is None:
                     return False
                 try:
                     await self._pool.build(build)
-                    await self._run(lambda: maintenance.install(self.index, build))
+                    await self.run(lambda: maintenance.install(self.index, build))
                 except Exception:
                     # Not when cancelled: the writer may be installing it at this moment.
                     maintenance.discard(self.index, build)
@@ -190,37 +299,8 @@ class LocalShard:
         finally:
             self.is_building = False
 
-    async def _run(self, work: Callable[[], Any]) -> Any:
-        return await self._writer.run(work)
-
 
 def _return_memory(index: Index) -> None:
     """Give back what an upload, a build, or reading all records has left behind."""
     memory.return_free_blocks()
     memory.return_pages_of(index.store.path / "data.mdb")
-
-
-def _catch_up(log: Log, index: Index) -> None:
-    """Let the log go on behind what was applied, if its own end was lost.
-
-    What was applied is durable without the log; a number that is given twice would make two operations one.
-    """
-    if log.first_op > index.applied_op + 1:
-        fault = f"operations {index.applied_op + 1} to {log.first_op - 1} are neither in it nor in the log"
-        raise Corruption(index.store.path / "data.mdb", fault, RESTORE)
-    if log.next_op <= index.applied_op:
-        _log.warning("the log of %s ends before operation %d, which was applied", index.path, index.applied_op)
-        log.reset(index.applied_op + 1, log.last_epoch)
-
-
-def _replay(log: Log, index: Index) -> None:
-    operations = []
-    group_bytes = 0
-    for record in log.read(index.applied_op + 1):
-        operations.append((record.op_num, decode(record.payload)))
-        group_bytes += len(record.payload)
-        if len(operations) == GROUP_REQUESTS or group_bytes >= GROUP_BYTES:
-            index.apply(operations)
-            operations, group_bytes = [], 0
-    if operations:
-        index.apply(operations)

@@ -1,9 +1,11 @@
-"""The write path of a shard: one thread that takes requests in order and commits them in groups.
+"""The writer thread of a shard: it takes requests and events in order, and alone changes the log and the index.
 
-A group is logged with one fsync and applied in one transaction; only then is anybody answered, so a request that is
-answered is durable and visible. When applying fails (a full disk), the group is taken out of the log again and
-everybody in it is told so: what was refused is nowhere. A request that reads points (a filter, "must exist") waits
-until what stands before it has been applied, for it must see it.
+All that waits is taken in one turn: writes are resolved and logged as one group, with one fsync (`replicating`). A request that
+reads points (a filter, "must exist") must see what stands before it: where that is not applied yet, because other replicas have
+not answered, it is **held**, with all writes behind it, and events go on.
+
+Nobody is answered before a request is durable where it must be. An idle shard sleeps: it wakes for work, and at the time that
+the protocol has set.
 
 Cancellation: a caller that stops waiting does not stop its request.
 """
@@ -14,82 +16,58 @@ import asyncio
 import logging
 import queue
 import threading
+from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic
 from typing import Any
 
 from qnode.errors import InternalError, OutOfSpace, QnodeError, Unavailable
-from qnode.index import Index, maintenance
-from qnode.models.operation import Operation, encode
+from qnode.index import maintenance
+from qnode.models.operation import encode
 from qnode.models.vector_params import VectorParams
 from qnode.models.write import WriteRequest
+from qnode.shards.replicating import Replicating
 from qnode.shards.resolve import needs_state, resolve
-from qnode.wal import Log, Record
+from qnode.shards.waiting import Resolved, Waiting, fault_of
 
 GROUP_REQUESTS = 128
-"""At most so many requests share a commit."""
+"""At most so many requests and events are taken in one turn."""
 
 GROUP_BYTES = 32 << 20
-"""A group takes no further request when its records have this size, at open and while running."""
+"""A group takes no further request when its records have this size."""
 
 QUEUE_REQUESTS = 1024
-"""So many requests may wait; further ones are refused as Unavailable."""
+"""So many requests may wait to be logged; further ones are refused as Unavailable."""
 
 FIELD_STEP_POINTS = 2000
 """Payload indexes are built in pieces of so many points, between groups."""
 
 _log = logging.getLogger(__name__)
 
-
-@dataclass(slots=True, eq=False)
-class Waiting:
-    """A request or a piece of maintenance, and who waits for its result."""
-
-    work: WriteRequest | Callable[[], Any]
-    loop: asyncio.AbstractEventLoop
-    answered: asyncio.Future[Any]
-
-    def succeed(self, result: Any) -> None:
-        self._tell(lambda: None if self.answered.done() else self.answered.set_result(result))
-
-    def fail(self, error: BaseException) -> None:
-        self._tell(lambda: None if self.answered.done() else self.answered.set_exception(error))
-
-    def _tell(self, callback: Callable[[], None]) -> None:
-        try:
-            self.loop.call_soon_threadsafe(callback)
-        except RuntimeError:  # the loop was closed: nobody waits any more
-            _log.debug("a write was finished after its caller's loop had ended")
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Resolved:
-    """A request that is ready to be logged."""
-
-    waiting: Waiting
-    operation: Operation
-    payload: bytes
+Event = Callable[[], None]
 
 
 class Writer:
-    """The writer thread of a shard; it alone changes the log and the index."""
+    """A thread with a queue of requests, maintenance and events in front of it."""
 
     def __init__(
-        self, name: str, log: Log, index: Index, vectors: Mapping[str, VectorParams], keep_log_bytes: int
+        self, name: str, driver: Replicating, vectors: Mapping[str, VectorParams], was_applied: Callable[[], None]
     ) -> None:
-        self._log = log
-        self._index = index
-        self.vectors = vectors
-        self._keep_log_bytes = keep_log_bytes
-        self._queue: queue.Queue[Waiting | None] = queue.Queue(QUEUE_REQUESTS)
-        self._broken: QnodeError | None = None
+        """was_applied: told, on the thread, when a turn has changed the index."""
+        self._driver = driver
+        self._vectors = vectors
+        self._was_applied = was_applied
+        self._queue: queue.SimpleQueue[Waiting | Event | None] = queue.SimpleQueue()
+        self._queued = 0  # requests and maintenance, not events: those are bounded by the protocol's window
         self._stopping = False
-        self._gate = threading.Lock()  # nothing is queued behind the end
+        self._gate = threading.Lock()  # over _queued and _stopping: nothing is queued behind the end
+        self._held: deque[Waiting] = deque()
+        self._group: list[Resolved] = []
+        self._group_bytes = 0
+        self._is_at_end = False
         self._fields_pending = True
         self._fields_fault: QnodeError | None = None
-        self._logged_bytes = 0
-        self._marks = (log.first_op, log.next_op)
-        self.epoch = log.last_epoch
         self._thread = threading.Thread(target=self._run, name=f"writer {name}", daemon=True)
 
     def start(self) -> None:
@@ -97,12 +75,7 @@ class Writer:
 
     @property
     def queue_length(self) -> int:
-        return self._queue.qsize()
-
-    @property
-    def fault(self) -> QnodeError | None:
-        """Why the shard takes no more writes, if it does not."""
-        return self._broken
+        return self._queued + len(self._held)
 
     @property
     def indexes_fields(self) -> bool:
@@ -118,86 +91,149 @@ class Writer:
         """Run a function on the writer thread, between groups."""
         return await asyncio.shield(self.submit(work))
 
-    def submit(self, work: WriteRequest | Callable[[], Any]) -> asyncio.Future[Any]:
+    def submit(self, work: WriteRequest | Callable[[], Any], *, until_applied: bool = True) -> asyncio.Future[Any]:
         """Queue work in the order of the calls; the future gets its result."""
-        if self._broken is not None:
-            raise self._broken
-        loop = asyncio.get_running_loop()
-        waiting = Waiting(work, loop, loop.create_future())
+        if self._driver.fault is not None:
+            raise self._driver.fault
+        return self._put(work, until_applied)
+
+    def install(self, copy: Path, applied_op: int, applied_epoch: int, epoch: int) -> asyncio.Future[None]:
+        """Queue the installation of a copy, as `Replicating.install`; also where the shard is broken."""
+        return self._put(lambda: self._driver.install(copy, applied_op, applied_epoch, epoch), True)
+
+    def tell(self, event: Event) -> None:
+        """Queue an event of the driver, in the order of the calls."""
         with self._gate:
-            if self._stopping:
-                raise Unavailable("the shard is being closed")
-            try:
-                self._queue.put_nowait(waiting)
-            except queue.Full:
-                raise Unavailable("too many writes are waiting") from None
-        return waiting.answered
+            if not self._stopping:
+                self._queue.put(event)
 
     def stop(self) -> None:
         """Refuse further work, finish what is queued, then end the thread."""
         with self._gate:
             self._stopping = True
-        self._queue.put(None)
+            self._queue.put(None)
         self._thread.join()
 
-    def _run(self) -> None:
-        while (batch := self._take()) is not None:
-            self._turn(batch)
-            del batch  # else what was done, and a segment that it replaced, would stay until there is more to do
+    def _put(self, work: WriteRequest | Callable[[], Any], until_applied: bool) -> asyncio.Future[Any]:
+        loop = asyncio.get_running_loop()
+        waiting = Waiting(work, loop, loop.create_future(), until_applied)
+        with self._gate:
+            if self._stopping:
+                raise Unavailable("the shard is being closed")
+            if self.queue_length >= QUEUE_REQUESTS:
+                raise Unavailable("too many writes are waiting")
+            self._queued += 1
+            self._queue.put(waiting)
+        return waiting.answered
 
-    def _turn(self, batch: list[Waiting]) -> None:
+    # The thread
+
+    def _run(self) -> None:
+        while not self._is_at_end:
+            self._turn(self._take())
+        for waiting in self._held:
+            waiting.fail(Unavailable("the shard is being closed"))
+
+    def _take(self) -> list[Waiting | Event]:
+        """Wait for work, or until something is due, and take all that is there, up to GROUP_REQUESTS."""
+        batch: list[Waiting | Event] = []
+        requests = 0
+        patience = self._patience()
+        while len(batch) < GROUP_REQUESTS:
+            try:
+                item = self._queue.get(patience != 0.0, patience)
+            except queue.Empty:
+                break
+            if item is None:
+                self._is_at_end = True
+                break
+            batch.append(item)
+            requests += isinstance(item, Waiting)
+            patience = 0.0
+        with self._gate:
+            self._queued -= requests
+        return batch
+
+    def _patience(self) -> float | None:
+        """How long to wait for work; None: for ever."""
+        if self._fields_pending or (self._held and self._can_serve_held()):
+            return 0.0
+        due_at = self._driver.due_at
+        return None if due_at is None else max(0.0, due_at - monotonic())
+
+    def _turn(self, batch: list[Waiting | Event]) -> None:
+        applied_before = self._driver.index.applied_op
         try:
-            self._work(batch)
+            if self._held and self._can_serve_held():
+                held, self._held = self._held, deque()
+                for waiting in held:
+                    self._serve(waiting)
+            for item in batch:
+                if isinstance(item, Waiting):
+                    self._serve(item)
+                else:
+                    item()
+            self._flush()
+            self._driver.finish()
         except Exception as error:
             _log.exception("the writer failed")
-            self._broken = self._broken or _fault_of(error)
-            for waiting in batch:
-                waiting.fail(self._broken)
+            self._break_down(error, batch)
+        self._driver.publish()
+        if self._driver.index.applied_op != applied_before:
+            self._was_applied()
+            if isinstance(self._fields_fault, OutOfSpace):
+                self._fields_pending = True  # there is room again
         if self._fields_pending:  # after each group, for the queue need never be empty
             self._step_fields()
 
-    def _take(self) -> list[Waiting] | None:
-        """Wait for work and take all that is there, up to GROUP_REQUESTS; None: stop."""
-        batch: list[Waiting] = []
-        while len(batch) < GROUP_REQUESTS:
-            try:
-                waiting = self._queue.get(block=not batch and not self._fields_pending)
-            except queue.Empty:
-                break
-            if waiting is None:
-                if not batch:
-                    return None
-                self._queue.put(None)
-                break
-            batch.append(waiting)
-        return batch
+    def _break_down(self, error: Exception, batch: list[Waiting | Event]) -> None:
+        self._driver.break_down(error)
+        assert self._driver.fault is not None
+        for entry in self._group:
+            entry.waiting.fail(self._driver.fault)
+        self._group, self._group_bytes = [], 0
+        for item in (*self._held, *batch):
+            if isinstance(item, Waiting):  # who was answered before does not hear it
+                item.fail(self._driver.fault)
+        self._held.clear()
 
-    def _work(self, batch: list[Waiting]) -> None:
-        group: list[Resolved] = []
-        group_bytes = 0
-        for waiting in batch:
-            work = waiting.work
-            if callable(work) or needs_state(work) or group_bytes >= GROUP_BYTES:
-                self._commit(group)
-                group, group_bytes = [], 0
-            if callable(work):
-                self._maintain(waiting, work)
+    def _can_serve_held(self) -> bool:
+        return self._driver.is_all_applied or self._driver.refusal() is not None
+
+    def _serve(self, waiting: Waiting) -> None:
+        work = waiting.work
+        if callable(work):
+            self._flush()
+            self._maintain(waiting, work)
+        elif self._held:
+            self._held.append(waiting)
+        else:
+            reads = needs_state(work)
+            if reads or self._group_bytes >= GROUP_BYTES:
+                self._flush()
+            if reads and not self._can_serve_held():
+                self._held.append(waiting)
             elif (resolved := self._resolved(waiting, work)) is not None:
-                group.append(resolved)
-                group_bytes += len(resolved.payload)
-        self._commit(group)
+                self._group.append(resolved)
+                self._group_bytes += len(resolved.payload)
 
     def _resolved(self, waiting: Waiting, request: WriteRequest) -> Resolved | None:
+        if (refusal := self._driver.refusal()) is not None:
+            waiting.fail(refusal)
+            return None
         try:
-            if self._broken is not None:
-                raise self._broken
-            operation = resolve(request, self._index, self.vectors)
+            operation = resolve(request, self._driver.index, self._vectors)
             return Resolved(waiting, operation, encode(operation))
         except Exception as error:
             if not isinstance(error, QnodeError):
                 _log.exception("a write could not be resolved")
-            waiting.fail(_fault_of(error))
+            waiting.fail(fault_of(error))
             return None
+
+    def _flush(self) -> None:
+        if self._group:
+            group, self._group, self._group_bytes = self._group, [], 0
+            self._driver.take(group)
 
     def _maintain(self, waiting: Waiting, work: Callable[[], Any]) -> None:
         self._fields_pending = True  # before the answer: who gets it may ask at once whether there is work left
@@ -208,75 +244,10 @@ class Writer:
 
     def _step_fields(self) -> None:
         try:
-            self._fields_pending = not maintenance.step_fields(self._index, FIELD_STEP_POINTS)
+            self._fields_pending = not maintenance.step_fields(self._driver.index, FIELD_STEP_POINTS)
             self._fields_fault = None
         except Exception as error:
             _log.exception("a payload index could not be built further")
             text = f"a payload index could not be built further: {error}"
             self._fields_fault = error if isinstance(error, QnodeError) else InternalError(text)
             self._fields_pending = False
-
-    def _commit(self, group: list[Resolved]) -> None:
-        if not group:
-            return
-        if self._broken is not None:
-            self._refuse(group, self._broken)
-            return
-        first = self._log.next_op
-        try:
-            self._log.append([Record(self.epoch, first + at, entry.payload) for at, entry in enumerate(group)])
-            self._log.sync()
-        except Exception as error:
-            refusal = _fault_of(error)
-            if not isinstance(refusal, OutOfSpace):
-                self._broken = refusal
-            self._refuse(group, refusal)
-            return
-        try:
-            self._index.apply([(first + at, entry.operation) for at, entry in enumerate(group)])
-        except Exception as error:
-            if not isinstance(error, OutOfSpace):
-                _log.exception("operations %d.. could not be applied", first)
-            refusal = _fault_of(error)
-            self._take_out(first, refusal)
-            self._refuse(group, refusal)
-            return
-        for at, entry in enumerate(group):
-            entry.waiting.succeed(first + at)
-        if isinstance(self._fields_fault, OutOfSpace):
-            self._fields_pending = True  # there is room again
-        self._logged_bytes += sum(len(entry.payload) for entry in group)
-        if self._logged_bytes > self._keep_log_bytes:
-            self._trim()
-
-    def _take_out(self, first: int, refusal: QnodeError) -> None:
-        """Remove what was logged and could not be applied; nobody was told that it was there.
-
-        If it was committed before it failed it must stay, for its numbers must not be given again; then what the heap
-        holds is wrong, and only opening the shard anew puts it right.
-        """
-        try:
-            if self._index.stored_op >= first:
-                self._broken = refusal
-            else:
-                self._log.truncate_from(first)
-        except Exception as error:
-            self._broken = _fault_of(error)
-
-    def _refuse(self, group: list[Resolved], error: QnodeError) -> None:
-        for entry in group:
-            entry.waiting.fail(error)
-
-    def _trim(self) -> None:
-        """Drop old files of the log, keeping at least the last `keep_log_bytes`; all of it has been applied, durably."""
-        before, last = self._marks
-        self._marks = (last, self._log.next_op)
-        self._logged_bytes = 0
-        try:
-            self._log.drop_before(before)
-        except QnodeError:
-            _log.warning("old files of the log could not be removed", exc_info=True)
-
-
-def _fault_of(error: Exception) -> QnodeError:
-    return error if isinstance(error, QnodeError) else InternalError(f"the write failed: {error!r}")

@@ -15,6 +15,7 @@ from qnode.models.operation import VectorColumn
 from qnode.models.point_id import key_of
 from qnode.models.vector_params import Distance, IndexParams, VectorParams
 from qnode.models.write import UpsertRequest
+from qnode.shards.collections import ALONE
 from qnode.shards.local_shard import LocalShard, ShardSettings
 from qnode.wal import Log
 
@@ -36,6 +37,7 @@ def run(path: Path, act: Callable[[LocalShard], Awaitable[None]]) -> None:
     async def running() -> None:
         shard = opened(path)
         shard.start()
+        shard.follow(ALONE)
         try:
             await act(shard)
         finally:

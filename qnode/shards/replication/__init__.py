@@ -5,6 +5,6 @@ one to use; its docstring says what the protocol keeps, `actions` what a driver 
 """
 
 from qnode.shards.replication.shard import Shard
-from qnode.shards.replication.view import ReplicaState, ShardView
+from qnode.shards.replication.view import ReplicaState, Settings, ShardView, view_of
 
-__all__ = ["ReplicaState", "Shard", "ShardView"]
+__all__ = ["ReplicaState", "Settings", "Shard", "ShardView", "view_of"]

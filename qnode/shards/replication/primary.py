@@ -53,6 +53,11 @@ class Primary:
         """Whether so many replicas are in sync as a write must have."""
         return len(self._view.active) >= self._settings.write_consistency_factor
 
+    @property
+    def has_followers(self) -> bool:
+        """Whether there are replicas that are sent to, connected or not."""
+        return bool(self._replicas)
+
     def change(self, view: ShardView, connected: Collection[PeerId], now: float) -> None:
         """Follow a change of the topology within this epoch."""
         assert (view.primary, view.epoch) == (self._standing.me, self._view.epoch)

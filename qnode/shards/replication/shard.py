@@ -68,6 +68,11 @@ class Shard:
         return isinstance(self._role, Primary)
 
     @property
+    def is_sole_holder(self) -> bool:
+        """Whether this node is primary and no other replica is sent to: what it has not acknowledged is nowhere else."""
+        return isinstance(self._role, Primary) and not self._role.has_followers
+
+    @property
     def required(self) -> frozenset[PeerId]:
         """The other replicas that a commit of this primary needs; none for a replica."""
         return self._role.required if isinstance(self._role, Primary) else frozenset()

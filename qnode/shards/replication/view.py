@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from qnode.models import topology
+
 PeerId = int
 
 
@@ -35,6 +37,22 @@ class ShardView:
     @property
     def active(self) -> frozenset[PeerId]:
         return frozenset(peer for peer, state in self.replicas.items() if state is ReplicaState.ACTIVE)
+
+
+_STATE_OF = {
+    topology.ReplicaState.ACTIVE: ReplicaState.ACTIVE,
+    topology.ReplicaState.INITIALIZING: ReplicaState.PARTIAL,
+    topology.ReplicaState.PARTIAL: ReplicaState.PARTIAL,
+    topology.ReplicaState.RECOVERY: ReplicaState.PARTIAL,
+    topology.ReplicaState.MANUAL_RECOVERY: ReplicaState.DEAD,
+    topology.ReplicaState.DEAD: ReplicaState.DEAD,
+}
+
+
+def view_of(shard: topology.Shard) -> ShardView:
+    """Say what a shard's entry in the topology means to its replicas."""
+    replicas = {peer: _STATE_OF[state] for peer, state in shard.replicas.items()}
+    return ShardView(shard.primary, shard.epoch, shard.changed, replicas)
 
 
 @dataclass(frozen=True, slots=True)

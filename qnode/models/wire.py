@@ -1,0 +1,202 @@
+"""Values as bytes between peers: requests, answers, and what they are made of.
+
+    bytes = msgpack; what msgpack does not know is an extension, whose content is msgpack again
+
+    TUPLE, SET      a list of the items
+    ARRAY           [dtype, shape, the bytes in C order]; a single number of numpy has the shape ()
+    VALUE           [number of the class, its fields in order]
+    CHOICE          [number of the enumeration, the value]
+
+Only classes of `_CLASSES` and arrays of plain numbers are ever made from bytes; a class has a number for ever, and fields that are
+added later must come last and have a default. So bytes of an older version can be read, and of a later one not.
+
+Anything else raises BadWire, whatever the bytes are. Whether a field holds what its class says is not looked at: peers have proved
+themselves, and the bytes that they sent have arrived whole. Columns (arrays, lists of bytes) cost one step each, not one
+for each item. Arrays that were read are views of the bytes, and cannot be written to.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields, is_dataclass
+from enum import Enum
+from math import prod
+from typing import Any, Final
+
+import msgpack
+import numpy as np
+
+from qnode.errors import InternalError
+from qnode.models import collection, field_schema, filter, operation, payload_path, query, shard_calls, shard_choice, write
+
+MAX_DEPTH: Final = 512
+"""Extensions within each other. Filters nest up to 64 levels, and each takes up to four."""
+
+_TUPLE, _SET, _ARRAY, _VALUE, _CHOICE = 1, 2, 3, 4, 5
+_DTYPES: Final = frozenset({"<f4", "<f8", "<f2", "<i4", "<i8", "<u4", "<u8", "|u1", "|i1", "|b1"})
+
+_CLASSES: Final[dict[int, type]] = {
+    1: payload_path.PayloadPath,
+    2: filter.MatchValue,
+    3: filter.MatchAny,
+    4: filter.MatchExcept,
+    5: filter.MatchText,
+    6: filter.MatchTextAny,
+    7: filter.MatchPhrase,
+    8: filter.MatchPrefix,
+    9: filter.Range,
+    10: filter.DatetimeRange,
+    11: filter.ValuesCount,
+    12: filter.GeoPoint,
+    13: filter.GeoBoundingBox,
+    14: filter.GeoRadius,
+    15: filter.GeoPolygon,
+    16: filter.FieldCondition,
+    17: filter.IsEmpty,
+    18: filter.IsNull,
+    19: filter.HasId,
+    20: filter.HasVector,
+    21: filter.SliceCondition,
+    22: filter.Nested,
+    23: filter.MinShould,
+    24: filter.Filter,
+    25: query.PayloadSelector,
+    26: query.VectorSelector,
+    27: query.QuantizationParams,
+    28: query.SearchParams,
+    29: query.Nearest,
+    30: query.QueryRequest,
+    31: query.ScrollRequest,
+    32: query.RetrieveRequest,
+    33: query.CountRequest,
+    34: query.Point,
+    35: query.Hits,
+    36: operation.VectorColumn,
+    37: write.Selector,
+    38: write.UpsertRequest,
+    39: write.DeleteRequest,
+    40: write.UpdateVectorsRequest,
+    41: write.DeleteVectorsRequest,
+    42: write.SetPayloadRequest,
+    43: write.OverwritePayloadRequest,
+    44: write.DeletePayloadRequest,
+    45: write.ClearPayloadRequest,
+    46: write.UpdateResult,
+    47: shard_calls.ReadCall,
+    48: shard_calls.WriteCall,
+    49: shard_calls.VectorRequest,
+    50: shard_calls.InfoRequest,
+    51: shard_calls.FieldsRequest,
+    52: shard_calls.ReachedRequest,
+    53: shard_calls.NotServed,
+    54: shard_calls.Table,
+    55: collection.CollectionInfo,
+    56: field_schema.FieldSchema,
+    57: shard_choice.ShardChoice,
+}
+_CHOICES: Final[dict[int, type[Enum]]] = {
+    1: write.UpdateMode,
+    2: write.UpdateStatus,
+    3: collection.CollectionStatus,
+}
+
+
+class BadWire(InternalError):
+    """Bytes that no peer of this version or an older one writes."""
+
+
+def _names_of(kind: type) -> tuple[str, ...]:
+    if is_dataclass(kind):
+        return tuple(field.name for field in fields(kind))
+    return ("ids", "versions", "scores") if kind is query.Hits else ()
+
+
+_KNOWN: Final = {kind: (number, _names_of(kind)) for number, kind in _CLASSES.items()}
+_KNOWN_CHOICES: Final = {kind: number for number, kind in _CHOICES.items()}
+assert all(names or is_dataclass(kind) for kind, (_, names) in _KNOWN.items())
+
+
+def encode(value: object) -> bytes:
+    """Write a value; it is a mistake of ours if it is of a class that is not known here."""
+    return bytes(msgpack.packb(value, default=_extension, strict_types=True))
+
+
+def decode(content: bytes) -> Any:
+    """Read what `encode` wrote; raise BadWire for anything else."""
+    try:
+        return _Reader().read(content)
+    except BadWire:
+        raise
+    except (ValueError, TypeError, OverflowError, AssertionError, RecursionError, MemoryError, msgpack.UnpackException) as error:
+        raise BadWire(f"a message of a peer cannot be read: {error!r}") from None
+
+
+def _extension(value: object) -> msgpack.ExtType:
+    """Write what msgpack does not know."""
+    kind = type(value)
+    if (known := _KNOWN.get(kind)) is not None:
+        number, names = known
+        return msgpack.ExtType(_VALUE, encode([number, *[getattr(value, name) for name in names]]))
+    if isinstance(value, tuple):
+        return msgpack.ExtType(_TUPLE, encode(list(value)))
+    if isinstance(value, np.ndarray | np.generic):
+        assert value.dtype.str in _DTYPES, f"an array of {value.dtype}"
+        return msgpack.ExtType(_ARRAY, msgpack.packb((value.dtype.str, value.shape, value.tobytes())))
+    if isinstance(value, frozenset):
+        return msgpack.ExtType(_SET, encode(list(value)))
+    assert kind in _KNOWN_CHOICES, f"a {kind.__name__} has no form between peers"
+    assert isinstance(value, Enum)
+    return msgpack.ExtType(_CHOICE, msgpack.packb((_KNOWN_CHOICES[kind], value.value)))
+
+
+class _Reader:
+    """One decoding; counts how deep it is."""
+
+    def __init__(self) -> None:
+        self._depth = 0
+
+    def read(self, content: bytes) -> Any:
+        return msgpack.unpackb(content, ext_hook=self._value, strict_map_key=False)
+
+    def _value(self, code: int, content: bytes) -> Any:
+        self._depth += 1
+        if self._depth > MAX_DEPTH:
+            raise BadWire("a message of a peer nests too deep")
+        try:
+            return self._value_of(code, self.read(content))
+        finally:
+            self._depth -= 1
+
+    def _value_of(self, code: int, parts: Any) -> Any:
+        if type(parts) is not list:
+            raise BadWire("a part of a peer's message is no list")
+        if code == _VALUE:
+            number, *values = parts
+            return _class(_CLASSES, number)(*values)
+        if code == _TUPLE:
+            return tuple(parts)
+        if code == _ARRAY:
+            return _array(*parts)
+        if code == _SET:
+            return frozenset(parts)
+        if code == _CHOICE:
+            number, choice = parts
+            return _class(_CHOICES, number)(choice)
+        raise BadWire(f"a part of a peer's message is of the unknown kind {code}")
+
+
+def _class(known: dict[int, Any], number: object) -> Any:
+    if type(number) is not int or number not in known:
+        raise BadWire(f"a peer's message holds a value of the unknown class {number!r:.40}")
+    return known[number]
+
+
+def _array(dtype: object, shape: object, content: object) -> Any:
+    if dtype not in _DTYPES or type(shape) is not list or type(content) is not bytes:
+        raise BadWire("a peer's message holds no array where one is announced")
+    if not all(type(extent) is int and extent >= 0 for extent in shape):
+        raise BadWire("an array of a peer's message has no shape")
+    kind = np.dtype(dtype)
+    if prod(shape) * kind.itemsize != len(content):
+        raise BadWire("an array of a peer's message is not of the size that it says")
+    array = np.frombuffer(content, kind).reshape(shape)
+    return array if shape else array[()]

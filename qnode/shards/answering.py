@@ -1,0 +1,98 @@
+"""Answering other peers from the shards of this node: the far end of `remote`.
+
+What is asked of this node is answered by it, or not at all: nothing is passed on. A read of a shard that is not Active here, as far as
+this node knows, is not served; a write is the shard's own to refuse. The asker's time goes on here: `deadline`.
+A quick query is answered on the event loop, as one of this node's own clients would be.
+
+Cancellation: a read may be cancelled when the asker has gone; a write that was queued is carried out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
+
+from qnode import deadline
+from qnode.channel import Channel
+from qnode.errors import NotPrimary
+from qnode.models import wire
+from qnode.models.query import CountRequest, QueryRequest, RetrieveRequest, ScrollRequest
+from qnode.models.shard_calls import (
+    FieldsRequest,
+    InfoRequest,
+    NotServed,
+    ReachedRequest,
+    ReadCall,
+    VectorRequest,
+    WriteCall,
+    table_of,
+)
+from qnode.shards import local_reads
+from qnode.shards.collection import Collection
+from qnode.shards.delivery import finished
+from qnode.shards.topics import Topic
+
+
+class Answering:
+    """Answers the calls of peers. `find` gives a collection by its folder, `reached` waits for an index of the topology."""
+
+    def __init__(
+        self,
+        channel: Channel,
+        find: Callable[[str], Collection | None],
+        reached: Callable[[int, float | None], Awaitable[None]],
+    ) -> None:
+        self._find = find
+        self._reached = reached
+        channel.on_call(Topic.READ, self._read)
+        channel.on_call(Topic.WRITE, self._write)
+
+    async def _read(self, peer: int, content: bytes) -> bytes:
+        call = wire.decode(content)
+        if not isinstance(call, ReadCall):
+            raise wire.BadWire(f"peer {peer} has sent a {type(call).__name__} as a read")
+        if isinstance(call.request, ReachedRequest):
+            await self._reached(call.request.index, call.seconds)
+            return wire.encode(None)
+        collection = self._find(call.folder)
+        served = () if collection is None else tuple(collection.can_answer(call.shards))
+        if collection is None or len(served) < len(call.shards):
+            return wire.encode(NotServed(tuple(number for number in call.shards if number not in served)))
+        with nullcontext() if call.seconds is None else deadline.within(call.seconds):
+            return await self._answer(collection, call)
+
+    async def _answer(self, collection: Collection, call: ReadCall) -> bytes:
+        numbers, request = call.shards, call.request
+        match request:
+            case QueryRequest():
+                vector = None if request.query is None else request.query.vector
+                if collection.is_quick(request):
+                    return wire.encode(table_of(collection.query_here(numbers, request, vector)))
+                read = lambda: table_of(collection.query_here(numbers, request, vector))  # noqa: E731
+            case ScrollRequest():
+                read = lambda: table_of(collection.scroll_here(numbers, request))  # noqa: E731
+            case RetrieveRequest():
+                read = lambda: table_of(collection.retrieve_here(numbers, request, None))  # noqa: E731
+            case CountRequest():
+                read = lambda: collection.count_here(numbers, request)  # noqa: E731
+            case VectorRequest(key, name):
+                read = lambda: local_reads.vector_of(collection.local(numbers), key, name)  # noqa: E731
+            case InfoRequest():
+                return wire.encode(collection.info_here(numbers))
+            case FieldsRequest():
+                await collection.wait_for_fields_here(numbers)
+                return wire.encode(None)
+            case _:
+                raise wire.BadWire(f"a {type(request).__name__} is no read")
+        return await asyncio.to_thread(lambda: wire.encode(read()))
+
+    async def _write(self, peer: int, content: bytes) -> bytes:
+        call = wire.decode(content)
+        if not isinstance(call, WriteCall):
+            raise wire.BadWire(f"peer {peer} has sent a {type(call).__name__} as a write")
+        collection = self._find(call.folder)
+        if collection is None or call.shard not in collection.shards:
+            raise NotPrimary(f"shard {call.shard} of {call.folder} is not here")
+        queued = collection.submit_here(call.shard, call.request, wait=call.wait)
+        return wire.encode(await finished(queued, call.seconds))

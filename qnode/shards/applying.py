@@ -1,0 +1,69 @@
+"""From a shard's log into its index: what is committed, in order, in pieces, and again where there was no room.
+
+What is committed cannot be refused any more. An index without room keeps it waiting, and the shard takes nothing new meanwhile; any
+other failure is raised, for then what the heap holds may be wrong.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Final
+
+from qnode.errors import OutOfSpace
+from qnode.index import Index
+from qnode.models.operation import Operation
+from qnode.shards.opening import APPLY_BYTES, APPLY_OPERATIONS
+from qnode.shards.tail import LogReader, Tail
+from qnode.wal import Log
+
+RETRY_SECONDS: Final = 1.0
+"""What found no room is tried again after this time."""
+
+_log = logging.getLogger(__name__)
+
+
+class Applying:
+    """Applies operations to an index. `no_room` says why it does not get on; since when, and when it is tried again."""
+
+    def __init__(self, index: Index, log: Log, tail: Tail) -> None:
+        self._index = index
+        self._log = log
+        self._tail = tail
+        self._reader = LogReader(log)
+        self.no_room: OutOfSpace | None = None
+        self.no_room_since = self.again_at = 0.0
+
+    def forget_reading(self) -> None:
+        """Hear that the end of the log is being cut off: what was read ahead may be of it."""
+        self._reader = LogReader(self._log)
+
+    def is_due(self, up_to_op: int, now: float) -> bool:
+        """Whether there is something to apply, and nothing speaks against trying it now."""
+        return self._index.applied_op < up_to_op and (self.no_room is None or now >= self.again_at)
+
+    def apply_some(self, up_to_op: int, now: float) -> bool:
+        """Apply the next piece; False if there was no room. Raise InternalError, Corruption."""
+        operations = self._piece(self._index.applied_op + 1, up_to_op)
+        try:
+            self._index.apply(operations)
+        except OutOfSpace as error:
+            if self._index.stored_op >= operations[0][0]:
+                raise
+            if self.no_room is None:
+                self.no_room_since = now
+                _log.error("committed operations of %s wait for room: %s", self._index.path, error)
+            self.no_room, self.again_at = error, now + RETRY_SECONDS
+            return False
+        self.no_room = None
+        return True
+
+    def _piece(self, first_op: int, last_op: int) -> list[tuple[int, Operation]]:
+        operations: list[tuple[int, Operation]] = []
+        size_bytes = 0
+        for op_num in range(first_op, min(last_op, first_op + APPLY_OPERATIONS - 1) + 1):
+            operation, payload_bytes = self._tail.operation(op_num, self._reader)
+            operations.append((op_num, operation))
+            size_bytes += payload_bytes
+            if size_bytes >= APPLY_BYTES:
+                break
+        return operations

@@ -1,0 +1,129 @@
+"""Bringing a write to the shard's primary, wherever that is.
+
+What was certainly not taken (the peer was not reached, or is no primary any more) is tried again with the newest topology, until the
+time of the request is up. What may have been taken is never sent twice: the caller is told that nobody knows.
+
+Cancellation: a write that was handed over is carried out whether anybody waits or not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from qnode.channel import Unreached
+from qnode.errors import InternalError, NotPrimary, NotYetApplied, QnodeError, Unavailable
+from qnode.models.write import WriteRequest
+from qnode.shards.local_shard import LocalShard
+from qnode.shards.news import News
+from qnode.shards.remote import Remote
+from qnode.shards.routes import Routes
+
+DELIVERY_SECONDS: Final = 10.0
+"""How long a primary is looked for when the client has not said it: longer than it takes to replace one."""
+
+RETRY_SECONDS: Final = 0.1
+"""A primary that was not reached is tried again after this, or as soon as the topology changes."""
+
+
+class Delivery:
+    """Brings one request's parts to their primaries. `held`: the shards of the collection that are on this node."""
+
+    def __init__(
+        self,
+        routes: Callable[[], Routes],
+        held: Mapping[int, LocalShard],
+        remote: Remote,
+        news: News,
+        *,
+        wait: bool,
+        timeout_seconds: float | None,
+    ) -> None:
+        self._routes = routes
+        self._held = held
+        self._remote = remote
+        self._news = news
+        self._wait = wait
+        self._timeout_seconds = timeout_seconds
+        self._now = asyncio.get_running_loop().time
+        self._until = self._now() + (DELIVERY_SECONDS if timeout_seconds is None else timeout_seconds)
+        self._ends = self._until if wait and timeout_seconds is not None else None
+
+    @property
+    def longest_seconds(self) -> float | None:
+        """How long to wait for what `begin` gives: beside peers, each part looks at the time itself."""
+        return self._timeout_seconds if self._wait and self._remote.is_alone else None
+
+    def begin(self, number: int, part: WriteRequest) -> asyncio.Future[Any]:
+        """Hand a part over; what is for a primary here is queued before this returns. Gives its op_num, or None if time ran out."""
+        routes = self._routes()
+        queued = self._queued(number, part) if routes.primary(number) == routes.me else None
+        if queued is not None and self._remote.is_alone:
+            return queued
+        delivered = asyncio.create_task(self._deliver(number, part, queued))
+        delivered.add_done_callback(forget)  # whoever has stopped waiting is not missed
+        return delivered
+
+    async def _deliver(self, number: int, part: WriteRequest, queued: asyncio.Future[int] | None) -> int | None:
+        while True:
+            heard = self._news.mark()
+            try:
+                return await (self._attempt(number, part) if queued is None else self._finished(queued))
+            except (NotPrimary, Unreached) as refusal:
+                left_seconds = self._until - self._now()
+                if left_seconds <= 0:
+                    raise self._given_up(number, refusal) from None
+            queued = None
+            await self._news.wait(heard, min(RETRY_SECONDS, left_seconds))
+
+    async def _attempt(self, number: int, part: WriteRequest) -> int | None:
+        routes = self._routes()
+        primary = routes.primary(number)
+        if primary is None:
+            raise NotPrimary(f"shard {number} has no primary")
+        if primary == routes.me:
+            return await self._finished(self._queued(number, part))
+        seconds = None if self._ends is None else max(0.0, self._ends - self._now())
+        return await self._remote.write(
+            primary, routes.entry.folder, number, part, wait=self._wait, seconds=seconds
+        )
+
+    def _queued(self, number: int, part: WriteRequest) -> asyncio.Future[int]:
+        """Queue a part here; a refusal is its answer, for other parts may be under way."""
+        try:
+            if (shard := self._held.get(number)) is None:
+                raise NotPrimary(f"shard {number} is not served here yet")
+            return shard.submit(part, wait=self._wait)
+        except QnodeError as refusal:
+            answered: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+            answered.set_exception(refusal)
+            return answered
+
+    async def _finished(self, queued: asyncio.Future[int]) -> int | None:
+        seconds = None if self._ends is None else max(0.0, self._ends - self._now())
+        return await finished(queued, seconds)
+
+    def _given_up(self, number: int, refusal: QnodeError) -> QnodeError:
+        routes = self._routes()
+        if (primary := routes.primary(number)) is None:
+            return InternalError(f"The replica set for shard {number} on peer {routes.me} has no active replica")
+        return Unavailable(f"peer {primary}, the primary of shard {number}, did not take the write: {refusal}")
+
+
+async def finished(queued: asyncio.Future[int], seconds: float | None) -> int | None:
+    """Wait for a write that was queued; None if it will stay and is not complete, or not after so long."""
+    done, _ = await asyncio.wait({queued}, timeout=seconds)
+    if not done:
+        queued.add_done_callback(forget)
+        return None
+    try:
+        return queued.result()
+    except NotYetApplied:
+        return None
+
+
+def forget(late: asyncio.Future[Any]) -> None:
+    """Take notice of the fault of what nobody waits for any more."""
+    if not late.cancelled():
+        late.exception()

@@ -1,0 +1,178 @@
+"""Reading shards that are on this node, several as if they were one.
+
+These functions block, and know neither peers nor the topology: the collection calls them for its own clients, and for those of other
+peers. What they give has the form in which it is merged once more, with what other peers gave.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from qnode.errors import NotFound
+from qnode.index import reading
+from qnode.models.collection import CollectionInfo, CollectionStatus
+from qnode.models.field_schema import FieldSchema
+from qnode.models.point_id import PointKey
+from qnode.models.query import CountRequest, Point, QueryRequest, RetrieveRequest, ScrollRequest, Vector
+from qnode.models.shard_choice import ShardKey
+from qnode.models.vector_params import VectorParams
+from qnode.shards.local_shard import LocalShard
+
+_STATUSES = (CollectionStatus.GREEN, CollectionStatus.GREY, CollectionStatus.YELLOW, CollectionStatus.RED)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A shard on this node; `key` is what its points show as their shard key."""
+
+    number: int
+    shard: LocalShard
+    key: ShardKey | None
+
+
+def search(parts: Sequence[Part], request: QueryRequest, vector: Vector, params: VectorParams) -> Sequence[Point]:
+    """Find the nearest (limit + offset) points to a vector, (dim,) float32, best first; not the example of the request."""
+    assert request.query is not None
+    excluded = request.query.example
+    found = [_shown(part, reading.search(part.shard.index, request, vector, excluded)) for part in parts]
+    return merge_hits(found, params, request.limit + request.offset)
+
+
+def vector_of(parts: Sequence[Part], key: PointKey, name: str) -> Vector:
+    """Give the vector of a point that is in one of the shards; raise NotFound."""
+    missing: NotFound | None = None
+    for part in parts:
+        try:
+            return reading.vector_of(part.shard.index, key, name)
+        except NotFound as error:
+            missing = missing or error
+    assert missing is not None
+    raise missing
+
+
+def listed(parts: Sequence[Part], request: QueryRequest) -> Sequence[Point]:
+    """List the first (limit + offset) points by id, for a query without a vector; each scores 1."""
+    page = ScrollRequest(
+        limit=request.limit + request.offset,
+        filter=request.filter,
+        with_payload=request.with_payload,
+        with_vector=request.with_vector,
+    )
+    points = scroll(parts, page)[: page.limit]
+    for point in points:
+        point.score = np.float32(1.0)
+    return points
+
+
+def scroll(parts: Sequence[Part], request: ScrollRequest) -> Sequence[Point]:
+    """Read up to limit + 1 points in the order of their ids."""
+    pages = [_shown(part, reading.scroll(part.shard.index, request)) for part in parts]
+    return merge_pages(pages, request.limit + 1)
+
+
+def retrieve(
+    parts: Sequence[Part], request: RetrieveRequest, keys: Mapping[int, Sequence[PointKey]] | None
+) -> Sequence[Point]:
+    """Read points by id; `keys`: which of them each shard may have, None all. With several shards in no order."""
+    if keys is None:
+        return joined([_shown(part, reading.retrieve(part.shard.index, request)) for part in parts])
+    narrowed = ((part, replace(request, keys=tuple(keys[part.number]))) for part in parts)
+    return joined([_shown(part, reading.retrieve(part.shard.index, own)) for part, own in narrowed])
+
+
+def count(parts: Sequence[Part], request: CountRequest) -> int:
+    """Count the points that pass the filter."""
+    return sum(reading.count(part.shard.index, request) for part in parts)
+
+
+def info(
+    shards: Sequence[LocalShard], vectors: Mapping[str, VectorParams], fields: Mapping[str, FieldSchema]
+) -> CollectionInfo:
+    """Tell how the shards stand; quick."""
+    parts = [part for shard in shards for space in shard.index.spaces.values() for part in space.parts]
+    faults = [fault for shard in shards if (fault := shard.fault or shard.optimizer_error)]
+    status = CollectionStatus.GREEN
+    if any(shard.is_building or shard.needs_build or shard.queue_length for shard in shards):
+        status = CollectionStatus.YELLOW
+    if faults:
+        status = CollectionStatus.RED
+    return CollectionInfo(
+        status,
+        faults[0] if faults else None,
+        points_count=sum(shard.index.points_count for shard in shards),
+        indexed_vectors_count=sum(part.living for part in parts if part.is_indexed),
+        segments_count=max(len(parts), len(shards)),
+        payload_schema={
+            field: (schema, sum(shard.index.field_points(field) for shard in shards)) for field, schema in fields.items()
+        },
+        update_queue_length=sum(shard.queue_length for shard in shards),
+        vectors_count_by_name={
+            name: sum(part.living for shard in shards for part in shard.index.spaces[params.slot].parts)
+            for name, params in vectors.items()
+        },
+        vectors_size_bytes=sum(part.segment.disk_bytes for part in parts),
+        payloads_size_bytes=sum(shard.index.store.disk_bytes for shard in shards),
+    )
+
+
+def merge_hits(found: Sequence[Sequence[Point]], params: VectorParams, limit: int) -> Sequence[Point]:
+    """Merge hits, each best first, by the reported score; ties as within a shard."""
+    if len(found) == 1:
+        return found[0] if len(found[0]) <= limit else found[0][:limit]
+    points = [point for hits in found for point in hits]
+    descending = not params.distance.smaller_is_better
+    points.sort(key=lambda point: point.key, reverse=descending)
+    points.sort(key=lambda point: float(point.score or 0.0), reverse=descending)
+    return points[:limit]
+
+
+def joined(found: Sequence[Sequence[Point]]) -> Sequence[Point]:
+    """Put points together that have no order."""
+    return found[0] if len(found) == 1 else [point for points in found for point in points]
+
+
+def merge_pages(pages: Sequence[Sequence[Point]], limit: int) -> Sequence[Point]:
+    """Merge pages, each in the order of ids, up to `limit` points."""
+    if len(pages) == 1:
+        return pages[0][:limit]
+    return list(heapq.merge(*pages, key=lambda point: point.key))[:limit]
+
+
+def _shown(part: Part, points: Sequence[Point]) -> Sequence[Point]:
+    """Put the shard's key on its points, if it has one."""
+    if part.key is None:
+        return points
+    shown = list(points)
+    for point in shown:
+        point.shard_key = part.key
+    return shown
+
+
+def merge_infos(infos: Sequence[CollectionInfo]) -> CollectionInfo:
+    """Sum up how shards on several nodes stand; the worst status is the collection's."""
+    first, *others = infos
+    for other in others:
+        schema = {
+            field: (kind, count + other.payload_schema.get(field, (kind, 0))[1])
+            for field, (kind, count) in first.payload_schema.items()
+        }
+        by_name = {
+            name: count + other.vectors_count_by_name.get(name, 0) for name, count in first.vectors_count_by_name.items()
+        }
+        first = CollectionInfo(
+            max(first.status, other.status, key=_STATUSES.index),
+            first.optimizer_error or other.optimizer_error,
+            first.points_count + other.points_count,
+            first.indexed_vectors_count + other.indexed_vectors_count,
+            first.segments_count + other.segments_count,
+            schema,
+            first.update_queue_length + other.update_queue_length,
+            by_name,
+            first.vectors_size_bytes + other.vectors_size_bytes,
+            first.payloads_size_bytes + other.payloads_size_bytes,
+        )
+    return first

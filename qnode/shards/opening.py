@@ -1,0 +1,155 @@
+"""Opening the files of a shard, and putting a copy from another node in their place.
+
+What is applied is durable without the log, so an index may stand behind or before the end of its log:
+
+- A shard without other replicas replays what its log holds behind `applied_op`: nobody else can have another opinion of it.
+- With replicas the log's tail may have to be cut off: it waits for the primary to say what of it is committed.
+
+A received copy is put in place by one rename, of its folder to `arrived` inside the shard's folder, with its position written in
+it. From then on, also after a crash, opening moves its parts to where they belong, the index first, and begins the log anew
+behind it; each step may be done again.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import orjson
+
+from qnode.disk import fault_of, remove_trash, remove_tree, sync_directory, write_file_durably
+from qnode.errors import Corruption
+from qnode.index import Index
+from qnode.index.store import RESTORE
+from qnode.models.operation import Operation, decode
+from qnode.models.vector_params import IndexParams
+from qnode.shards.replication.log_image import LogImage
+from qnode.wal import DEFAULT_FILE_BYTES, Log
+
+SMALLEST_LOG_FILE_BYTES = 64 << 10
+"""A file of the log is no smaller, however little of the log is kept."""
+
+APPLY_OPERATIONS: Final = 128
+"""At most so many operations are applied in one transaction …"""
+
+APPLY_BYTES: Final = 32 << 20
+"""… and none is added to one that has this size."""
+
+_LOG, _ARRIVED, _POSITION = "wal", "arrived", "position"
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ShardFiles:
+    """An open shard: its log, its index, and the log as the protocol sees it."""
+
+    log: Log
+    index: Index
+    image: LogImage
+
+    def close(self) -> None:
+        try:
+            self.log.close()
+        finally:
+            self.index.close()  # waits for who is reading
+
+
+def open_files(path: Path, params: IndexParams, *, keep_log_bytes: int, verify: bool, has_peers: bool) -> ShardFiles:
+    """Open or make the shard in `path`. Raises Corruption naming a damaged file, OutOfSpace."""
+    position = _move_arrived(path)
+    index = Index.open(path, params, verify=verify)
+    try:
+        file_bytes = min(DEFAULT_FILE_BYTES, max(keep_log_bytes, SMALLEST_LOG_FILE_BYTES))
+        log = Log.open(path / _LOG, file_bytes=file_bytes, next_op=index.applied_op + 1)
+        try:
+            if position is not None:
+                _begin_log(path, log, index, *position)
+            _catch_up(log, index)
+            if has_peers:
+                image = LogImage.of(log.first_op, log.epoch_before, log.read(log.first_op))
+            else:
+                _replay(log, index)
+                image = LogImage(log.next_op, log.last_epoch)  # nobody will ask for what is before
+        except BaseException:
+            log.close()
+            raise
+    except BaseException:
+        index.close()
+        raise
+    return ShardFiles(log, index, image)
+
+
+def accept_copy(path: Path, copy: Path, applied_op: int, applied_epoch: int) -> None:
+    """Let a copy, durable and on the same file system, be the shard in `path` from the next opening on.
+
+    copy: a folder with `store` and `segments` as of `applied_op`; it is gone afterwards. Raises OutOfSpace, InternalError.
+    """
+    write_file_durably(copy / _POSITION, orjson.dumps([applied_op, applied_epoch]))
+    arrived = path / _ARRIVED
+    remove_tree(arrived)
+    try:
+        copy.rename(arrived)
+    except OSError as error:
+        raise fault_of(error, f"the copy {copy} could not be moved into {path}") from error
+    sync_directory(path)
+
+
+def _move_arrived(path: Path) -> tuple[int, int] | None:
+    """Put the index of an accepted copy, if there is one, in place of what is there; give its position."""
+    arrived = path / _ARRIVED
+    if not arrived.exists():
+        return None
+    remove_trash(path)
+    applied_op, applied_epoch = orjson.loads((arrived / _POSITION).read_bytes())
+    for part in [part for part in arrived.iterdir() if part.name != _POSITION]:
+        for old in path.glob(f"{part.name}*"):  # what an exchange of the old store has left, too
+            remove_tree(old)
+        try:
+            part.rename(path / part.name)
+        except OSError as error:
+            raise fault_of(error, f"{part} could not be moved into its place") from error
+        sync_directory(path)
+    return applied_op, applied_epoch
+
+
+def _begin_log(path: Path, log: Log, index: Index, applied_op: int, applied_epoch: int) -> None:
+    """Begin the log behind an accepted copy; with that the copy is the shard."""
+    if index.applied_op != applied_op:
+        fault = f"it is a copy as of operation {applied_op} and holds operation {index.applied_op} as its last"
+        raise Corruption(index.store.path / "data.mdb", fault, RESTORE)
+    log.reset(applied_op + 1, applied_epoch)
+    remove_tree(path / _ARRIVED)
+
+
+def _catch_up(log: Log, index: Index) -> None:
+    """Let the log go on behind what was applied, if its own end was lost.
+
+    What was applied is durable without the log; a number that is given twice would make two operations one.
+    """
+    if log.first_op > index.applied_op + 1:
+        fault = f"operations {index.applied_op + 1} to {log.first_op - 1} are neither in it nor in the log"
+        raise Corruption(index.store.path / "data.mdb", fault, RESTORE)
+    if log.next_op <= index.applied_op:
+        _log.warning("the log of %s ends before operation %d, which was applied", index.path, index.applied_op)
+        log.reset(index.applied_op + 1, 0)  # of which epoch that operation was, nobody knows
+
+
+def _replay(log: Log, index: Index) -> None:
+    for operations in _groups(log, index.applied_op + 1):
+        index.apply(operations)
+
+
+def _groups(log: Log, from_op: int) -> Iterator[list[tuple[int, Operation]]]:
+    operations: list[tuple[int, Operation]] = []
+    group_bytes = 0
+    for record in log.read(from_op):
+        operations.append((record.op_num, decode(record.payload)))
+        group_bytes += len(record.payload)
+        if len(operations) == APPLY_OPERATIONS or group_bytes >= APPLY_BYTES:
+            yield operations
+            operations, group_bytes = [], 0
+    if operations:
+        yield operations

@@ -1,0 +1,383 @@
+"""The driver of a shard's replication: it does what the protocol asks, and tells it what became of it.
+
+    writes of clients, views, links, messages  →  replication.Shard  →  log, index, peers, answers
+
+It owns log, index and state machine, and runs on the writer thread alone, but for the few properties that say otherwise. A turn of
+that thread is: events and writes, then `finish`: one sync for all that was logged, then a piece of what is committed is applied.
+So with other replicas records are on their way before our own disk has them.
+
+- **With no other replica** a group is logged, synced and applied before the protocol hears of it. A group that cannot be
+  applied (a full disk) is taken out of the log again, and refused: it is nowhere.
+- **With others**, what is committed cannot be taken back. Where there is no room to apply it, new writes are refused until there
+  is, and who waits for it to be visible is told after a while that it is durable and not yet applied.
+- Any other failure makes the shard **broken**: it takes nothing more, and has no log to tell of, until it is opened anew or a
+  copy is installed. Who waits then learns that nobody knows.
+
+Every event may raise; the caller then calls `break_down`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from time import monotonic
+from typing import Final
+
+from qnode.errors import NotFound, NotPrimary, OutOfSpace, QnodeError, Unavailable, UnknownOutcome
+from qnode.index import maintenance
+from qnode.models.field_schema import FieldSchema
+from qnode.models.operation import Operation
+from qnode.models.vector_params import IndexParams
+from qnode.shards.applying import Applying
+from qnode.shards.opening import ShardFiles, accept_copy
+from qnode.shards.outgoing import Outgoing
+from qnode.shards.replication import ReplicaState, Settings, Shard, ShardView
+from qnode.shards.replication import actions as do
+from qnode.shards.replication.failover import LogEnd
+from qnode.shards.replication.messages import Appended, BadMessage, Message, Refused, decode, encode
+from qnode.shards.replication.view import PeerId, SetState
+from qnode.shards.surroundings import Surroundings
+from qnode.shards.tail import Tail
+from qnode.shards.waiting import Ledger, Resolved, fault_of, text_of
+
+APPLY_PATIENCE_SECONDS: Final = 5.0
+"""Who waits for a write to be applied is told after this time that there is no room."""
+
+_log = logging.getLogger(__name__)
+
+
+class Replicating:
+    """A shard's log and index, joined to its replicas."""
+
+    def __init__(
+        self,
+        me: PeerId,
+        settings: Settings,
+        surroundings: Surroundings,
+        reopen: Callable[[IndexParams], ShardFiles],
+        files: ShardFiles,
+        keep_log_bytes: int,
+    ) -> None:
+        self._me = me
+        self._settings = settings
+        self._surroundings = surroundings
+        self._reopen = reopen
+        self._keep_log_bytes = keep_log_bytes
+        self._view: ShardView | None = None
+        self._links: set[PeerId] = set()
+        self._ledger = Ledger()
+        self._schemas: Mapping[str, FieldSchema] | None = None  # while a copy is being put in place
+        self._take_files(files)
+
+    def _take_files(self, files: ShardFiles) -> None:
+        self._files = files
+        self._log, self.index = files.log, files.index
+        self._shard = Shard(self._me, self._settings, files.image, files.index.applied_op)
+        self._tail = Tail()
+        self._applying = Applying(files.index, files.log, self._tail)
+        self._outgoing = Outgoing(files.log, self._tail, self._surroundings.send)
+        self._unsynced_ticket: int | None = None
+        self._refusal: QnodeError | None = None
+        self._logged_bytes = 0
+        self._marks = (files.log.first_op, files.log.next_op)
+        self.fault: QnodeError | None = None
+        self.log_end: LogEnd | None = None
+        self.copying: frozenset[PeerId] = frozenset()
+        self.publish()
+
+    def close(self) -> None:
+        """Close the files; who waits for other replicas learns that nobody knows. The thread has ended."""
+        self._ledger.fail(UnknownOutcome("the node is being stopped; whether the write stays is not known here"))
+        self._files.close()
+
+    # Where it stands. Other threads may look at `fault`, `log_end`, `copying` and `committed_op`.
+
+    @property
+    def committed_op(self) -> int:
+        return self._shard.committed_op
+
+    def refusal(self) -> QnodeError | None:
+        """Say why no write can be taken now; None if one can."""
+        if self.fault is not None:
+            return self.fault
+        if self._applying.no_room is not None:
+            return self._applying.no_room
+        text = self._shard.refusal()
+        if text is None:
+            return None
+        return Unavailable(text) if self._shard.is_primary else NotPrimary(text)
+
+    @property
+    def is_all_applied(self) -> bool:
+        """Whether the index shows all that is logged."""
+        return self.index.applied_op >= self._shard.log.last_op
+
+    @property
+    def due_at(self) -> float | None:
+        """When `finish` is to be called again if nothing happens; None: never."""
+        if self.fault is not None:
+            return None
+        dues = [] if (deadline := self._shard.deadline) is None else [deadline]
+        if self.index.applied_op < self._shard.committed_op:
+            dues.append(0.0 if self._applying.no_room is None else self._applying.again_at)
+        return min(dues, default=None)
+
+    @property
+    def applied_epoch(self) -> int:
+        """The epoch of the last operation that is applied; 0 if that is not known."""
+        return self._shard.log.epoch_at(self.index.applied_op) or 0
+
+    def publish(self) -> None:
+        """Let other threads see where the log ends now."""
+        if self.fault is not None:
+            self.log_end, self.copying = None, frozenset()
+            return
+        end = self.log_end
+        last_epoch, last_op = self._shard.log.last_epoch, self._shard.log.last_op
+        if end is None or end.last_op != last_op or end.last_epoch != last_epoch:
+            self.log_end = LogEnd(last_epoch, last_op)
+        self.copying = self._shard.copying
+
+    # Events
+
+    def follow(self, view: ShardView) -> None:
+        """Obey a view of the topology."""
+        before, self._view = self._view, view
+        if self.fault is not None:
+            return
+        goes_on = before is not None and before.epoch == view.epoch
+        followers = [peer for peer, state in view.replicas.items() if goes_on and state is not ReplicaState.DEAD]
+        self._outgoing.forget_others(followers)
+        self._perform(self._shard.topology_changed(view, monotonic()))
+
+    def link_changed(self, peer: PeerId, is_up: bool) -> None:
+        """Hear that the link to a peer came up, or broke."""
+        (self._links.add if is_up else self._links.discard)(peer)
+        if self.fault is None:
+            self._outgoing.forget(peer)
+            self._perform(self._shard.link_changed(peer, is_up, monotonic()))
+
+    def received(self, peer: PeerId, data: bytes) -> None:
+        """Hear from a peer."""
+        if self.fault is not None:
+            return
+        try:
+            message = decode(data)
+        except BadMessage as fault:
+            _log.warning("peer %d sent what is no message of a shard: %s", peer, fault)
+            return
+        self._perform(self._shard.received(peer, message, monotonic()))
+        self._make_way(peer, message)
+
+    def copied(self, peer: PeerId, op_num: int) -> None:
+        """Hear that a peer holds a copy as of an operation."""
+        if self.fault is None:
+            self._perform(self._shard.copied(peer, op_num, monotonic()))
+
+    def take(self, group: Sequence[Resolved]) -> None:
+        """Log writes. They are answered later, as the protocol says, or refused at once."""
+        if (refusal := self.refusal()) is not None:
+            for entry in group:
+                entry.waiting.fail(refusal)
+            return
+        is_alone = self._shard.is_sole_holder and self.is_all_applied
+        operations = {}
+        for op_num, entry in enumerate(group, self._shard.log.last_op + 1):
+            self._ledger.add(op_num, entry.waiting)
+            operations[op_num] = entry.operation
+        (store,) = self._shard.write([entry.payload for entry in group], monotonic())
+        assert isinstance(store, do.Store)
+        if is_alone:
+            self._store_and_apply(store, operations)
+        else:
+            self._perform(self._store(store, operations))
+
+    def finish(self) -> None:
+        """Make durable what was logged in this turn, apply a piece of what is committed, and do what is due."""
+        if self.fault is not None:
+            return
+        now = monotonic()
+        if (deadline := self._shard.deadline) is not None and now >= deadline:
+            self._perform(self._shard.tick(now))
+        if self._unsynced_ticket is not None:
+            ticket, self._unsynced_ticket = self._unsynced_ticket, None
+            self._log.sync()
+            self._perform(self._shard.synced(ticket, monotonic()))
+        if self._applying.is_due(self._shard.committed_op, now):
+            self._apply_some(now)
+        if self._logged_bytes > self._keep_log_bytes:
+            self._trim()
+
+    def break_down(self, error: Exception) -> None:
+        """Take nothing more; tell who waits that nobody knows."""
+        self.fault = self.fault or fault_of(error)
+        self._ledger.fail(UnknownOutcome(text_of(self.fault)))
+        self.publish()
+
+    def install(self, copy: Path, applied_op: int, applied_epoch: int, epoch: int) -> None:
+        """Put a copy of the shard, received in an epoch, in place of what is here.
+
+        Raise Unavailable, and nothing has changed, where the topology no longer says that a copy is wanted; what else is raised
+        may leave the shard broken.
+        """
+        view = self._view
+        if view is None or view.epoch != epoch or self._me in view.active:
+            raise Unavailable("the copy came too late: the shard's replicas have changed")
+        old = self.index
+        self._schemas = (
+            old.fields.schemas if self._schemas is None else self._schemas
+        )  # an attempt that failed closed it
+        accept_copy(old.path, copy, applied_op, applied_epoch)
+        self.log_end = None
+        try:
+            with suppress(QnodeError):  # what the old log could not make durable is not needed any more
+                self._files.close()
+            self._take_files(self._reopen(old.params))
+            self._restore_fields(self._schemas)
+            self._schemas = None
+        except Exception as error:
+            self.break_down(error)
+            raise
+        for peer in self._links:
+            self._perform(self._shard.link_changed(peer, True, monotonic()))
+        self._perform(self._shard.topology_changed(view, monotonic()))
+
+    def _restore_fields(self, schemas: Mapping[str, FieldSchema]) -> None:
+        """Have the payload indexes that there were: the copy may be older than what the topology has said since."""
+        there = self.index.fields.schemas
+        for field, schema in schemas.items():
+            if there.get(field) != schema:
+                maintenance.create_field(self.index, field, schema)
+        for field in there:
+            if field not in schemas:
+                maintenance.drop_field(self.index, field)
+
+    # Actions
+
+    def _perform(self, actions: Iterable[do.Action]) -> None:
+        begun = deque(actions)
+        while begun:
+            begun.extend(self._begin(begun.popleft()))
+
+    def _begin(self, action: do.Action) -> Sequence[do.Action]:
+        """Do what an action says; give what follows from it at once."""
+        match action:
+            case do.Store():
+                return self._store(action, {})
+            case do.SendRecords():
+                return self._sending(action.peer, lambda: self._outgoing.ask(action))
+            case do.Answer(peer, message):
+                self._surroundings.send(peer, encode(message))
+            case do.ApplyTo():
+                pass  # `finish` applies all that is committed
+            case do.Acknowledge(op_num):
+                self._ledger.acknowledge(op_num)
+            case do.Complete(op_num):
+                self._ledger.complete(op_num)
+                self._tail.forget_up_to(op_num)
+            case do.Refuse(from_op):
+                assert self._refusal is not None
+                self._ledger.refuse(from_op, self._refusal)
+            case do.StepDown(committed_op):
+                self._ledger.step_down(committed_op)
+            case do.Propose(command):
+                assert isinstance(command, SetState)  # whoever changes a primary is no replica
+                self._surroundings.propose(command)
+            case do.NeedsCopy(peer):
+                self.copying = self._shard.copying  # who is asked for a copy may look at once
+                self._surroundings.copy_needed(peer)
+        return ()
+
+    def _store(self, store: do.Store, operations: Mapping[int, Operation]) -> Sequence[do.Action]:
+        try:
+            if store.truncate_from is not None:
+                self._tail.cut(store.truncate_from)
+                self._applying.forget_reading()
+                self._log.truncate_from(store.truncate_from)
+            self._log.append(store.records)
+        except OutOfSpace as error:
+            self._refusal = error
+            return self._shard.refused(store.ticket, monotonic())
+        self._tail.add(store.records, operations)
+        self._unsynced_ticket = store.ticket
+        self._logged_bytes += sum(len(record.payload) for record in store.records)
+        return self._shard.appended(store.ticket, monotonic())
+
+    def _store_and_apply(self, store: do.Store, operations: Mapping[int, Operation]) -> None:
+        """Log and apply writes that no other replica needs to have; all of them or none."""
+        try:
+            self._log.append(store.records)
+            self._log.sync()
+        except OutOfSpace as error:
+            self._refuse(store, error)
+            return
+        try:
+            self.index.apply(list(operations.items()))
+        except Exception as error:
+            self._take_out(store, error)
+            return
+        self._logged_bytes += sum(len(record.payload) for record in store.records)
+        now = monotonic()
+        self._perform(self._shard.synced(store.ticket, now))
+        self._perform(self._shard.applied(store.records[-1].op_num, now))
+
+    def _take_out(self, store: do.Store, error: Exception) -> None:
+        """Remove what was logged and could not be applied; nobody was told that it was there.
+
+        If it was committed to the index before it failed it must stay, for its numbers must not be given again; then what the
+        heap holds is wrong, and only opening the shard anew puts it right.
+        """
+        first_op = store.records[0].op_num
+        if not isinstance(error, OutOfSpace):
+            _log.error("operations %d.. could not be applied", first_op, exc_info=error)
+        if self.index.stored_op >= first_op:
+            raise error
+        self._log.truncate_from(first_op)
+        self._refuse(store, fault_of(error))
+
+    def _refuse(self, store: do.Store, error: QnodeError) -> None:
+        self._refusal = error
+        self._perform(self._shard.refused(store.ticket, monotonic()))
+
+    def _apply_some(self, now: float) -> None:
+        if not self._applying.apply_some(self._shard.committed_op, now):
+            if now - self._applying.no_room_since >= APPLY_PATIENCE_SECONDS:
+                self._ledger.give_up_applying(self._shard.committed_op, "there is no room on the disk")
+            return
+        applied_op = self.index.applied_op
+        self._perform(self._shard.applied(applied_op, monotonic()))
+        if not self._shard.is_primary:
+            self._tail.forget_up_to(applied_op)
+
+    def _make_way(self, peer: PeerId, message: Message) -> None:
+        """Send on what had to wait until a replica answered."""
+        if self._view is None or message.epoch != self._view.epoch:
+            return
+        if isinstance(message, Appended):
+            self._perform(self._sending(peer, lambda: self._outgoing.answered(peer, message.logged_op)))
+        elif isinstance(message, Refused):
+            self._perform(self._sending(peer, lambda: self._outgoing.refused(peer)))
+
+    def _sending(self, peer: PeerId, send: Callable[[], None]) -> Sequence[do.Action]:
+        """Send records; where the log no longer has them, let it be found out anew what to send."""
+        try:
+            send()
+        except NotFound:
+            self._outgoing.forget(peer)
+            now = monotonic()
+            return [*self._shard.link_changed(peer, False, now), *self._shard.link_changed(peer, True, now)]
+        return ()
+
+    def _trim(self) -> None:
+        """Drop old files of the log, keeping at least the last `keep_log_bytes`, and all that is not applied, durably."""
+        before, last = self._marks
+        self._marks = (last, self._log.next_op)
+        self._logged_bytes = 0
+        try:
+            self._log.drop_before(min(before, self._shard.applied_op + 1))
+        except QnodeError:
+            _log.warning("old files of the log could not be removed", exc_info=True)
+        self._shard.dropped_before(self._log.first_op)

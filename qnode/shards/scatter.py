@@ -1,0 +1,160 @@
+"""Reading shards wherever they are: one replica of each, or several that must agree.
+
+A replica here is read first. The other shards are asked of as few peers as have them all, one call each; with several that serve
+equally well, they take turns. A peer that fails, or does not serve a shard any more, is passed over for the next that has it: a read
+fails when no replica is left, or for a reason that all of them would give. May be cancelled at any time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Collection, Sequence
+from itertools import count
+from typing import Protocol, TypeVar
+
+from qnode import deadline
+from qnode.errors import InternalError, QnodeError, TimedOut, Unavailable
+from qnode.models.query import Agreement, Consistency
+from qnode.models.shard_calls import NotServed, ReadRequest
+from qnode.shards.remote import Remote
+from qnode.shards.routes import Routes
+
+Result = TypeVar("Result")
+Numbers = tuple[int, ...]
+
+_PASSED_OVER = (Unavailable, InternalError, TimedOut)
+"""What another replica may do better."""
+
+
+class Reading(Protocol[Result]):
+    """One read: how to ask for shards that are elsewhere, and how to read those here (in a thread, with the same result)."""
+
+    def asked(self, numbers: Numbers) -> ReadRequest: ...
+
+    def here(self, numbers: Numbers) -> Result: ...
+
+    def arrived(self, answer: object) -> Result: ...
+
+    def agreed(self, answers: Sequence[Result], needed: int) -> Result:
+        """Keep what at least `needed` of the replicas' answers have in common."""
+
+
+class Scatter:
+    """Reads the shards of one collection, by one state of the topology."""
+
+    def __init__(self, routes: Routes, remote: Remote, readable_here: Collection[int], spare_here: Collection[int]) -> None:
+        """`readable_here`: the shards with an Active replica on this node. Those of `spare_here` are read only when there is nobody
+        else to ask, for this node has just started, and may not know yet what has become of them."""
+        self._routes = routes
+        self._remote = remote
+        self._readable_here = readable_here
+        self._spare_here = spare_here
+
+    async def read(self, numbers: Numbers, reading: Reading[Result], consistency: Consistency | None = None) -> list[Result]:
+        """Read each of the shards once; give what the peers gave, in no order."""
+        if consistency in (None, 1) or self._routes.most_replicas <= 1:
+            return await self._read_one_each(numbers, reading)
+        assert consistency is not None
+        return await asyncio.gather(*(self._read_several(number, reading, consistency) for number in numbers))
+
+    async def _read_one_each(self, numbers: Numbers, reading: Reading[Result]) -> list[Result]:
+        pending, answers = numbers, []
+        tried: set[tuple[int, int]] = set()
+        fault: QnodeError | None = None
+        while pending:
+            groups = self._grouped(pending, tried, fault)
+            asking = [self._ask(peer, group, reading) for peer, group in groups]
+            outcomes = [await _outcome(asking[0])] if len(asking) == 1 else await asyncio.gather(*map(_outcome, asking))
+            left: list[int] = []
+            for (peer, group), outcome in zip(groups, outcomes, strict=True):
+                if isinstance(outcome, NotServed):
+                    tried.update((peer, number) for number in set(group).intersection(outcome.shards) or group)
+                elif isinstance(outcome, QnodeError):
+                    deadline.check()
+                    fault = outcome
+                    tried.update((peer, number) for number in group)
+                else:
+                    answers.append(outcome)
+                    continue
+                left += group
+            pending = tuple(left)
+        return answers
+
+    def _grouped(
+        self, pending: Numbers, tried: set[tuple[int, int]], fault: QnodeError | None
+    ) -> list[tuple[int, Numbers]]:
+        """Choose whom to ask for which shards; raise the last fault, or that nobody has a shard."""
+        candidates = {
+            number: [peer for peer in self._candidates(number) if (peer, number) not in tried] for number in pending
+        }
+        for number, peers in candidates.items():
+            if not peers:
+                raise fault or self._nobody(number, "has no active replica")
+        me = self._routes.me
+        mine = tuple(number for number, peers in candidates.items() if peers[0] == me)
+        groups = [(me, mine)] if mine else []
+        rest = [number for number in pending if candidates[number][0] != me]
+        while rest:
+            votes = Counter(peer for number in rest for peer in candidates[number] if peer != me)
+            most = max(votes.values())
+            best = sorted(peer for peer, shards in votes.items() if shards == most)
+            peer = best[next(_turns) % len(best)]
+            groups.append((peer, tuple(number for number in rest if peer in candidates[number])))
+            rest = [number for number in rest if peer not in candidates[number]]
+        return groups
+
+    def _candidates(self, number: int) -> list[int]:
+        """List the peers that can be asked for a shard, this one first, or last."""
+        me, connected = self._routes.me, self._remote.is_connected
+        others = [peer for peer in self._routes.active(number) if peer != me and connected(peer)]
+        if number in self._readable_here:
+            return [me, *others]
+        return [*others, me] if number in self._spare_here else others
+
+    async def _read_several(self, number: int, reading: Reading[Result], consistency: Consistency) -> Result:
+        """Ask as many replicas of a shard as are to agree, and keep what they agree on."""
+        replicas = self._routes.answerable(number)
+        match consistency:
+            case Agreement.ALL | Agreement.MAJORITY:
+                wanted = replicas
+            case Agreement.QUORUM:
+                wanted = replicas // 2 + 1
+            case int(factor):
+                wanted = min(factor, replicas)
+        peers = self._candidates(number)
+        answers: list[Result] = []
+        fault: QnodeError | None = None
+        while len(answers) < wanted:
+            missing = wanted - len(answers)
+            if len(peers) < missing:
+                raise fault or self._nobody(number, "does not have enough active replicas")
+            asked, peers = peers[:missing], peers[missing:]
+            for outcome in await asyncio.gather(*(_outcome(self._ask(peer, (number,), reading)) for peer in asked)):
+                if isinstance(outcome, QnodeError):
+                    deadline.check()
+                    fault = outcome
+                elif not isinstance(outcome, NotServed):
+                    answers.append(outcome)
+        needed = len(answers) // 2 + 1 if consistency is Agreement.MAJORITY else len(answers)
+        return reading.agreed(answers, needed)
+
+    async def _ask(self, peer: int, numbers: Numbers, reading: Reading[Result]) -> Result | NotServed:
+        if peer == self._routes.me:
+            return await asyncio.to_thread(reading.here, numbers)
+        answer = await self._remote.read(peer, self._routes.entry.folder, numbers, reading.asked(numbers))
+        return answer if isinstance(answer, NotServed) else reading.arrived(answer)
+
+    def _nobody(self, number: int, what: str) -> QnodeError:
+        return InternalError(f"The replica set for shard {number} on peer {self._routes.me} {what}")
+
+
+_turns = count()
+
+
+async def _outcome(asking: Awaitable[Result]) -> Result | QnodeError:
+    """Wait for an answer, or for a fault that another replica may not have."""
+    try:
+        return await asking
+    except _PASSED_OVER as fault:
+        return fault

@@ -1,0 +1,304 @@
+"""What is on this node of the collections: opening, adjusting and removing it, as the topology says.
+
+The steward decides nothing about when: `Collections` calls `reconcile` one at a time, and `follow` at any moment, also while
+`reconcile` waits for a disk. Files are removed only by a topology that is current.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from qnode.disk import remove_tree
+from qnode.errors import Corruption, InternalError, QnodeError
+from qnode.index import BuilderPool
+from qnode.models.collection import CollectionConfig
+from qnode.models.field_schema import FieldSchema
+from qnode.models.topology import CollectionEntry
+from qnode.shards.collection import Collection, Place
+from qnode.shards.local_shard import LocalShard
+from qnode.shards.replication import view_of
+from qnode.shards.surroundings import Surroundings
+
+if TYPE_CHECKING:
+    from qnode.shards.collections import CollectionsSettings
+
+_log = logging.getLogger(__name__)
+
+Entries = Mapping[str, CollectionEntry]
+
+
+class Hub(Protocol):
+    """Where peers reach the shards of this node; a shard is named by its collection's folder and its number."""
+
+    def surroundings(self, folder: str, number: int) -> Surroundings: ...
+
+    def add(self, folder: str, number: int, shard: LocalShard) -> None: ...
+
+    def remove(self, folder: str, number: int) -> None: ...
+
+
+class Steward:
+    """The collections of this node as they are open now, and why others are not.
+
+    open: by name. unadjusted: what kept a collection from taking over its settings, at the last try.
+    """
+
+    def __init__(
+        self,
+        settings: CollectionsSettings,
+        place: Place,
+        hub: Hub | None,
+        pool: BuilderPool,
+        in_background: Callable[[Coroutine[Any, Any, Any]], None],
+    ) -> None:
+        self.open: dict[str, Collection] = {}
+        self.unadjusted: dict[str, QnodeError] = {}
+        self._settings = settings
+        self._place = place
+        self._hub = hub
+        self._pool = pool
+        self._in_background = in_background
+        self._by_folder: dict[str, Collection] = {}
+        self._told: dict[tuple[str, int], int] = {}
+        self._damaged: dict[str, tuple[str, QnodeError]] = {}
+        self._unopened: dict[tuple[str, int], QnodeError] = {}
+
+    def find(self, folder: str) -> Collection | None:
+        """Give the open collection of a folder."""
+        return self._by_folder.get(folder)
+
+    def knows(self, name: str) -> bool:
+        """Tell whether a collection is open, or could not be opened."""
+        return name in self.open or name in self._damaged
+
+    def fault_of(self, name: str) -> QnodeError | None:
+        """Tell why a collection is not open, if it could not be opened."""
+        damaged = self._damaged.get(name)
+        return None if damaged is None else damaged[1]
+
+    @property
+    def has_faults(self) -> bool:
+        return bool(self._damaged or self._unopened)
+
+    @property
+    def may_open_later(self) -> bool:
+        """Whether something could not be opened for a reason that may pass."""
+        faults = [fault for _, fault in self._damaged.values()] + list(self._unopened.values())
+        return any(not isinstance(fault, Corruption) for fault in faults)
+
+    def follow(self, entries: Entries, *, are_current: bool) -> None:
+        """Let every open collection route by its entry, and tell its shards what has changed about them."""
+        for name, collection in self.open.items():
+            entry = entries.get(name)
+            if entry is None or entry.folder != collection.folder:
+                continue
+            if entry is not collection.entry or collection.is_current != are_current:
+                collection.follow(entry, is_current=are_current)
+            if are_current:
+                self._tell(collection)
+
+    def _tell(self, collection: Collection) -> None:
+        for number, shard in collection.shards.items():
+            said = collection.entry.shards.get(number)
+            address = (collection.folder, number)
+            if said is not None and self._place.me in said.replicas and self._told.get(address) != said.changed:
+                self._told[address] = said.changed
+                shard.follow(view_of(said))
+
+    async def reconcile(self, entries: Entries, *, are_current: bool) -> None:
+        """Make what is on this node what the entries say; what fails is noted, and keeps nothing else from being done."""
+        if are_current:
+            self._close_removed(entries)
+        self.unadjusted.clear()
+        for name, entry in entries.items():
+            if name not in self.open and not isinstance(self.fault_of(name), Corruption):
+                await self._open_or_note(name, entry, are_current=are_current)
+            collection = self.open.get(name)
+            if collection is None or collection.folder != entry.folder:
+                continue
+            try:
+                if are_current:
+                    await self._drop_shards(collection, entry)
+                if not self._place.remote.is_alone:
+                    await self._open_missing(collection, entry)
+                if are_current:
+                    await _adjust(collection, entry)
+            except QnodeError as error:  # tried again with the next change; reads and the others must not suffer
+                _log.error("collection %s could not take over its settings: %s", name, error)
+                self.unadjusted[name] = error
+
+    def _close_removed(self, entries: Entries) -> None:
+        for name, collection in list(self.open.items()):
+            entry = entries.get(name)
+            if entry is None or entry.folder != collection.folder:
+                del self.open[name], self._by_folder[collection.folder]
+                collection.is_removed = True
+                for number in collection.shards:
+                    self._forget(collection.folder, number)
+                self._in_background(self._remove(collection))
+        for name, (folder, _) in list(self._damaged.items()):
+            if name not in entries or entries[name].folder != folder:
+                del self._damaged[name]
+                self._in_background(asyncio.to_thread(remove_tree, self._settings.path / folder))
+        folders = {entry.folder for entry in entries.values()}
+        for address in [address for address in self._unopened if address[0] not in folders]:
+            del self._unopened[address]
+
+    async def _open_or_note(self, name: str, entry: CollectionEntry, *, are_current: bool) -> None:
+        """Open a collection; what keeps it from being served is told to whoever asks for it, and to nobody else."""
+        folder = self._settings.path / entry.folder
+        collection = Collection(name, entry, self._place, is_current=are_current)
+        try:
+            if self._place.remote.is_alone:
+                await self._open_all(collection, entry)
+            self._damaged.pop(name, None)
+        except QnodeError as error:
+            _log.error("collection %s cannot be served: %s", name, error)
+            self._damaged[name] = entry.folder, error
+            return
+        except Exception as error:
+            _log.exception("collection %s cannot be served", name)
+            fault = InternalError(f"collection `{name}` in {folder} could not be opened: {error!r}")
+            self._damaged[name] = entry.folder, fault
+            return
+        self.open[name] = self._by_folder[entry.folder] = collection
+        collection.follow(entry, is_current=are_current)
+        if are_current:
+            self._tell(collection)
+
+    async def _open_all(self, collection: Collection, entry: CollectionEntry) -> None:
+        """Open all shards of a collection or none: a node that runs alone has nobody else to ask."""
+        try:
+            for number in entry.shards:
+                collection.shards[number] = await self._open_shard(collection, number)
+        except BaseException:
+            await collection.close()
+            raise
+
+    async def _open_missing(self, collection: Collection, entry: CollectionEntry) -> None:
+        """Open the shards that this node holds a replica of; what keeps one from being opened concerns that one alone."""
+        for number, shard in entry.shards.items():
+            address = (entry.folder, number)
+            if self._place.me not in shard.replicas or number in collection.shards:
+                continue
+            if isinstance(self._unopened.get(address), Corruption):
+                continue
+            if not collection.is_current and not (self._settings.path / entry.folder / str(number)).exists():
+                continue
+            try:
+                opened = await self._open_shard(collection, number)
+            except Exception as error:
+                _log.exception("shard %d of collection %s cannot be served here", number, collection.name)
+                text = f"shard {number} in {entry.folder} could not be opened: {error!r}"
+                self._unopened[address] = error if isinstance(error, QnodeError) else InternalError(text)
+                continue
+            self._unopened.pop(address, None)
+            collection.shards[number] = opened
+            if self._hub is not None:
+                self._hub.add(entry.folder, number, opened)
+            collection.follow(collection.entry, is_current=collection.is_current)
+            if collection.is_current:
+                self._tell(collection)
+
+    async def _open_shard(self, collection: Collection, number: int) -> LocalShard:
+        path = self._settings.path / collection.folder / str(number)
+        params, settings = collection.config.index_params(), self._settings.shard
+        if self._hub is None:
+            shard = await asyncio.to_thread(LocalShard.open, path, params, settings, self._pool)
+        else:
+            surroundings = self._hub.surroundings(collection.folder, number)
+            factor = write_floor(collection.entry, number)
+            settings = replace(settings, replication=replace(settings.replication, write_consistency_factor=factor))
+            me = self._place.me
+            shard = await asyncio.to_thread(
+                lambda: LocalShard.open(path, params, settings, self._pool, me=me, surroundings=surroundings)
+            )
+        shard.start()
+        return shard
+
+    async def _drop_shards(self, collection: Collection, entry: CollectionEntry) -> None:
+        """Close the shards that this node shall not hold any more. Their files are gone under their name when this returns."""
+        held = {number for number, shard in entry.shards.items() if self._place.me in shard.replicas}
+        for address in [at for at in self._unopened if at[0] == collection.folder and at[1] not in held]:
+            del self._unopened[address]
+            await asyncio.to_thread(remove_tree, self._settings.path / collection.folder / str(address[1]))
+        for number in list(collection.shards):
+            if number not in held:
+                shard = collection.shards.pop(number)
+                self._forget(collection.folder, number)
+                collection.follow(collection.entry, is_current=collection.is_current)
+                with contextlib.suppress(QnodeError):
+                    await shard.close()
+                await asyncio.to_thread(remove_tree, self._settings.path / collection.folder / str(number))
+
+    def _forget(self, folder: str, number: int) -> None:
+        self._told.pop((folder, number), None)
+        if self._hub is not None:
+            self._hub.remove(folder, number)
+
+    async def _remove(self, collection: Collection) -> None:
+        with contextlib.suppress(QnodeError):
+            await collection.close()
+        await asyncio.to_thread(remove_tree, self._settings.path / collection.folder)
+
+    def remove_strays(self, entries: Entries) -> None:
+        """Remove in the background what is left of collections and shards that this node shall not hold."""
+        known = {entry.folder: entry for entry in entries.values()}
+        for folder in self._settings.path.iterdir():
+            entry = known.get(folder.name)
+            if entry is None:
+                self._in_background(asyncio.to_thread(remove_tree, folder))
+            elif not self._place.remote.is_alone:
+                for shard in _stray_shards(folder, entry, self._place.me):
+                    remove_tree(shard)
+
+    async def close(self) -> None:
+        """Close all shards."""
+        collections = list(self.open.values())
+        for collection in collections:
+            for number in collection.shards:
+                self._forget(collection.folder, number)
+        for fault in await asyncio.gather(*(collection.close() for collection in collections), return_exceptions=True):
+            if fault is not None:
+                _log.error("a collection could not be closed in order: %s", fault)
+        self.open.clear()
+        self._by_folder.clear()
+
+
+def write_floor(entry: CollectionEntry, number: int) -> int:
+    """Tell how many replicas must be in sync for a shard to take writes: what was asked for, or a majority of three or more.
+
+    Never more than there are replicas of the shard, for then it could not be written at all.
+    """
+    replicas = entry.replication_factor_of(number)
+    majority = replicas // 2 + 1 if replicas >= 3 else 1
+    return min(max(entry.write_consistency_factor, majority), len(entry.shards[number].replicas))
+
+
+def _stray_shards(folder: Path, entry: CollectionEntry, me: int) -> list[Path]:
+    held = {str(number) for number, shard in entry.shards.items() if me in shard.replicas}
+    return [path for path in folder.iterdir() if path.name.isdigit() and path.name not in held]
+
+
+async def _adjust(collection: Collection, entry: CollectionEntry) -> None:
+    """Bring settings and payload indexes of an open collection up to date."""
+    if collection.config.to_json() != entry.config:
+        config = CollectionConfig.from_json(entry.config)
+        for shard in collection.shards.values():
+            await shard.configure(config.index_params())
+        collection.reconfigure(config)
+    wanted = {path: FieldSchema.from_json(schema) for path, schema in entry.fields.items()}
+    for shard in collection.shards.values():
+        there = shard.index.fields.schemas
+        for path, schema in wanted.items():
+            if there.get(path) != schema:
+                await shard.create_field_index(path, schema)
+        for path in [path for path in there if path not in wanted]:
+            await shard.drop_field_index(path)
+    collection.fields = wanted

@@ -10,6 +10,7 @@ from qnode.models.topology import CollectionEntry, Shard, ShardingMethod, Topolo
 
 if TYPE_CHECKING:
     from qnode.cluster import ClusterStatus, PeerStatus
+    from qnode.shards.copying import CopyProgress
 
 _SHARDS_LEVEL = 2
 """From this level on the cluster's telemetry tells of each shard."""
@@ -49,7 +50,7 @@ def status(standing: ClusterStatus) -> dict[str, Any]:
     }
 
 
-def collection(entry: CollectionEntry, me: int, points_count: PointsCount, comment: Comment) -> dict[str, Any]:
+def collection(entry: CollectionEntry, me: int, points_count: PointsCount, told: Comment) -> dict[str, Any]:
     """Show where the shards of a collection are."""
     numbers = sorted(entry.shards)
     local: list[dict[str, Any]] = []
@@ -67,11 +68,11 @@ def collection(entry: CollectionEntry, me: int, points_count: PointsCount, comme
         "shard_count": len(numbers),
         "local_shards": local,
         "remote_shards": remote,
-        "shard_transfers": transfers(entry, comment),
+        "shard_transfers": transfers(entry, told),
     }
 
 
-def transfers(entry: CollectionEntry, comment: Comment) -> list[dict[str, Any]]:
+def transfers(entry: CollectionEntry, told: Comment) -> list[dict[str, Any]]:
     """Show what is being copied."""
     shown = []
     for transfer in sorted(entry.transfers, key=lambda each: (each.shard, each.started)):
@@ -82,20 +83,28 @@ def transfers(entry: CollectionEntry, comment: Comment) -> list[dict[str, Any]]:
             "sync": transfer.sync,
             "method": transfer.method,
         }
-        if (told := comment(entry, transfer)) is not None:
-            one["comment"] = told
+        if (text := told(entry, transfer)) is not None:
+            one["comment"] = text
         shown.append(one)
     return shown
+
+
+def comment(copy: CopyProgress) -> str:
+    """Say how far a copy is, in Qdrant's words."""
+    stage = f"{copy.stage} ({copy.seconds:.2f}s)"
+    if not copy.total_bytes:
+        return stage
+    return f"{stage} | Transferring bytes ({copy.done_bytes}/{copy.total_bytes})"
 
 
 def telemetry(
     topology: Topology,
     level: int,
     peers: Mapping[int, PeerStatus | None] | None,
-    comment: Comment,
+    told: Comment,
 ) -> dict[str, Any]:
     """Show the cluster as all of its nodes see it; `peers` has None for one that does not answer, is None without a cluster."""
-    collections = {name: _collection_telemetry(name, topology, level, comment) for name in topology.collections}
+    collections = {name: _collection_telemetry(name, topology, level, told) for name in topology.collections}
     cluster: dict[str, Any] = {"enabled": peers is not None, "peers": {}}
     if peers is not None:
         cluster["number_of_peers"] = len(topology.peers)
@@ -105,7 +114,7 @@ def telemetry(
     return {"collections": collections, "cluster": cluster}
 
 
-def _collection_telemetry(name: str, topology: Topology, level: int, comment: Comment) -> dict[str, Any]:
+def _collection_telemetry(name: str, topology: Topology, level: int, told: Comment) -> dict[str, Any]:
     entry = topology.collections[name]
     shown: dict[str, Any] = {"id": name}
     if level >= _SHARDS_LEVEL:
@@ -120,7 +129,7 @@ def _collection_telemetry(name: str, topology: Topology, level: int, comment: Co
             }
             for number, shard in sorted(entry.shards.items())
         ]
-        shown["shard_transfers"] = transfers(entry, comment)
+        shown["shard_transfers"] = transfers(entry, told)
     return shown
 
 

@@ -161,10 +161,14 @@ class ClusterSurface:
         return 0 if replica is None else replica.index.points_count
 
     def _comment(self, entry: CollectionEntry, transfer: Transfer) -> str | None:
-        """Say how far a transfer is that this node is the source of."""
-        if self._replicas is None or self._cluster is None or transfer.source != self._cluster.me:
+        """Say how far a transfer is that this node takes part in."""
+        if self._replicas is None or self._cluster is None:
             return None
-        return self._replicas.copy_comment(entry.folder, transfer.shard, transfer.target)
+        ends = {transfer.source, transfer.target} - {self._cluster.me}
+        for copy in self._replicas.copies(entry.folder, transfer.shard):
+            if ends == {copy.peer}:
+                return cluster_answers.comment(copy)
+        return None
 
     def _check_peer(self, peer: int) -> None:
         if peer not in self._topology().peers:

@@ -59,9 +59,9 @@ def test_collection_that_was_made_on_one_node_is_on_all_when_that_is_answered(cl
             assert shown["shard_count"] == 2
             assert {replica["state"] for replica in shown["local_shards"] + shown["remote_shards"]} == {"Active"}
             assert (len(shown["local_shards"]), len(shown["remote_shards"])) == (2, 4)
-    for number, member in enumerate(cluster):
+    for number in range(len(cluster)):
         cluster[number - 1].ask("DELETE", f"/collections/made{number}")
-        wait_for(lambda member=member: member.ask("GET", "/collections")["collections"] == [])
+    wait_for(lambda: all(member.ask("GET", "/collections")["collections"] == [] for member in cluster))
 
 
 def test_what_is_written_through_any_node_is_read_through_any_node_at_once(cluster: ClusterOfProcesses) -> None:

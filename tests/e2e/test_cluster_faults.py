@@ -116,7 +116,7 @@ def test_reads_go_on_while_a_node_is_dead(cluster: ClusterOfProcesses) -> None:
 
     def read(address: str) -> None:
         with httpx.Client(base_url=address, timeout=10.0, trust_env=False) as client:
-            while not stopping.is_set():
+            while not stopping.wait(0.01):
                 answer = client.post("/collections/c/points/query", json={"query": [1, 0, 0, 0], "limit": 3})
                 if answer.status_code != 200 or [hit["id"] for hit in answer.json()["result"]["points"]] != [
                     99,

@@ -121,8 +121,13 @@ class ClusterOfProcesses:
 
     def __enter__(self) -> Self:
         try:
-            for member in self.members:
-                self._start(member)
+            first, *others = self.members
+            self._opened.enter_context(_Labelled(first))
+            first.wait_until_it_answers()
+            for member in others:
+                self._opened.enter_context(_Labelled(member))
+            for member in others:
+                member.wait_until_it_answers()
             self.wait_ready()
         except BaseException:
             self.__exit__()
@@ -143,16 +148,6 @@ class ClusterOfProcesses:
 
     def __len__(self) -> int:
         return len(self.members)
-
-    def _start(self, member: Member) -> None:
-        self._opened.enter_context(_Labelled(member))
-
-    def join(self) -> Member:
-        """Let one more node join, and wait until it is ready."""
-        member = self._another()
-        self._start(member)
-        wait_for(member.is_ready, READY_SECONDS)
-        return member
 
     @property
     def addresses(self) -> list[str]:
@@ -231,13 +226,14 @@ class ClusterOfProcesses:
 
 
 class _Labelled:
-    """Says whose log it is that follows."""
+    """Launches a node; at its end says whose log it is that follows."""
 
     def __init__(self, member: Member) -> None:
         self._member = member
 
     def __enter__(self) -> Member:
-        return self._member.__enter__()
+        self._member.launch()
+        return self._member
 
     def __exit__(self, *_: object) -> None:
         print(f"=== node at {self._member.address}, peers at {self._member.uri}")

@@ -103,7 +103,7 @@ def telemetry(
     peers: Mapping[int, PeerStatus | None] | None,
     told: Comment,
 ) -> dict[str, Any]:
-    """Show the cluster as all of its nodes see it; `peers` has None for one that does not answer, is None without a cluster."""
+    """Show the cluster; `peers`: what each tells, None for one that does not answer. Without a cluster it is None."""
     collections = {name: _collection_telemetry(name, topology, level, told) for name in topology.collections}
     cluster: dict[str, Any] = {"enabled": peers is not None, "peers": {}}
     if peers is not None:

@@ -12,11 +12,13 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
+from qnode.cluster.identity import JOURNAL, is_member, peer_id_of
 from qnode.disk import hold
 from qnode.errors import CannotStart
 from qnode.models.collection import CollectionConfig
+from qnode.models.topology import STANDALONE_PEER, ReplicaState, Topology
 from qnode.models.vector_params import IndexParams
-from qnode.raft import StandaloneLog
+from qnode.raft import StandaloneLog, stored_topology
 from qnode.shards.check import Findings, check_shard
 
 Job = tuple[str, Path, IndexParams]
@@ -25,7 +27,7 @@ Job = tuple[str, Path, IndexParams]
 
 def run(storage: Path, tell: Callable[[str], None] = print) -> int:
     """Check a storage folder and tell what was found; give the number of faults. Raise CannotStart or Corruption."""
-    if not (storage / "raft" / "data.mdb").exists():
+    if not (storage / "raft" / "data.mdb").exists() and not is_member(storage / "raft"):
         raise CannotStart(f"there is no node's storage in {storage} (storage.storage_path, --storage)")
     with hold(storage):
         faults = 0
@@ -39,18 +41,26 @@ def run(storage: Path, tell: Callable[[str], None] = print) -> int:
 
 
 def _jobs(storage: Path) -> list[Job]:
-    topology = StandaloneLog(storage / "raft")
-    try:
-        records = topology.records()
-    finally:
-        topology.close()
+    me, topology = _known(storage / "raft")
     jobs = []
-    for name, record in sorted(records.items()):
-        config = CollectionConfig.from_json(record.config)
-        for shard in range(config.shard_number):
-            path = storage / "collections" / record.folder / str(shard)
-            jobs.append((f"{name}, shard {shard} in {path}", path, config.index_params()))
+    for name, number, shard in sorted(topology.shards_on(me), key=lambda place: place[:2]):
+        entry = topology.collections[name]
+        path = storage / "collections" / entry.folder / str(number)
+        if shard.replicas[me] is ReplicaState.ACTIVE or path.exists():
+            config = CollectionConfig.from_json(entry.config)
+            jobs.append((f"{name}, shard {number} in {path}", path, config.index_params()))
     return jobs
+
+
+def _known(folder: Path) -> tuple[int, Topology]:
+    """Read what the node knew last, and who it was in it: a member of a cluster, or one that runs alone."""
+    if is_member(folder):
+        return peer_id_of(folder, None), stored_topology(folder / JOURNAL)
+    log = StandaloneLog(folder)
+    try:
+        return STANDALONE_PEER, log.current
+    finally:
+        log.close()
 
 
 def _checked(jobs: Sequence[Job]) -> Iterator[tuple[str, Findings]]:

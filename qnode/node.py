@@ -2,7 +2,8 @@
 
 It starts bottom-up and stops top-down: socket bound (so that a taken port shows at once), storage locked, topology,
 collections, application; the port is opened last, when everything can be answered. The kernels are loaded beside all
-this. To stop, the node takes no more connections, lets requests that are under way finish within a grace period, then
+this. A node of a cluster is a member before it opens its collections; it answers when its start has been applied, or could
+not be for a while: then reads go on, and `/readyz` says why it is not ready. To stop, the node takes no more connections, lets requests that are under way finish within a grace period, then
 closes what it opened, in reverse.
 """
 
@@ -27,18 +28,24 @@ from qnode import __version__, memory
 from qnode.api import number_scan
 from qnode.api.app import build_application
 from qnode.api.direct import protocol_of
+from qnode.cluster import Cluster, settings_from
+from qnode.cluster.identity import is_member
 from qnode.config import Configuration
 from qnode.disk import hold
 from qnode.errors import CannotStart
 from qnode.index.vectors import warm_up
-from qnode.raft import StandaloneLog
+from qnode.raft import StandaloneLog, TopologyLog
 from qnode.shards.collections import Collections, CollectionsSettings
 from qnode.shards.local_shard import ShardSettings
+from qnode.shards.replicas import Replicas
 
 _log = logging.getLogger(__name__)
 
 _BACKLOG = 2048
 _KEEP_ALIVE_SECONDS = 75
+
+_START_SECONDS = 5.0
+"""A member whose start nobody could decide on for so long answers all the same."""
 
 _SWITCH_SECONDS = 0.0002
 """How long a thread may run Python while another waits. Beside a writer that is busy, the event loop waits so long at each
@@ -53,18 +60,29 @@ async def run(configuration: Configuration) -> None:
     async with AsyncExitStack() as opened:
         listener = opened.enter_context(_bound(service.host, service.http_port))
         opened.enter_context(hold(storage.storage_path))
-        topology = StandaloneLog(_folder(storage.storage_path / "raft"))
-        opened.callback(topology.close)
+        folder = _folder(storage.storage_path / "raft")
+        cluster = _member(configuration, folder) if configuration.cluster.enabled else None
+        topology: TopologyLog = _alone(folder) if cluster is None else cluster.log
+        opened.push_async_callback(_close, topology, cluster)
         settings = CollectionsSettings(
             storage.storage_path / "collections",
             ShardSettings(keep_log_bytes=storage.wal.wal_capacity_mb << 20, verify=storage.verify_files),
             storage.optimizers.max_optimization_threads or 0,
         )
-        collections = Collections(settings, topology)
+        replicas = None if cluster is None else Replicas(cluster.channel, cluster.replica_states.propose)
+        collections = _collections(settings, topology, cluster, replicas)
         opened.push_async_callback(collections.close)
+        if replicas is not None:
+            opened.push_async_callback(replicas.close)
+        if cluster is not None and replicas is not None:
+            await cluster.start(replicas.log_ends)
         warming = asyncio.create_task(asyncio.to_thread(_warm_up))
         opened.push_async_callback(asyncio.wait, [warming])
         await collections.open()
+        if cluster is not None:
+            releasing = asyncio.create_task(_release(collections, cluster))
+            opened.push_async_callback(_cancel, releasing)
+            await asyncio.wait([releasing], timeout=_START_SECONDS)
         parsers = opened.enter_context(ThreadPoolExecutor(service.parser_threads, "parser"))
         application = build_application(
             collections,
@@ -127,6 +145,52 @@ class _Server(uvicorn.Server):
 
     def _stop(self) -> None:
         self.should_exit = True
+
+
+def _collections(
+    settings: CollectionsSettings, topology: TopologyLog, cluster: Cluster | None, replicas: Replicas | None
+) -> Collections:
+    if cluster is None:
+        return Collections(settings, topology)
+    return Collections(settings, topology, me=cluster.me, replicas=replicas, channel=cluster.channel)
+
+
+async def _release(collections: Collections, cluster: Cluster) -> None:
+    """Let shards act by the topology as soon as it shows that this process has started."""
+    await cluster.started.wait()
+    await collections.release_views()
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait([task])
+
+
+def _alone(folder: Path) -> StandaloneLog:
+    """Open the topology of a node that runs alone; raise CannotStart if it does not any more."""
+    if is_member(folder):
+        raise CannotStart(
+            f"the storage {folder.parent} is a cluster member's: start it with its address (cluster.uri, --uri), "
+            f"or choose another storage folder"
+        )
+    return StandaloneLog(folder)
+
+
+def _member(configuration: Configuration, folder: Path) -> Cluster:
+    """Open what a member of a cluster knows; one that ran alone before brings its collections along."""
+    held = None
+    if (folder / "data.mdb").exists():
+        alone = StandaloneLog(folder)
+        held = alone.current
+        alone.close()
+    return Cluster(settings_from(configuration), folder, standalone=held)
+
+
+async def _close(topology: TopologyLog, cluster: Cluster | None) -> None:
+    if cluster is not None:
+        await cluster.close()
+    else:
+        topology.close()
 
 
 def _folder(path: Path) -> Path:

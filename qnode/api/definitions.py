@@ -74,7 +74,7 @@ def _add_collection_routes(router: APIRouter, collections: Collections, defaults
     @router.get("/collections/{collection_name}", summary="Collection details")
     async def info(collection_name: str, request: Request) -> Response:
         collection = collections.get(collection_name)
-        shown = show_info(collection.config, collection.info())
+        shown = show_info(collection.config, await collection.info())
         return json_response(answers.ok(shown, request.state.started))
 
     @router.get("/collections/{collection_name}/exists", summary="Check the existence of a collection")

@@ -46,7 +46,7 @@ class CollectionCollector(Collector):
         queue = GaugeMetricFamily("collection_update_queue_length", "number of waiting updates", labels=["id"])
         total = 0
         for collection in served:
-            info = collection.info()
+            info = collection.local_info()
             points.add_metric([collection.name], info.points_count)
             queue.add_metric([collection.name], info.update_queue_length)
             for name, count in info.vectors_count_by_name.items():

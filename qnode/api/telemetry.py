@@ -79,7 +79,7 @@ def _show_endpoint(endpoint: EndpointCount) -> dict[str, Any]:
 
 
 def _show_collection(collection: Collection, level: int) -> dict[str, Any]:
-    info, config = collection.info(), collection.config
+    info, config = collection.local_info(), collection.config
     if level < 2:
         return {
             "vectors": sum(info.vectors_count_by_name.values()),

@@ -25,7 +25,7 @@ from typing import Any, Final
 
 from qnode import __version__
 from qnode.channel import Channel
-from qnode.cluster.identity import peer_id_of
+from qnode.cluster.identity import JOURNAL, is_member, peer_id_of
 from qnode.cluster.joining import Introduction, join, members_to_bytes
 from qnode.cluster.liveness import Liveness
 from qnode.cluster.readiness import Readiness
@@ -41,7 +41,6 @@ from qnode.raft.cluster_log import ClusterLog
 from qnode.shards.placement import place
 from qnode.shards.topics import Topic
 
-JOURNAL: Final = "journal"
 _JOIN_SECONDS: Final = 5.0
 _RETRY_SECONDS: Final = 0.5
 _LONGEST_RETRY_SECONDS: Final = 10.0
@@ -64,8 +63,12 @@ class Cluster:
 
     def __init__(self, settings: ClusterSettings, folder: Path, *, standalone: Topology | None = None) -> None:
         """`standalone`: what the node held while it ran alone; the first peer of a cluster keeps it."""
-        is_new = not (folder / JOURNAL / "data.mdb").exists()
-        if is_new and settings.bootstrap is not None and standalone is not None and standalone.collections:
+        if (
+            not is_member(folder)
+            and settings.bootstrap is not None
+            and standalone is not None
+            and standalone.collections
+        ):
             raise CannotStart("this storage holds collections of a node that ran alone: start it as a first peer")
         self._settings = settings
         self.me = peer_id_of(folder, settings.peer_id)

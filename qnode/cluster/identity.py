@@ -1,4 +1,7 @@
-"""The id of this node among peers: drawn or configured when its storage is new, and kept there for good."""
+"""Who a node is, by its storage: a member of a cluster if there is a journal, and which one by the id beside it.
+
+The id is drawn or configured when the storage is new, and kept for good.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,13 @@ from qnode.disk import make_directory, write_file_durably
 from qnode.errors import CannotStart, Corruption
 
 LARGEST_PEER_ID: Final = (1 << 53) - 1
+JOURNAL: Final = "journal"
 _NAME: Final = "peer_id"
+
+
+def is_member(folder: Path) -> bool:
+    """Say whether this is the storage of a node that has ever been started as one of a cluster."""
+    return (folder / JOURNAL / "data.mdb").exists()
 
 
 def peer_id_of(folder: Path, configured: int | None) -> int:

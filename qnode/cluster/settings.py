@@ -19,8 +19,8 @@ from qnode.errors import BadInput, CannotStart
 from qnode.raft import ConsensusSettings, Timing
 from qnode.shards.placement import ReconcileSettings
 
-_TICKS_A_UNIT: Final = 2
-"""Consensus looks at its clock so often in the configured unit of time."""
+_LOOKS_A_TICK: Final = 0.5
+"""Consensus looks at its clock once in so much of the configured unit of time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +110,10 @@ def _credentials(configuration: Configuration, uri: str, is_local: bool) -> Cred
 
 
 def _consensus(section: config.Consensus) -> ConsensusSettings:
-    unit = section.tick_period_ms / 1000
+    def ticks(count: float) -> float:
+        return count * section.tick_period_ms / 1000
+
     timing = Timing(
-        heartbeat=1.5 * unit, election_min=6 * unit, election_max=12 * unit, leader_fallback=12 * unit, resend=10 * unit
+        heartbeat=ticks(1.5), election_min=ticks(6), election_max=ticks(12), leader_fallback=ticks(12), resend=ticks(10)
     )
-    return ConsensusSettings(timing, unit / _TICKS_A_UNIT, section.compact_wal_entries)
+    return ConsensusSettings(timing, ticks(_LOOKS_A_TICK), section.compact_wal_entries)

@@ -24,13 +24,18 @@ _log = logging.getLogger(__name__)
 
 
 def is_due(store: Store) -> bool:
-    """Whether a copy would be much smaller than the file."""
+    """Whether a copy would be much smaller than the file, and nobody holds the file as it is."""
     total = store.total_bytes
-    return total > SMALLEST_BYTES and store.used_bytes() < LARGEST_USED_SHARE * total
+    return not store.is_held and total > SMALLEST_BYTES and store.used_bytes() < LARGEST_USED_SHARE * total
 
 
 def compact(store: Store) -> None:
-    """Exchange the store for a copy of it without free pages; for the writer thread. A full disk leaves it as it is."""
+    """Exchange the store for a copy of it without free pages; for the writer thread. A full disk leaves it as it is.
+
+    So does a long read that has begun since this was found due: the exchange would wait for its end, and all others with it.
+    """
+    if store.is_held:
+        return
     before = store.total_bytes
     path, compacted = store.path, compacted_path(store.path)
     unfinished, old = path.with_name(f"{path.name}.copy"), path.with_name(f"{path.name}.old")

@@ -70,6 +70,7 @@ class Store:
         self.read_only = read_only
         self._gate = threading.Condition()
         self._readers = 0
+        self._holds = 0
         self._paused = False
         self._closed = False
         self._thread = threading.local()
@@ -171,6 +172,38 @@ class Store:
             self._readers -= 1
             if not self._readers:
                 self._gate.notify_all()
+
+    def hold(self) -> lmdb.Transaction:
+        """Begin a read transaction that any thread may go on with, and that may last; `let_go` ends it. For the writer thread."""
+        with self._gate:
+            if self._closed:
+                raise Unavailable(f"the store {self.path} is closed")
+            self._readers += 1
+            self._holds += 1
+        try:
+            return self.env.begin()
+        except BaseException:
+            self._uncount_hold()
+            raise
+
+    def let_go(self, txn: lmdb.Transaction) -> None:
+        """End what `hold` began; for any thread."""
+        try:
+            txn.abort()
+        finally:
+            self._uncount_hold()
+
+    def _uncount_hold(self) -> None:
+        with self._gate:
+            self._readers -= 1
+            self._holds -= 1
+            if not self._readers:
+                self._gate.notify_all()
+
+    @property
+    def is_held(self) -> bool:
+        """Whether a long read goes on, which an exchange would have to wait for."""
+        return self._holds > 0
 
     @contextmanager
     def writing(self) -> Iterator[lmdb.Transaction]:

@@ -43,7 +43,9 @@ class ReachedRequest:
     index: int
 
 
-ReadRequest = QueryRequest | ScrollRequest | RetrieveRequest | CountRequest | VectorRequest | InfoRequest | FieldsRequest
+ReadRequest = (
+    QueryRequest | ScrollRequest | RetrieveRequest | CountRequest | VectorRequest | InfoRequest | FieldsRequest
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -116,20 +118,20 @@ def points_of(table: Table | Hits) -> Sequence[Point]:
         for point, shard_key in zip(points, table.shard_keys, strict=True):
             point.shard_key = shard_key
     if table.vectors is not None:
-        for point in points:
-            point.vectors = {}
+        named: list[dict[str, Vector]] = [{} for _ in points]
         for name, column in table.vectors.items():
             for at, vector in zip(column.at.tolist(), column.values, strict=True):
-                points[at].vectors[name] = vector  # type: ignore[index]
+                named[at][name] = vector
+        for point, vectors in zip(points, named, strict=True):
+            point.vectors = vectors
     return points
 
 
 def _columns(points: Sequence[Point]) -> dict[str, VectorColumn]:
-    places: dict[str, list[int]] = {}
+    gathered: dict[str, tuple[list[int], list[Vector]]] = {}
     for at, point in enumerate(points):
-        for name in point.vectors or {}:
-            places.setdefault(name, []).append(at)
-    return {
-        name: VectorColumn(np.array(taken, np.int32), np.stack([points[at].vectors[name] for at in taken]))  # type: ignore[index]
-        for name, taken in places.items()
-    }
+        for name, vector in (point.vectors or {}).items():
+            places, vectors = gathered.setdefault(name, ([], []))
+            places.append(at)
+            vectors.append(vector)
+    return {name: VectorColumn(np.array(at, np.int32), np.stack(vectors)) for name, (at, vectors) in gathered.items()}

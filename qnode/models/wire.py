@@ -26,39 +26,40 @@ import msgpack
 import numpy as np
 
 from qnode.errors import InternalError
-from qnode.models import collection, field_schema, filter, operation, payload_path, query, shard_calls, shard_choice, write
+from qnode.models import collection, field_schema, operation, payload_path, query, shard_calls, shard_choice, write
+from qnode.models import filter as filters
 
-MAX_DEPTH: Final = 512
-"""Extensions within each other. Filters nest up to 64 levels, and each takes up to four."""
+MAX_DEPTH: Final = 256
+"""Extensions within each other. Filters nest up to 64 levels, and each takes up to three."""
 
 _TUPLE, _SET, _ARRAY, _VALUE, _CHOICE = 1, 2, 3, 4, 5
 _DTYPES: Final = frozenset({"<f4", "<f8", "<f2", "<i4", "<i8", "<u4", "<u8", "|u1", "|i1", "|b1"})
 
 _CLASSES: Final[dict[int, type]] = {
     1: payload_path.PayloadPath,
-    2: filter.MatchValue,
-    3: filter.MatchAny,
-    4: filter.MatchExcept,
-    5: filter.MatchText,
-    6: filter.MatchTextAny,
-    7: filter.MatchPhrase,
-    8: filter.MatchPrefix,
-    9: filter.Range,
-    10: filter.DatetimeRange,
-    11: filter.ValuesCount,
-    12: filter.GeoPoint,
-    13: filter.GeoBoundingBox,
-    14: filter.GeoRadius,
-    15: filter.GeoPolygon,
-    16: filter.FieldCondition,
-    17: filter.IsEmpty,
-    18: filter.IsNull,
-    19: filter.HasId,
-    20: filter.HasVector,
-    21: filter.SliceCondition,
-    22: filter.Nested,
-    23: filter.MinShould,
-    24: filter.Filter,
+    2: filters.MatchValue,
+    3: filters.MatchAny,
+    4: filters.MatchExcept,
+    5: filters.MatchText,
+    6: filters.MatchTextAny,
+    7: filters.MatchPhrase,
+    8: filters.MatchPrefix,
+    9: filters.Range,
+    10: filters.DatetimeRange,
+    11: filters.ValuesCount,
+    12: filters.GeoPoint,
+    13: filters.GeoBoundingBox,
+    14: filters.GeoRadius,
+    15: filters.GeoPolygon,
+    16: filters.FieldCondition,
+    17: filters.IsEmpty,
+    18: filters.IsNull,
+    19: filters.HasId,
+    20: filters.HasVector,
+    21: filters.SliceCondition,
+    22: filters.Nested,
+    23: filters.MinShould,
+    24: filters.Filter,
     25: query.PayloadSelector,
     26: query.VectorSelector,
     27: query.QuantizationParams,
@@ -126,7 +127,15 @@ def decode(content: bytes) -> Any:
         return _Reader().read(content)
     except BadWire:
         raise
-    except (ValueError, TypeError, OverflowError, AssertionError, RecursionError, MemoryError, msgpack.UnpackException) as error:
+    except (
+        ValueError,
+        TypeError,
+        OverflowError,
+        AssertionError,
+        RecursionError,
+        MemoryError,
+        msgpack.UnpackException,
+    ) as error:
         raise BadWire(f"a message of a peer cannot be read: {error!r}") from None
 
 
@@ -161,12 +170,8 @@ class _Reader:
         self._depth += 1
         if self._depth > MAX_DEPTH:
             raise BadWire("a message of a peer nests too deep")
-        try:
-            return self._value_of(code, self.read(content))
-        finally:
-            self._depth -= 1
-
-    def _value_of(self, code: int, parts: Any) -> Any:
+        parts = msgpack.unpackb(content, ext_hook=self._value, strict_map_key=False)
+        self._depth -= 1
         if type(parts) is not list:
             raise BadWire("a part of a peer's message is no list")
         if code == _VALUE:

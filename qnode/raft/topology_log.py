@@ -46,6 +46,10 @@ class TopologyLog(ABC):
         """Ask for a command; None: it is applied here, else why it changed nothing."""
 
     @abstractmethod
+    def close(self) -> None:
+        """Let go of what is stored; nothing is proposed any more."""
+
+    @abstractmethod
     def _placement(self, config: Mapping[str, Any]) -> Placement:
         """Choose who holds the shards of a collection with these settings."""
 

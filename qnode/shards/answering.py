@@ -64,6 +64,7 @@ class Answering:
 
     async def _answer(self, collection: Collection, call: ReadCall) -> bytes:
         numbers, request = call.shards, call.request
+        read: Callable[[], object]
         match request:
             case QueryRequest():
                 vector = None if request.query is None else request.query.vector

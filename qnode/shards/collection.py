@@ -7,9 +7,10 @@ and the reads beside it look at the local shards directly.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -251,7 +252,7 @@ class Collection:
 
     async def _vector_of(self, key: PointKey, name: str, shards: Numbers) -> Vector:
         read = lambda numbers: local_reads.vector_of(self.local(numbers), key, name)  # noqa: E731
-        reading = ValueReading(VectorRequest(key, name), read, np.ndarray)
+        reading: ValueReading[Vector] = ValueReading(VectorRequest(key, name), read, np.ndarray)
         missing = NotFound(f"No point with id {id_of(key)} found")
         for number in self._routes.split_keys([key], shards):  # with custom sharding it may be in any of several
             try:
@@ -284,15 +285,14 @@ class Collection:
         """Read points by id, in the order asked."""
         numbers = self._routes.read_from(request.shards)
         keys = self._routes.split_keys(request.keys, numbers)
-        if self._is_direct(request.shards, consistency):
-            read = lambda: self.retrieve_here(tuple(keys), request, keys)  # noqa: E731
-            is_quick = len(request.keys) <= (QUICK_LIMIT if _shows_little(request) else QUICK_DETAILED_LIMIT)
-            points = read() if is_quick else await asyncio.to_thread(read)
-        else:
-            reading = RetrieveReading(
-                request, lambda numbers: self.retrieve_here(numbers, request, keys), local_reads.joined, keys
-            )
+        if not self._is_direct(request.shards, consistency):
+            read = partial(self.retrieve_here, request=request, keys=keys)
+            reading = RetrieveReading(request, read, local_reads.joined, keys)
             points = await self._points(tuple(keys), reading, consistency)
+        elif len(request.keys) <= (QUICK_LIMIT if _shows_little(request) else QUICK_DETAILED_LIMIT):
+            points = self.retrieve_here(tuple(keys), request, keys)
+        else:
+            points = await asyncio.to_thread(self.retrieve_here, tuple(keys), request, keys)
         if len(keys) <= 1:
             return points
         found = {point.key: point for point in points}
@@ -360,7 +360,7 @@ class Collection:
     async def wait_for_fields(self, timeout_seconds: float | None) -> None:
         """Return when the payload indexes are built, wherever there is an Active replica that can be reached; raise TimedOut."""
         me, remote = self._place.me, self._place.remote
-        waits = [self.wait_for_fields_here(tuple(self.shards))]
+        waits: list[Coroutine[Any, Any, Any]] = [self.wait_for_fields_here(tuple(self.shards))]
         elsewhere: dict[int, list[int]] = {}
         for number in self._routes.numbers:
             for peer in self._routes.active(number):

@@ -21,15 +21,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from qnode import memory
 from qnode.channel import Channel
-from qnode.disk import remove_trash, remove_tree
-from qnode.errors import AlreadyExists, InternalError, NotFound, QnodeError, Unavailable
+from qnode.disk import remove_trash
+from qnode.errors import AlreadyExists, InternalError, NotFound, Unavailable
 from qnode.index import BuilderPool
 from qnode.index.vectors import is_warm
 from qnode.models.collection import CollectionConfig, CollectionDiff

@@ -85,9 +85,7 @@ class Delivery:
         if primary == routes.me:
             return await self._finished(self._queued(number, part))
         seconds = None if self._ends is None else max(0.0, self._ends - self._now())
-        return await self._remote.write(
-            primary, routes.entry.folder, number, part, wait=self._wait, seconds=seconds
-        )
+        return await self._remote.write(primary, routes.entry.folder, number, part, wait=self._wait, seconds=seconds)
 
     def _queued(self, number: int, part: WriteRequest) -> asyncio.Future[int]:
         """Queue a part here; a refusal is its answer, for other parts may be under way."""

@@ -107,7 +107,8 @@ def info(
         indexed_vectors_count=sum(part.living for part in parts if part.is_indexed),
         segments_count=max(len(parts), len(shards)),
         payload_schema={
-            field: (schema, sum(shard.index.field_points(field) for shard in shards)) for field, schema in fields.items()
+            field: (schema, sum(shard.index.field_points(field) for shard in shards))
+            for field, schema in fields.items()
         },
         update_queue_length=sum(shard.queue_length for shard in shards),
         vectors_count_by_name={
@@ -161,7 +162,8 @@ def merge_infos(infos: Sequence[CollectionInfo]) -> CollectionInfo:
             for field, (kind, count) in first.payload_schema.items()
         }
         by_name = {
-            name: count + other.vectors_count_by_name.get(name, 0) for name, count in first.vectors_count_by_name.items()
+            name: count + other.vectors_count_by_name.get(name, 0)
+            for name, count in first.vectors_count_by_name.items()
         }
         first = CollectionInfo(
             max(first.status, other.status, key=_STATUSES.index),

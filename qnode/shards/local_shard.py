@@ -133,18 +133,19 @@ class LocalShard:
         """Hear that a peer holds a copy of this shard as of an operation."""
         self._writer.tell(partial(self._driver.copied, peer, op_num))
 
-    async def install(self, folder: Path, applied_op: int, applied_epoch: int) -> None:
+    async def install(self, folder: Path, applied_op: int, applied_epoch: int, *, epoch: int | None = None) -> None:
         """Put a received copy, durable and on the same file system, in place of what is here; the folder is gone then.
 
-        applied_epoch: of the operation `applied_op`, 0 if not known. Raises Unavailable, and nothing has changed, if the shard's epoch has
+        applied_epoch: of the operation `applied_op`, 0 if not known. epoch: that of the order to do so; the shard's, if not given. Raises Unavailable, and nothing has changed, if the shard's epoch has
         passed by then, or this replica is in-sync. May be cancelled: the installation goes on.
         """
         assert self._installing is None or self._installing.done(), "one copy at a time"
-        self._installing = asyncio.create_task(self._install(folder, applied_op, applied_epoch))
+        if epoch is None:
+            epoch = -1 if self._view is None else self._view.epoch
+        self._installing = asyncio.create_task(self._install(folder, applied_op, applied_epoch, epoch))
         await asyncio.shield(self._installing)
 
-    async def _install(self, folder: Path, applied_op: int, applied_epoch: int) -> None:
-        epoch = -1 if self._view is None else self._view.epoch
+    async def _install(self, folder: Path, applied_op: int, applied_epoch: int, epoch: int) -> None:
         await self._stop_optimizing()
         try:
             await self._writer.install(folder, applied_op, applied_epoch, epoch)
@@ -185,6 +186,20 @@ class LocalShard:
     def applied_epoch(self) -> int:
         """Tell the epoch of the last applied operation, 0 if that is not known; on the writer thread only (`run`)."""
         return self._driver.applied_epoch
+
+    # For who copies the shard to others. On the writer thread only (`run`).
+
+    def obeyed_view(self) -> ShardView | None:
+        """Tell which view the protocol obeys now; one that was followed later waits its turn."""
+        return self._driver.view
+
+    def is_copying(self, peer: PeerId, epoch: int) -> bool:
+        """Tell whether a peer waits for a copy of the primary of this epoch, as of all that this thread has sent."""
+        return self._driver.is_copying(peer, epoch)
+
+    def keep_log_from(self, peer: PeerId, op_num: int | None) -> None:
+        """Keep the log from an operation on for a peer whose copy ends before it, up to a bound; None: no longer."""
+        self._driver.keep_log_from(peer, op_num)
 
     # Writes and settings
 

@@ -74,7 +74,8 @@ class ValueReading(Generic[Result]):
         return self.read(numbers)
 
     def arrived(self, answer: object) -> Result:
-        return _checked(answer, self.kind)
+        checked: Result = _checked(answer, self.kind)
+        return checked
 
     def agreed(self, answers: Sequence[Result], needed: int) -> Result:
         return answers[0]
@@ -86,7 +87,6 @@ class CountReading(ValueReading[int]):
     def agreed(self, answers: Sequence[int], needed: int) -> int:
         ordered = sorted(answers)
         return ordered[0] if needed == len(answers) else ordered[len(answers) // 2]
-
 
 
 def _mark(point: Point) -> tuple[object, ...]:

@@ -11,7 +11,7 @@ from qnode import deadline
 from qnode.channel import Channel, LinkBroken
 from qnode.errors import TimedOut, UnknownOutcome
 from qnode.models import wire
-from qnode.models.shard_calls import NotServed, ReadCall, ReachedRequest, ReadRequest, WriteCall
+from qnode.models.shard_calls import NotServed, ReachedRequest, ReadCall, ReadRequest, WriteCall
 from qnode.models.write import WriteRequest
 from qnode.shards.topics import Topic
 

@@ -46,6 +46,9 @@ from qnode.shards.waiting import Ledger, Resolved, fault_of, text_of
 APPLY_PATIENCE_SECONDS: Final = 5.0
 """Who waits for a write to be applied is told after this time that there is no room."""
 
+MOST_KEPT_LOG_BYTES: Final = 4 << 30
+"""A log that is larger is not kept for copies any more: they have to begin anew."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -66,7 +69,7 @@ class Replicating:
         self._surroundings = surroundings
         self._reopen = reopen
         self._keep_log_bytes = keep_log_bytes
-        self._view: ShardView | None = None
+        self.view: ShardView | None = None
         self._links: set[PeerId] = set()
         self._ledger = Ledger()
         self._schemas: Mapping[str, FieldSchema] | None = None  # while a copy is being put in place
@@ -83,6 +86,7 @@ class Replicating:
         self._refusal: QnodeError | None = None
         self._logged_bytes = 0
         self._marks = (files.log.first_op, files.log.next_op)
+        self._kept_from: dict[PeerId, int] = {}
         self.fault: QnodeError | None = None
         self.log_end: LogEnd | None = None
         self.copying: frozenset[PeerId] = frozenset()
@@ -130,6 +134,17 @@ class Replicating:
         """The epoch of the last operation that is applied; 0 if that is not known."""
         return self._shard.log.epoch_at(self.index.applied_op) or 0
 
+    def is_copying(self, peer: PeerId, epoch: int) -> bool:
+        """Tell whether a peer waits for a copy of the primary of this epoch, as of what has happened so far."""
+        is_of_epoch = self.view is not None and self.view.epoch == epoch
+        return self.fault is None and is_of_epoch and peer in self._shard.copying
+
+    def keep_log_from(self, peer: PeerId, op_num: int | None) -> None:
+        """Keep the log from an operation on, for a peer whose copy ends before it; None: no longer."""
+        self._kept_from.pop(peer, None)
+        if op_num is not None:
+            self._kept_from[peer] = op_num
+
     def publish(self) -> None:
         """Let other threads see where the log ends now."""
         if self.fault is not None:
@@ -145,7 +160,7 @@ class Replicating:
 
     def follow(self, view: ShardView) -> None:
         """Obey a view of the topology."""
-        before, self._view = self._view, view
+        before, self.view = self.view, view
         if self.fault is not None:
             return
         goes_on = before is not None and before.epoch == view.epoch
@@ -223,7 +238,7 @@ class Replicating:
         Raise Unavailable, and nothing has changed, where the topology no longer says that a copy is wanted; what else is raised
         may leave the shard broken.
         """
-        view = self._view
+        view = self.view
         if view is None or view.epoch != epoch or self._me in view.active:
             raise Unavailable("the copy came too late: the shard's replicas have changed")
         old = self.index
@@ -354,7 +369,7 @@ class Replicating:
 
     def _make_way(self, peer: PeerId, message: Message) -> None:
         """Send on what had to wait until a replica answered."""
-        if self._view is None or message.epoch != self._view.epoch:
+        if self.view is None or message.epoch != self.view.epoch:
             return
         if isinstance(message, Appended):
             self._perform(self._sending(peer, lambda: self._outgoing.answered(peer, message.logged_op)))
@@ -377,7 +392,8 @@ class Replicating:
         self._marks = (last, self._log.next_op)
         self._logged_bytes = 0
         try:
-            self._log.drop_before(min(before, self._shard.applied_op + 1))
+            kept_from = self._kept_from.values() if self._log.size_bytes <= MOST_KEPT_LOG_BYTES else ()
+            self._log.drop_before(min(before, self._shard.applied_op + 1, *kept_from))
         except QnodeError:
             _log.warning("old files of the log could not be removed", exc_info=True)
         self._shard.dropped_before(self._log.first_op)

@@ -101,13 +101,17 @@ class Routes:
             return choice.keys
         target, fallback = (self.entry.keys.get(key) for key in (choice.keys[0], choice.fallback))
         if target is None and fallback is None:
-            raise NotFound(f"Neither shard key {shown(choice.keys[0])} nor its fallback {shown(choice.fallback)} exists")
+            raise NotFound(
+                f"Neither shard key {shown(choice.keys[0])} nor its fallback {shown(choice.fallback)} exists"
+            )
         if target is not None and target.state is KeyState.ACTIVE:
             return choice.keys
         if target is not None and target.state is KeyState.ACTIVE_READ:
             return choice.keys if fallback is None else (*choice.keys, choice.fallback)
         if fallback is None or fallback.state is KeyState.PARTIAL:
-            raise Unavailable(f"neither shard key {shown(choice.keys[0])} nor its fallback {shown(choice.fallback)} is active")
+            raise Unavailable(
+                f"neither shard key {shown(choice.keys[0])} nor its fallback {shown(choice.fallback)} is active"
+            )
         return (choice.fallback,)
 
     def _shards_of(self, keys: Iterable[ShardKey]) -> tuple[int, ...]:

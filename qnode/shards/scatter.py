@@ -11,7 +11,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Collection, Sequence
 from itertools import count
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from qnode import deadline
 from qnode.errors import InternalError, QnodeError, TimedOut, Unavailable
@@ -43,15 +43,20 @@ class Reading(Protocol[Result]):
 class Scatter:
     """Reads the shards of one collection, by one state of the topology."""
 
-    def __init__(self, routes: Routes, remote: Remote, readable_here: Collection[int], spare_here: Collection[int]) -> None:
+    def __init__(
+        self, routes: Routes, remote: Remote, readable_here: Collection[int], spare_here: Collection[int]
+    ) -> None:
         """`readable_here`: the shards with an Active replica on this node. Those of `spare_here` are read only when there is nobody
-        else to ask, for this node has just started, and may not know yet what has become of them."""
+        else to ask, for this node has just started, and may not know yet what has become of them.
+        """
         self._routes = routes
         self._remote = remote
         self._readable_here = readable_here
         self._spare_here = spare_here
 
-    async def read(self, numbers: Numbers, reading: Reading[Result], consistency: Consistency | None = None) -> list[Result]:
+    async def read(
+        self, numbers: Numbers, reading: Reading[Result], consistency: Consistency | None = None
+    ) -> list[Result]:
         """Read each of the shards once; give what the peers gave, in no order."""
         if consistency in (None, 1) or self._routes.most_replicas <= 1:
             return await self._read_one_each(numbers, reading)
@@ -139,7 +144,7 @@ class Scatter:
         needed = len(answers) // 2 + 1 if consistency is Agreement.MAJORITY else len(answers)
         return reading.agreed(answers, needed)
 
-    async def _ask(self, peer: int, numbers: Numbers, reading: Reading[Result]) -> Result | NotServed:
+    async def _ask(self, peer: int, numbers: Numbers, reading: Reading[Result]) -> Any:
         if peer == self._routes.me:
             return await asyncio.to_thread(reading.here, numbers)
         answer = await self._remote.read(peer, self._routes.entry.folder, numbers, reading.asked(numbers))
@@ -152,8 +157,8 @@ class Scatter:
 _turns = count()
 
 
-async def _outcome(asking: Awaitable[Result]) -> Result | QnodeError:
-    """Wait for an answer, or for a fault that another replica may not have."""
+async def _outcome(asking: Awaitable[Any]) -> Any:
+    """Wait for an answer; give a fault that another replica may not have as if it were one."""
     try:
         return await asking
     except _PASSED_OVER as fault:

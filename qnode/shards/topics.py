@@ -14,3 +14,4 @@ class Topic(IntEnum):
     READ = 6
     COPY = 7
     STATUS = 8
+    COPY_OFFER = 9

@@ -111,6 +111,10 @@ class GrowingSegment:
     def vector_bytes(self) -> int:
         return self.rows * self._row_bytes
 
+    def lengths_bytes(self, rows: int) -> dict[str, int]:
+        """Tell how much of each of its files the first `rows` rows are."""
+        return {"vectors.bin": rows * self._row_bytes, "entries.bin": rows * ENTRY.itemsize}
+
     def append(
         self, points: npt.NDArray[np.uint32], op_nums: npt.NDArray[np.uint64], values: npt.NDArray[np.float32]
     ) -> int:

@@ -1,0 +1,171 @@
+"""Copying an open index while it is written and built: for other peers, and for snapshots.
+
+    held = hold(index)              # on the writer thread: takes no time
+    applied_op = held.write(folder) # in any thread: takes its time
+    held.close()
+
+A copy is the index as of one transaction: the store without its free pages, the sealed segments as hard links (nothing ever
+writes to them again), of growing ones the rows that the transaction's manifest counts (rows that count are never overwritten). It
+is durable when `write` returns, and opens like any index with the same settings.
+
+What keeps it whole meanwhile: the transaction keeps the store's pages, and segments that a build replaces keep their files
+as long as somebody refers to them, which `Held` does. Until it is closed, freed pages are not used again, the store is not
+compacted, and closing the index waits.
+
+Left out: the log, and resuming. What fails leaves a part of a copy, which is the caller's to remove.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import lmdb
+
+from qnode.disk import fault_of, is_full, sync_directory, sync_file
+from qnode.errors import Corruption, InternalError, OutOfSpace, QnodeError
+from qnode.index.index import Index
+from qnode.index.manifest import SegmentEntry, SegmentState, read_manifest
+from qnode.index.store import RESTORE, Store, get_meta_u64
+from qnode.index.vectors import GrowingSegment, SealedSegment
+from qnode.index.vectors.files import CHUNK_BYTES, checksum_of
+
+_STORE_FILE: Final = "store/data.mdb"
+_FILE_OF_AN_INDEX: Final = re.compile(r"store/data\.mdb|segments/[1-9][0-9]{0,9}/[a-z_]{1,40}\.(?:bin|json)")
+
+Segment = GrowingSegment | SealedSegment
+
+
+@dataclass(frozen=True, slots=True)
+class CopiedFile:
+    """A file of a copy: its path in the folder, its size, and its XXH3 in hexadecimal."""
+
+    path: str
+    size_bytes: int
+    xxh3: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Held:
+    """One state of an index, kept as it is until `close`, which must follow."""
+
+    applied_op: int
+    _store: Store
+    _txn: lmdb.Transaction
+    _segments: tuple[tuple[SegmentEntry, Segment], ...]
+
+    def write(self, folder: Path) -> int:
+        """Write the copy into a folder, which must not exist, and give its applied_op.
+
+        On the same file system it needs room for the store and the growing segments only. Raises OutOfSpace, InternalError or
+        Corruption.
+        """
+        try:
+            (folder / "store").mkdir(parents=True)
+            _copy_store(self._store, self._txn, folder / "store")
+            (folder / "segments").mkdir()
+            for entry, segment in self._segments:
+                _copy_segment(entry, segment, folder / "segments" / str(entry.id))
+        except OSError as error:
+            raise fault_of(error, f"{folder} could not be written") from error
+        for written in (folder / "store", folder / "segments", folder, folder.parent):
+            sync_directory(written)
+        return self.applied_op
+
+    def close(self) -> None:
+        """Let the index go on without regard to this copy; for any thread."""
+        self._store.let_go(self._txn)
+
+
+def hold(index: Index) -> Held:
+    """Keep the last committed state of an index; for the writer thread. Raise Corruption if its manifest is damaged."""
+    store = index.store
+    txn = store.hold()
+    try:
+        entries = read_manifest(txn, store).segments
+        applied_op = get_meta_u64(txn, store, b"applied_op")
+        segments = {part.id: part.segment for space in index.spaces.values() for part in space.parts}
+        served = tuple((entry, segments[entry.id]) for entry in entries if entry.id in segments)
+        return Held(applied_op, store, txn, served)
+    except BaseException:
+        store.let_go(txn)
+        raise
+
+
+def copy_index(index: Index, folder: Path) -> int:
+    """Copy an index into a folder that must not exist; give its applied_op. The writer thread waits for all of it."""
+    with closing(hold(index)) as held:
+        return held.write(folder)
+
+
+def is_file_of_an_index(path: str) -> bool:
+    """Say whether a relative path may be that of a file in a copy; none of these leads out of the folder."""
+    return _FILE_OF_AN_INDEX.fullmatch(path) is not None
+
+
+def files_of_copy(folder: Path) -> list[CopiedFile]:
+    """List the files of a copy with their checksums, the store first; reads them all. Raise InternalError if it is none."""
+    found = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    strange = [path for path in found if not is_file_of_an_index(path)]
+    if strange or _STORE_FILE not in found:
+        raise InternalError(f"{folder} is no copy of an index: {', '.join(strange[:3]) or 'it has no store'}")
+    found.sort(key=lambda path: path != _STORE_FILE)
+    return [CopiedFile(path, (folder / path).stat().st_size, checksum_of(folder / path)) for path in found]
+
+
+def _copy_store(store: Store, txn: lmdb.Transaction, folder: Path) -> None:
+    try:
+        store.env.copy(str(folder), compact=True, txn=txn)
+    except lmdb.Error as error:
+        raise _fault_of_copying(error, store, folder) from error
+    sync_file(folder / "data.mdb")
+
+
+def _fault_of_copying(error: lmdb.Error, store: Store, folder: Path) -> QnodeError:
+    if isinstance(error, lmdb.CorruptedError | lmdb.PageNotFoundError):
+        return Corruption(store.path / "data.mdb", str(error), RESTORE)
+    written = folder / "data.mdb"
+    if written.exists() and is_full(written):
+        return OutOfSpace(f"no space left on the disk of {folder}")
+    return InternalError(f"the store {store.path} could not be copied: {error}")
+
+
+def _copy_segment(entry: SegmentEntry, segment: Segment, folder: Path) -> None:
+    folder.mkdir()
+    if entry.state is SegmentState.SEALED:
+        for file in sorted(segment.directory.iterdir()):
+            _link(file, folder / file.name)
+    else:
+        assert isinstance(segment, GrowingSegment)
+        for name, length_bytes in segment.lengths_bytes(entry.rows).items():
+            _copy_start(segment.directory / name, folder / name, length_bytes)
+    sync_directory(folder)
+
+
+def _link(source: Path, target: Path) -> None:
+    """Give a finished file a second name; where the file system knows no such thing, copy it."""
+    try:
+        target.hardlink_to(source)
+    except FileNotFoundError:
+        raise
+    except OSError:
+        shutil.copyfile(source, target)
+        sync_file(target)
+
+
+def _copy_start(source: Path, target: Path, length_bytes: int) -> None:
+    with source.open("rb", buffering=0) as read, target.open("xb") as written:
+        left_bytes = length_bytes
+        while left_bytes:
+            chunk = read.read(min(CHUNK_BYTES, left_bytes))
+            if not chunk:
+                raise Corruption(source, f"it has {length_bytes - left_bytes} bytes of {length_bytes}", RESTORE)
+            written.write(chunk)
+            left_bytes -= len(chunk)
+        written.flush()
+        os.fsync(written.fileno())

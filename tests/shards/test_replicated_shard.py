@@ -1,0 +1,380 @@
+"""Two and three replicas of a shard with real logs and indexes: what a client was told holds, and all show the same."""
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from qnode.errors import NotPrimary, NotYetApplied, OutOfSpace, Unavailable, UnknownOutcome
+from qnode.index import Index
+from qnode.models.field_schema import FieldSchema
+from qnode.models.point_id import key_of
+from qnode.models.write import Selector, SetPayloadRequest
+from qnode.shards import applying, outgoing, replicating, tail
+from qnode.shards.replication import ReplicaState
+from qnode.wal import Log
+from tests.shards.shard_group import QUICK, Group, content, running, upsert
+
+ACTIVE, PARTIAL, DEAD = ReplicaState.ACTIVE, ReplicaState.PARTIAL, ReplicaState.DEAD
+
+
+def replicated(peers: int, **options: Any) -> Callable[[Callable[..., Awaitable[None]]], Callable[..., None]]:
+    """Run a test beside a group of so many replicas, its first parameter; pytest sees the others, and `tmp_path`."""
+
+    def decorated(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
+        parameters = list(inspect.signature(test).parameters.values())[1:]
+        wants_path = "tmp_path" in (parameter.name for parameter in parameters)
+
+        def run(tmp_path: Path, **fixtures: Any) -> None:
+            async def act() -> None:
+                given = fixtures | ({"tmp_path": tmp_path} if wants_path else {})
+                async with asyncio.timeout(30), running(tmp_path, peers, **options) as group:
+                    await test(group, **given)
+
+            asyncio.run(act())
+
+        own = [inspect.Parameter("tmp_path", inspect.Parameter.KEYWORD_ONLY)] * (not wants_path)
+        run.__signature__ = inspect.Signature([*parameters, *own])  # type: ignore[attr-defined]
+        run.__name__, run.__doc__ = test.__name__, test.__doc__
+        return run
+
+    return decorated
+
+
+@replicated(3)
+async def test_a_write_that_is_complete_is_shown_by_every_replica(group: Group) -> None:
+    for first in range(0, 100, 10):
+        op_num = await group.shard(1).submit(upsert(range(first, first + 10)))
+        assert all(group.shard(peer).applied_op >= op_num for peer in group.nodes)
+    await group.assert_same_content()
+    assert len(content(group.shard(3))) == 100
+
+
+@replicated(3)
+async def test_a_write_without_wait_is_answered_when_it_is_in_every_log(group: Group) -> None:
+    op_num = await group.shard(1).submit(upsert([1]), wait=False)
+    assert group.shard(1).committed_op >= op_num
+    assert all(end is not None and end.last_op >= op_num for end in (group.shard(p).log_end for p in group.nodes))
+    await group.assert_same_content()
+
+
+@replicated(2)
+async def test_writes_of_many_callers_that_read_what_others_wrote_leave_replicas_alike(group: Group) -> None:
+    await group.shard(1).submit(upsert(range(20)))
+
+    async def write(caller: int) -> None:
+        for step in range(10):
+            if (caller + step) % 2:
+                await group.shard(1).submit(upsert([caller, step], value=caller), wait=caller % 3 == 0)
+            else:
+                selector = Selector((key_of(caller), key_of(step)), None)
+                await group.shard(1).submit(SetPayloadRequest(selector, orjson.dumps({"by": caller}), None))
+
+    await asyncio.gather(*(write(caller) for caller in range(20)))
+    await group.assert_same_content()
+
+
+@replicated(2)
+async def test_a_replica_takes_no_writes_of_clients(group: Group) -> None:
+    with pytest.raises(NotPrimary):
+        await group.shard(2).submit(upsert([1]))
+
+
+@replicated(2, settings=replace(QUICK, write_consistency_factor=2))
+async def test_a_write_is_refused_where_too_few_replicas_are_in_sync(group: Group) -> None:
+    await group.shard(1).submit(upsert([1]))
+    group.set_state(2, DEAD)
+    with pytest.raises(Unavailable, match="too few"):
+        await group.shard(1).submit(upsert([2]))
+
+
+@replicated(3)
+async def test_writes_go_on_without_a_silent_replica_once_the_topology_calls_it_dead(group: Group) -> None:
+    group.isolate(3)
+    waiting = [group.shard(1).submit(upsert([i])) for i in range(5)]
+    await asyncio.gather(*waiting)
+    assert group.view.replicas == {1: ACTIVE, 2: ACTIVE, 3: DEAD}
+    assert len(content(group.shard(2))) == 5
+    assert content(group.shard(3)) == []
+
+
+@replicated(3)
+async def test_a_write_waits_while_the_topology_does_not_call_a_silent_replica_dead(group: Group) -> None:
+    group.on_proposal = lambda command: False
+    group.isolate(3)
+    waiting = group.shard(1).submit(upsert([1]), wait=False)
+    await group.until(lambda: len(group.proposals) >= 3)
+    assert not waiting.done()
+    group.on_proposal = lambda command: True
+    await waiting
+    assert group.view.replicas[3] is DEAD
+
+
+@replicated(3)
+async def test_a_replica_that_was_away_catches_up_from_the_log(group: Group) -> None:
+    await group.shard(1).submit(upsert(range(10)))
+    await group.stop(3)
+    for i in range(300):
+        waiting = group.shard(1).submit(upsert([i], value=2))
+    await waiting
+    await group.start(3)
+    group.set_state(3, PARTIAL)
+    await group.until_active(3)
+    await group.shard(1).submit(upsert([1000]))
+    await group.assert_same_content()
+    assert group.copies_asked == []
+
+
+@replicated(2)
+async def test_records_are_sent_in_pieces_and_never_too_many_at_once(
+    group: Group, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outgoing, "MESSAGE_BYTES", 3000)
+    monkeypatch.setattr(outgoing, "WINDOW_BYTES", 5000)
+    monkeypatch.setattr(tail, "TAIL_BYTES", 10_000)
+    group.isolate(2)
+    for i in range(100):
+        waiting = group.shard(1).submit(upsert([i], pad="x" * (i % 10) * 300))
+    await waiting
+    largest = 0
+    deliver = group.deliver
+
+    def delivered(sender: int, peer: int, link: object, data: bytes) -> None:
+        nonlocal largest
+        largest = max(largest, len(data))
+        deliver(sender, peer, link, data)
+
+    monkeypatch.setattr(group, "deliver", delivered)
+    group.rejoin(2)
+    group.set_state(2, PARTIAL)
+    await group.until_active(2)
+    await group.shard(1).submit(upsert([200], pad="y" * 20_000))
+    await group.assert_same_content()
+    assert 20_000 < largest < 24_000  # one record may be larger than a message should be
+
+
+@replicated(3)
+async def test_a_new_primary_keeps_what_was_acknowledged(group: Group) -> None:
+    answered = [group.shard(1).submit(upsert([i]), wait=i % 2 == 0) for i in range(200)]
+    await asyncio.wait(answered, return_when=asyncio.FIRST_COMPLETED)
+    group.isolate(1)
+    group.make_primary(2)
+    await group.shard(2).submit(upsert([1000]))
+    kept = {point[0] for point in content(group.shard(2))}
+    acknowledged = [i for i, answer in enumerate(answered) if answer.done() and answer.exception() is None]
+    assert acknowledged
+    assert all(key_of(i) in kept for i in acknowledged)
+    group.rejoin(1)
+    group.set_state(1, PARTIAL)
+    outcomes = await asyncio.gather(*answered, return_exceptions=True)
+    assert all(isinstance(outcome, int | UnknownOutcome | NotPrimary) for outcome in outcomes)
+    kept = {point[0] for point in content(group.shard(2))}
+    for i, outcome in enumerate(outcomes):
+        if isinstance(outcome, int | NotYetApplied):
+            assert key_of(i) in kept
+        if isinstance(outcome, NotPrimary):
+            assert key_of(i) not in kept
+    await group.until_active(1)
+    await group.assert_same_content()
+
+
+@replicated(3)
+async def test_a_tail_that_no_new_primary_has_is_cut_off(group: Group) -> None:
+    await group.shard(1).submit(upsert([1]))
+    group.isolate(1)
+    lost = [group.shard(1).submit(upsert([i], value=7)) for i in range(50, 60)]
+    await group.until(lambda: group.shard(1).log_end.last_op == 11)
+    group.make_primary(2)
+    await group.shard(2).submit(upsert([2]))
+    group.rejoin(1)
+    for waiting in lost:
+        with pytest.raises(UnknownOutcome):
+            await waiting
+    group.set_state(1, PARTIAL)
+    await group.until_active(1)
+    await group.assert_same_content()
+    assert [point[0] for point in content(group.shard(1))] == [key_of(1), key_of(2)]
+
+
+@replicated(3)
+async def test_replicas_that_are_opened_again_go_on_where_they_were(group: Group) -> None:
+    for round_number in range(3):
+        for peer in group.nodes:
+            await group.shard(1).submit(upsert(range(peer, peer + 20), value=round_number))
+            await group.stop(peer)
+            await group.start(peer)
+        await group.shard(1).submit(upsert([round_number]))
+    await group.assert_same_content()
+    assert group.view.epoch == 1 + 4  # each start of the primary is a new one
+
+
+@replicated(2)
+async def test_a_log_of_a_node_alone_is_taken_over(group: Group) -> None:
+    """Its records are of epoch 0."""
+    for peer in group.nodes:
+        await group.stop(peer)
+        with Log.open(group.nodes[peer].path / "wal") as log:
+            log.reset(1, 0)
+    await group.start(1)
+    await group.start(2)
+    await group.shard(1).submit(upsert([1]))
+    await group.assert_same_content()
+
+
+@replicated(2, keep_log_bytes=1)
+async def test_a_replica_that_the_log_does_not_reach_any_more_is_given_a_copy(group: Group, tmp_path: Path) -> None:
+    await group.shard(2).create_field_index("n", FieldSchema("integer"))
+    await group.stop(2)
+    for i in range(40):
+        await group.shard(1).submit(upsert([i], pad="x" * 5000))
+    await group.start(2)
+    group.set_state(2, PARTIAL)
+    await group.until(lambda: bool(group.copies_asked))
+    assert group.copies_asked == [(1, 2)]
+    assert group.shard(1).copying == {2}
+    applied_op, epoch = await group.copy_of(1, tmp_path / "copy")
+    await group.shard(1).submit(upsert([100]))
+    await group.shard(2).install(tmp_path / "copy", applied_op, epoch)
+    assert group.shard(2).applied_op == applied_op
+    group.shard(1).copied(2, applied_op)
+    await group.until_active(2)
+    await group.shard(1).submit(upsert([101]))
+    await group.assert_same_content()
+    await group.shard(2).wait_for_fields()
+    assert group.shard(2).index.fields.ready("n")
+    await group.stop(2)
+    await group.start(2)
+    await group.assert_same_content()
+
+
+@replicated(2)
+async def test_a_copy_is_not_installed_in_a_replica_that_is_in_sync(group: Group, tmp_path: Path) -> None:
+    await group.shard(1).submit(upsert([1]))
+    applied_op, epoch = await group.copy_of(1, tmp_path / "copy")
+    with pytest.raises(Unavailable, match="too late"):
+        await group.shard(2).install(tmp_path / "copy", applied_op, epoch)
+    await group.shard(1).submit(upsert([2]))
+    await group.assert_same_content()
+
+
+@pytest.mark.parametrize("moved", [0, 1, 2])
+@replicated(2)
+async def test_an_installation_that_was_cut_off_is_finished_at_the_next_start(
+    group: Group, tmp_path: Path, moved: int
+) -> None:
+    await group.shard(1).submit(upsert(range(10)))
+    await group.stop(2)
+    await group.shard(1).submit(upsert(range(20), value=2))
+    applied_op, epoch = await group.copy_of(1, tmp_path / "copy")
+    path = group.nodes[2].path
+    (tmp_path / "copy" / "position").write_text(f"[{applied_op},{epoch}]")
+    (tmp_path / "copy").rename(path / "arrived")
+    for part in ("store", "segments")[:moved]:
+        (path / part).rename(tmp_path / f"old {part}")
+        (path / "arrived" / part).rename(path / part)
+    await group.start(2)
+    assert group.shard(2).applied_op == applied_op
+    assert not (path / "arrived").exists()
+    group.set_state(2, PARTIAL)
+    await group.until_active(2)
+    await group.assert_same_content()
+
+
+@replicated(2)
+async def test_committed_writes_wait_for_room_and_new_ones_are_refused_meanwhile(
+    group: Group, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replicating, "APPLY_PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr(applying, "RETRY_SECONDS", 0.01)
+    full = group.shard(1).index
+    apply = Index.apply
+
+    def fails(index: Index, operations: Any) -> None:
+        if index is full:
+            raise OutOfSpace("no space left on the disk")
+        apply(index, operations)
+
+    monkeypatch.setattr(Index, "apply", fails)
+    with pytest.raises(NotYetApplied) as told:
+        await group.shard(1).submit(upsert([1]))
+    assert told.value.op_num == 1
+    with pytest.raises(OutOfSpace):
+        await group.shard(1).submit(upsert([2]))
+    monkeypatch.setattr(Index, "apply", apply)
+    await group.until(lambda: group.shard(1).applied_op == 1)
+    await group.shard(1).submit(upsert([3]))
+    await group.assert_same_content()
+    assert [point[0] for point in content(group.shard(2))] == [key_of(1), key_of(3)]
+
+
+@replicated(2)
+async def test_a_log_without_room_refuses_writes_that_are_nowhere_then(
+    group: Group, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await group.shard(1).submit(upsert([1]))
+    append = Log.append
+
+    def fails(log: Log, records: Any) -> None:
+        raise OutOfSpace("no space left on the disk")
+
+    monkeypatch.setattr(Log, "append", fails)
+    with pytest.raises(OutOfSpace):
+        await group.shard(1).submit(upsert([2]))
+    monkeypatch.setattr(Log, "append", append)
+    assert await group.shard(1).submit(upsert([3])) == 2
+    await group.assert_same_content()
+
+
+@replicated(2)
+async def test_a_replica_that_broke_down_is_taken_out_and_tells_of_no_log(
+    group: Group, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = group.shard(2).index
+    apply = Index.apply
+
+    def fails(index: Index, operations: Any) -> None:
+        if index is broken:
+            raise ValueError("a mistake")
+        apply(index, operations)
+
+    monkeypatch.setattr(Index, "apply", fails)
+    group.shard(1).submit(upsert([1]), wait=False)
+    await group.until(lambda: group.shard(2).fault is not None)
+    assert group.shard(2).log_end is None
+    with pytest.raises(Exception, match="a mistake"):
+        await group.shard(2).submit(upsert([2]))
+    group.set_state(2, DEAD)
+    await group.shard(1).submit(upsert([3]))
+
+
+@replicated(3)
+async def test_replicas_agree_after_links_were_cut_under_load(group: Group) -> None:
+    stopped = False
+
+    async def write(caller: int) -> list[int]:
+        written = []
+        for step in range(1_000_000):
+            if stopped:
+                break
+            await group.shard(1).submit(upsert([caller * 10_000 + step]), wait=step % 2 == 0)
+            written.append(caller * 10_000 + step)
+        return written
+
+    writers = [asyncio.create_task(write(caller)) for caller in range(5)]
+    for peer in (2, 3, 2, 3):
+        before = group.shard(1).applied_op
+        group.cut(1, peer)
+        await group.until(lambda before=before: group.shard(1).applied_op > before + 20)
+        group.connect(1, peer)
+        if group.view.replicas[peer] is DEAD:
+            group.set_state(peer, PARTIAL)
+        await group.until_active(peer)
+    stopped = True
+    written = [i for part in await asyncio.gather(*writers) for i in part]
+    await group.assert_same_content()
+    assert {point[0] for point in content(group.shard(2))} == {key_of(i) for i in written}

@@ -10,8 +10,8 @@ So with other replicas records are on their way before our own disk has them.
   applied (a full disk) is taken out of the log again, and refused: it is nowhere.
 - **With others**, what is committed cannot be taken back. Where there is no room to apply it, new writes are refused until there
   is, and who waits for it to be visible is told after a while that it is durable and not yet applied.
-- Any other failure makes the shard **broken**: it takes nothing more, and has no log to tell of, until it is opened anew or a
-  copy is installed. Who waits then learns that nobody knows.
+- Any other failure makes the shard **broken**: it takes nothing more, and has no log to tell of, until it is opened anew or the
+  copy that it asks its primary for is installed. Who waits then learns that nobody knows.
 
 Every event may raise; the caller then calls `break_down`.
 """
@@ -26,7 +26,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Final
 
-from qnode.errors import NotFound, NotPrimary, OutOfSpace, QnodeError, Unavailable, UnknownOutcome
+from qnode.errors import InternalError, NotFound, NotPrimary, OutOfSpace, QnodeError, Unavailable, UnknownOutcome
 from qnode.index import maintenance
 from qnode.models.field_schema import FieldSchema
 from qnode.models.operation import Operation
@@ -37,7 +37,7 @@ from qnode.shards.outgoing import Outgoing
 from qnode.shards.replication import ReplicaState, Settings, Shard, ShardView
 from qnode.shards.replication import actions as do
 from qnode.shards.replication.failover import LogEnd
-from qnode.shards.replication.messages import Appended, BadMessage, Message, Refused, decode, encode
+from qnode.shards.replication.messages import Append, Appended, BadMessage, Message, Reason, Refused, decode, encode
 from qnode.shards.replication.view import PeerId, SetState
 from qnode.shards.surroundings import Surroundings
 from qnode.shards.tail import Tail
@@ -163,6 +163,10 @@ class Replicating:
         before, self.view = self.view, view
         if self.fault is not None:
             return
+        if view.primary == self._me and view.epoch < self._shard.log.last_epoch:
+            raise InternalError(
+                f"the topology is at epoch {view.epoch}, the log at {self._shard.log.last_epoch}: it was set back"
+            )
         goes_on = before is not None and before.epoch == view.epoch
         followers = [peer for peer, state in view.replicas.items() if goes_on and state is not ReplicaState.DEAD]
         self._outgoing.forget_others(followers)
@@ -176,13 +180,15 @@ class Replicating:
             self._perform(self._shard.link_changed(peer, is_up, monotonic()))
 
     def received(self, peer: PeerId, data: bytes) -> None:
-        """Hear from a peer."""
-        if self.fault is not None:
-            return
+        """Hear from a peer. A broken replica asks its primary for a copy, whatever it is sent."""
         try:
             message = decode(data)
         except BadMessage as fault:
             _log.warning("peer %d sent what is no message of a shard: %s", peer, fault)
+            return
+        if self.fault is not None:
+            if isinstance(message, Append):
+                self._ask_for_copy(peer, message.epoch)
             return
         self._perform(self._shard.received(peer, message, monotonic()))
         self._make_way(peer, message)
@@ -231,6 +237,13 @@ class Replicating:
         self.fault = self.fault or fault_of(error)
         self._ledger.fail(UnknownOutcome(text_of(self.fault)))
         self.publish()
+        view = self._view
+        if view is not None and view.primary is not None and view.primary != self._me:
+            self._ask_for_copy(view.primary, view.epoch)
+
+    def _ask_for_copy(self, primary: PeerId, epoch: int) -> None:
+        """Say that this replica is broken; being in-sync it will be called dead first."""
+        self._surroundings.send(primary, encode(Refused(epoch, Reason.BROKEN, 0, 0, 0, 0)))
 
     def install(self, copy: Path, applied_op: int, applied_epoch: int, epoch: int) -> None:
         """Put a copy of the shard, received in an epoch, in place of what is here.

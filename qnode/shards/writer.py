@@ -163,11 +163,10 @@ class Writer:
 
     def _turn(self, batch: list[Waiting | Event]) -> None:
         applied_before = self._driver.index.applied_op
+        if self._held and self._can_serve_held():
+            batch = [*self._held, *batch]
+            self._held.clear()
         try:
-            if self._held and self._can_serve_held():
-                held, self._held = self._held, deque()
-                for waiting in held:
-                    self._serve(waiting)
             for item in batch:
                 if isinstance(item, Waiting):
                     self._serve(item)

@@ -10,14 +10,15 @@ from typing import Any
 import orjson
 import pytest
 
-from qnode.errors import NotPrimary, NotYetApplied, OutOfSpace, Unavailable, UnknownOutcome
+from qnode.errors import InternalError, NotPrimary, NotYetApplied, OutOfSpace, Unavailable, UnknownOutcome
 from qnode.index import Index
 from qnode.models.field_schema import FieldSchema
 from qnode.models.point_id import key_of
 from qnode.models.write import Selector, SetPayloadRequest
 from qnode.shards import applying, outgoing, replicating, tail
 from qnode.shards.replication import ReplicaState
-from qnode.wal import Log
+from qnode.shards.replication.failover import LogEnd
+from qnode.wal import Log, Record
 from tests.shards.shard_group import QUICK, Group, content, running, upsert
 
 ACTIVE, PARTIAL, DEAD = ReplicaState.ACTIVE, ReplicaState.PARTIAL, ReplicaState.DEAD
@@ -343,13 +344,11 @@ async def test_a_replica_that_broke_down_is_taken_out_and_tells_of_no_log(
         apply(index, operations)
 
     monkeypatch.setattr(Index, "apply", fails)
-    group.shard(1).submit(upsert([1]), wait=False)
-    await group.until(lambda: group.shard(2).fault is not None)
+    await group.shard(1).submit(upsert([1]))
+    assert group.view.replicas[2] is DEAD
     assert group.shard(2).log_end is None
-    with pytest.raises(Exception, match="a mistake"):
+    with pytest.raises(InternalError, match="a mistake"):
         await group.shard(2).submit(upsert([2]))
-    group.set_state(2, DEAD)
-    await group.shard(1).submit(upsert([3]))
 
 
 @replicated(3)
@@ -378,3 +377,100 @@ async def test_replicas_agree_after_links_were_cut_under_load(group: Group) -> N
     written = [i for part in await asyncio.gather(*writers) for i in part]
     await group.assert_same_content()
     assert {point[0] for point in content(group.shard(2))} == {key_of(i) for i in written}
+
+
+@replicated(2)
+async def test_a_write_that_reads_points_is_held_until_it_sees_what_is_before_it(group: Group) -> None:
+    group.on_proposal = lambda command: False
+    group.isolate(2)
+    first = group.shard(1).submit(upsert([1]))
+    selector = Selector((key_of(1),), None)
+    second = group.shard(1).submit(SetPayloadRequest(selector, orjson.dumps({"seen": True}), None))
+    third = group.shard(1).submit(upsert([2]))
+    assert await group.shard(1).run(lambda: 42) == 42  # what keeps the shard in order is not held up
+    await group.until(lambda: group.shard(1).log_end == LogEnd(group.view.epoch, 1))
+    assert group.shard(1).queue_length == 2
+    group.on_proposal = lambda command: True
+    assert await asyncio.gather(first, second, third) == [1, 2, 3]
+
+
+@replicated(2)
+async def test_an_idle_shard_sets_no_alarm(group: Group) -> None:
+    await group.shard(1).submit(upsert([1]))
+    await group.shard(1).wait_for_fields()
+    await group.shard(2).wait_for_fields()
+    await group.assert_same_content()
+    assert group.shard(1)._writer._patience() is None
+    assert group.shard(2)._writer._patience() is None
+
+
+@replicated(2)
+async def test_closing_tells_who_waits_for_other_replicas_what_is_known(group: Group) -> None:
+    group.on_proposal = lambda command: False
+    group.isolate(2)
+    logged = group.shard(1).submit(upsert([1]))
+    held = group.shard(1).submit(SetPayloadRequest(Selector((key_of(1),), None), b"{}", None))
+    await group.until(lambda: group.shard(1).log_end.last_op == 1)
+    await group.stop(1)
+    with pytest.raises(UnknownOutcome):
+        await logged
+    with pytest.raises(Unavailable):
+        await held
+
+
+@replicated(2)
+async def test_a_primary_whose_log_fails_says_that_the_outcome_is_not_known(
+    group: Group, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = group.shard(1)._driver._log
+    sync = Log.sync
+
+    def fails(failing: Log) -> None:
+        if failing is log:
+            raise InternalError("the disk has gone")
+        sync(failing)
+
+    monkeypatch.setattr(Log, "sync", fails)
+    with pytest.raises(UnknownOutcome, match="the disk has gone"):
+        await group.shard(1).submit(upsert([1]))
+    assert group.shard(1).log_end is None
+    group.make_primary(2)
+    await group.shard(2).submit(upsert([2]))
+    assert key_of(2) in [point[0] for point in content(group.shard(2))]
+
+
+@replicated(2)
+async def test_a_copy_heals_a_replica_that_broke_down(
+    group: Group, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = group.shard(2).index
+    apply = Index.apply
+
+    def fails(index: Index, operations: Any) -> None:
+        if index is broken:
+            raise ValueError("a mistake")
+        apply(index, operations)
+
+    monkeypatch.setattr(Index, "apply", fails)
+    await group.shard(1).submit(upsert([1]))
+    assert group.shard(2).fault is not None
+    assert group.view.replicas[2] is DEAD  # so the write was completed without it
+    group.set_state(2, PARTIAL)
+    await group.until(lambda: group.copies_asked == [(1, 2)])
+    applied_op, epoch = await group.copy_of(1, tmp_path / "copy")
+    await group.shard(2).install(tmp_path / "copy", applied_op, epoch)
+    assert group.shard(2).fault is None
+    group.shard(1).copied(2, applied_op)
+    await group.until_active(2)
+    await group.shard(1).submit(upsert([3]))
+    await group.assert_same_content()
+
+
+@replicated(2)
+async def test_a_primary_in_an_epoch_that_its_log_has_passed_takes_no_writes(group: Group) -> None:
+    await group.stop(1)
+    with Log.open(group.nodes[1].path / "wal") as log:
+        log.append([Record(1000, log.next_op, b"")])
+    await group.start(1)
+    await group.until(lambda: group.shard(1).fault is not None)
+    assert "set back" in str(group.shard(1).fault)

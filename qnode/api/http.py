@@ -16,6 +16,7 @@ from urllib.parse import parse_qsl
 import orjson
 
 from qnode.errors import MalformedBody, MalformedParameters, RefusedBody, ValidationFailed
+from qnode.models.query import Agreement, Consistency
 
 if TYPE_CHECKING:
     from qnode.shards.collection import Collection
@@ -35,7 +36,7 @@ _DRAINED_LIMITS = 4
 _GONE = "The client went away before the body was complete."
 _CACHED_QUERY_STRINGS = 256
 _MAX_U64 = 2**64 - 1
-_CONSISTENCIES = ("majority", "quorum", "all")
+_CONSISTENCIES = tuple(Agreement)
 _ORDERINGS = ("weak", "medium", "strong")
 
 
@@ -52,15 +53,17 @@ class Call:
     body: bytes
     started: float
     timeout_seconds: int | None = None
+    consistency: Consistency | None = None
     collection: Collection | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Parameters:
-    """The query parameters that point operations share."""
+    """The query parameters that point operations share. `consistency`: of a read, None for that of one replica."""
 
     wait: bool = False
     timeout_seconds: int | None = None
+    consistency: Consistency | None = None
 
 
 async def read_body(receive: Receive, declared_bytes: int, limit_bytes: int) -> bytes:
@@ -119,18 +122,26 @@ def query_pairs(query_string: bytes) -> dict[str, str]:
 def read_parameters(query_string: bytes) -> Parameters:
     """Read the parameters of a read: consistency, timeout."""
     pairs = query_pairs(query_string)
-    consistency = pairs.get("consistency")
-    if consistency is not None and consistency not in _CONSISTENCIES and not unsigned_of(consistency):
-        raise MalformedParameters(f"failed to parse read consistency factor value: {consistency}")
     timeout = integer_parameter(pairs, "timeout")
     if timeout == 0:
         raise MalformedParameters("timeout: value 0 invalid")
-    return Parameters(timeout_seconds=timeout)
+    return Parameters(timeout_seconds=timeout, consistency=_consistency_of(pairs))
+
+
+def _consistency_of(pairs: dict[str, str]) -> Consistency | None:
+    value = pairs.get("consistency")
+    if value is None:
+        return None
+    if value in _CONSISTENCIES:
+        return Agreement(value)
+    if not (factor := unsigned_of(value)):
+        raise MalformedParameters(f"failed to parse read consistency factor value: {value}")
+    return factor
 
 
 @lru_cache(_CACHED_QUERY_STRINGS)
 def write_parameters(query_string: bytes) -> Parameters:
-    """Read the parameters of a write: wait, ordering, timeout."""
+    """Read the parameters of a write: wait, ordering, timeout. Every order is strong: each shard has one primary."""
     pairs = query_pairs(query_string)
     if (ordering := pairs.get("ordering")) is not None and ordering not in _ORDERINGS:
         raise MalformedParameters(f"unknown variant `{ordering}`, expected one of `weak`, `medium`, `strong`")

@@ -134,18 +134,18 @@ class Points:
     async def scroll(self, call: Call) -> bytes:
         """Give one page of points."""
         request, collection = await self._read(call, reads_json.parse_scroll)
-        points, following = await _in_time(call, collection.scroll(request))
+        points, following = await _in_time(call, collection.scroll(request, call.consistency))
         return await _written(call, lambda: answers.page(points, following), points)
 
     async def count(self, call: Call) -> bytes:
         """Count points."""
         request, collection = await self._read(call, reads_json.parse_count)
-        return answers.ok({"count": await _in_time(call, collection.count(request))}, call.started)
+        return answers.ok({"count": await _in_time(call, collection.count(request, call.consistency))}, call.started)
 
     async def retrieve(self, call: Call) -> bytes:
         """Give points by id."""
         request, collection = await self._read(call, reads_json.parse_retrieve)
-        points = await _in_time(call, collection.retrieve(request))
+        points = await _in_time(call, collection.retrieve(request, call.consistency))
         return await _written(call, lambda: answers.listed(points, answers.record), points)
 
     async def point(self, call: Call, shown_id: str) -> bytes:
@@ -154,10 +154,10 @@ class Points:
 
     async def _point(self, call: Call, shown_id: str) -> bytes:
         key = _key_of_text(shown_id)
-        self._set_timeout(call)
+        self._read_parameters(call)
         collection = self._collection(call)
         request = RetrieveRequest((key,), ALL_PAYLOAD, ALL_VECTORS)
-        points = await _in_time(call, collection.retrieve(request))
+        points = await _in_time(call, collection.retrieve(request, call.consistency))
         if not points:
             raise NotFound(f"Point with id {id_of(key)} does not exists!")
         return answers.ok(answers.record(points[0]), call.started)
@@ -199,12 +199,16 @@ class Points:
         return sizes
 
     async def _read(self, call: Call, parse: Callable[[object], Result]) -> tuple[Result, Collection]:
-        self._set_timeout(call)
+        self._read_parameters(call)
         return await self._parsed(call, parse), self._collection(call)
 
-    def _set_timeout(self, call: Call) -> None:
-        asked = read_parameters(call.query_string).timeout_seconds if call.query_string else None
-        call.timeout_seconds = self._read_timeout_seconds if asked is None else asked
+    def _read_parameters(self, call: Call) -> None:
+        call.timeout_seconds = self._read_timeout_seconds
+        if call.query_string:
+            parameters = read_parameters(call.query_string)
+            call.consistency = parameters.consistency
+            if parameters.timeout_seconds is not None:
+                call.timeout_seconds = parameters.timeout_seconds
 
     async def _parsed(
         self, call: Call, parse: Callable[[object], Result], decode_large: Callable[[bytes], Any] = orjson.loads
@@ -217,9 +221,9 @@ class Points:
 
 async def _found(call: Call, collection: Collection, request: QueryRequest) -> Sequence[Point]:
     """Run a query: on the loop when it is quick, else where it may take its time."""
-    points = collection.query_now(request)
+    points = collection.query_now(request) if call.consistency is None else None
     if points is None:
-        points = await _in_time(call, collection.query(request))
+        points = await _in_time(call, collection.query(request, call.consistency))
     return points
 
 
@@ -227,15 +231,16 @@ async def _all_found(call: Call, collection: Collection, requests: list[QueryReq
     """Run the queries of a batch; of a large one, some at a time, and the rest not at all if one fails."""
     if len(requests) <= _INLINE_QUERIES:
         return list(await asyncio.gather(*(_found(call, collection, request) for request in requests)))
-    return await _in_time(call, _found_in_pieces(collection, requests))
+    return await _in_time(call, _found_in_pieces(call, collection, requests))
 
 
-async def _found_in_pieces(collection: Collection, requests: list[QueryRequest]) -> list[Sequence[Point]]:
+async def _found_in_pieces(call: Call, collection: Collection, requests: list[QueryRequest]) -> list[Sequence[Point]]:
     pieces = [requests[begin : begin + _PIECE_QUERIES] for begin in range(0, len(requests), _PIECE_QUERIES)]
     at_once = os.cpu_count() or 1
     found: list[Sequence[Point]] = []
     for begin in range(0, len(pieces), at_once):
-        for part in await asyncio.gather(*map(collection.query_several, pieces[begin : begin + at_once])):
+        asked = [collection.query_several(piece, call.consistency) for piece in pieces[begin : begin + at_once]]
+        for part in await asyncio.gather(*asked):
             found += part
     return found
 

@@ -78,18 +78,21 @@ class OutgoingCopy:
 
     def hold(self) -> Held:
         """Keep the index and the log as they are now; on the writer thread."""
-        view = self.shard.obeyed_view()
-        if view is None or not self.shard.is_copying(self.peer, view.epoch):
+        epoch = self.shard.copying_epoch(self.peer)
+        if epoch is None:
             raise _NotWanted
         held = hold(self.shard.index)
-        self.applied_op, self.applied_epoch, self.epoch = held.applied_op, self.shard.applied_epoch(), view.epoch
+        self.applied_op, self.applied_epoch, self.epoch = held.applied_op, self.shard.applied_epoch(), epoch
         self.shard.keep_log_from(self.peer, held.applied_op + 1)
         return held
 
     def is_wanted(self) -> bool:
         """Whether the replica waits for a copy of this primary; on the writer thread."""
-        view = self.shard.obeyed_view()
-        return view is not None and self.shard.is_copying(self.peer, view.epoch)
+        return self.shard.copying_epoch(self.peer) is not None
+
+    def is_of_now(self) -> bool:
+        """Whether the replica still waits for this very copy; on the writer thread."""
+        return self.shard.copying_epoch(self.peer) == self.epoch
 
 
 class OutgoingCopies:
@@ -275,7 +278,7 @@ class OutgoingCopies:
 
     def _order(self, copy: OutgoingCopy) -> bool:
         """Send the order if it is still to be given; on the writer thread."""
-        if not copy.shard.is_copying(copy.peer, copy.epoch):
+        if not copy.is_of_now():
             return False
         order = Install(copy.id, copy.epoch, copy.applied_op, copy.applied_epoch)
         self._say_on_thread(copy.peer, copy.address, order)
@@ -284,7 +287,7 @@ class OutgoingCopies:
     async def _link_again(self, copy: OutgoingCopy) -> None:
         """Wait for a link, while the copy is wanted."""
         await self._channel.wait_connected(copy.peer, self._settings.link_timeout_seconds)
-        if not await copy.shard.run(lambda: copy.shard.is_copying(copy.peer, copy.epoch)):
+        if not await copy.shard.run(copy.is_of_now):
             raise _NotWanted
 
     async def _follow(self, copy: OutgoingCopy) -> None:

@@ -136,8 +136,8 @@ class LocalShard:
     async def install(self, folder: Path, applied_op: int, applied_epoch: int, *, epoch: int | None = None) -> None:
         """Put a received copy, durable and on the same file system, in place of what is here; the folder is gone then.
 
-        applied_epoch: of the operation `applied_op`, 0 if not known. epoch: that of the order to do so; the shard's, if not given. Raises Unavailable, and nothing has changed, if the shard's epoch has
-        passed by then, or this replica is in-sync. May be cancelled: the installation goes on.
+        applied_epoch: of the operation `applied_op`, 0 if not known. epoch: of the order to do so; the last view's if not given.
+        Raises Unavailable, and nothing has changed, if that epoch has passed by then, or this replica is in-sync. May be cancelled: the installation goes on.
         """
         assert self._installing is None or self._installing.done(), "one copy at a time"
         if epoch is None:
@@ -189,13 +189,9 @@ class LocalShard:
 
     # For who copies the shard to others. On the writer thread only (`run`).
 
-    def obeyed_view(self) -> ShardView | None:
-        """Tell which view the protocol obeys now; one that was followed later waits its turn."""
-        return self._driver.view
-
-    def is_copying(self, peer: PeerId, epoch: int) -> bool:
-        """Tell whether a peer waits for a copy of the primary of this epoch, as of all that this thread has sent."""
-        return self._driver.is_copying(peer, epoch)
+    def copying_epoch(self, peer: PeerId) -> int | None:
+        """Tell in which epoch a peer waits for a copy of this primary, as of all that it was sent; None: it does not."""
+        return self._driver.copying_epoch(peer)
 
     def keep_log_from(self, peer: PeerId, op_num: int | None) -> None:
         """Keep the log from an operation on for a peer whose copy ends before it, up to a bound; None: no longer."""

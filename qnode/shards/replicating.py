@@ -41,13 +41,11 @@ from qnode.shards.replication.messages import Append, Appended, BadMessage, Mess
 from qnode.shards.replication.view import PeerId, SetState
 from qnode.shards.surroundings import Surroundings
 from qnode.shards.tail import Tail
+from qnode.shards.trimming import Trimming
 from qnode.shards.waiting import Ledger, Resolved, fault_of, text_of
 
 APPLY_PATIENCE_SECONDS: Final = 5.0
 """Who waits for a write to be applied is told after this time that there is no room."""
-
-MOST_KEPT_LOG_BYTES: Final = 4 << 30
-"""A log that is larger is not kept for copies any more: they have to begin anew."""
 
 _log = logging.getLogger(__name__)
 
@@ -69,7 +67,7 @@ class Replicating:
         self._surroundings = surroundings
         self._reopen = reopen
         self._keep_log_bytes = keep_log_bytes
-        self.view: ShardView | None = None
+        self._view: ShardView | None = None
         self._links: set[PeerId] = set()
         self._ledger = Ledger()
         self._schemas: Mapping[str, FieldSchema] | None = None  # while a copy is being put in place
@@ -84,9 +82,7 @@ class Replicating:
         self._outgoing = Outgoing(files.log, self._tail, self._surroundings.send)
         self._unsynced_ticket: int | None = None
         self._refusal: QnodeError | None = None
-        self._logged_bytes = 0
-        self._marks = (files.log.first_op, files.log.next_op)
-        self._kept_from: dict[PeerId, int] = {}
+        self._trimming = Trimming(files.log, self._keep_log_bytes)
         self.fault: QnodeError | None = None
         self.log_end: LogEnd | None = None
         self.copying: frozenset[PeerId] = frozenset()
@@ -134,16 +130,14 @@ class Replicating:
         """The epoch of the last operation that is applied; 0 if that is not known."""
         return self._shard.log.epoch_at(self.index.applied_op) or 0
 
-    def is_copying(self, peer: PeerId, epoch: int) -> bool:
-        """Tell whether a peer waits for a copy of the primary of this epoch, as of what has happened so far."""
-        is_of_epoch = self.view is not None and self.view.epoch == epoch
-        return self.fault is None and is_of_epoch and peer in self._shard.copying
+    def copying_epoch(self, peer: PeerId) -> int | None:
+        """Tell in which epoch a peer waits for a copy of this primary, as of all that it was sent; None: it does not."""
+        is_waiting = self.fault is None and peer in self._shard.copying
+        return self._view.epoch if is_waiting and self._view is not None else None
 
     def keep_log_from(self, peer: PeerId, op_num: int | None) -> None:
         """Keep the log from an operation on, for a peer whose copy ends before it; None: no longer."""
-        self._kept_from.pop(peer, None)
-        if op_num is not None:
-            self._kept_from[peer] = op_num
+        self._trimming.keep_from(peer, op_num)
 
     def publish(self) -> None:
         """Let other threads see where the log ends now."""
@@ -160,7 +154,7 @@ class Replicating:
 
     def follow(self, view: ShardView) -> None:
         """Obey a view of the topology."""
-        before, self.view = self.view, view
+        before, self._view = self._view, view
         if self.fault is not None:
             return
         if view.primary == self._me and view.epoch < self._shard.log.last_epoch:
@@ -229,8 +223,9 @@ class Replicating:
             self._perform(self._shard.synced(ticket, monotonic()))
         if self._applying.is_due(self._shard.committed_op, now):
             self._apply_some(now)
-        if self._logged_bytes > self._keep_log_bytes:
-            self._trim()
+        if self._trimming.is_due:
+            self._trimming.trim(self._shard.applied_op)
+            self._shard.dropped_before(self._log.first_op)
 
     def break_down(self, error: Exception) -> None:
         """Take nothing more; tell who waits that nobody knows."""
@@ -251,7 +246,7 @@ class Replicating:
         Raise Unavailable, and nothing has changed, where the topology no longer says that a copy is wanted; what else is raised
         may leave the shard broken.
         """
-        view = self.view
+        view = self._view
         if view is None or view.epoch != epoch or self._me in view.active:
             raise Unavailable("the copy came too late: the shard's replicas have changed")
         old = self.index
@@ -331,7 +326,7 @@ class Replicating:
             return self._shard.refused(store.ticket, monotonic())
         self._tail.add(store.records, operations)
         self._unsynced_ticket = store.ticket
-        self._logged_bytes += sum(len(record.payload) for record in store.records)
+        self._trimming.logged(sum(len(record.payload) for record in store.records))
         return self._shard.appended(store.ticket, monotonic())
 
     def _store_and_apply(self, store: do.Store, operations: Mapping[int, Operation]) -> None:
@@ -347,7 +342,7 @@ class Replicating:
         except Exception as error:
             self._take_out(store, error)
             return
-        self._logged_bytes += sum(len(record.payload) for record in store.records)
+        self._trimming.logged(sum(len(record.payload) for record in store.records))
         now = monotonic()
         self._perform(self._shard.synced(store.ticket, now))
         self._perform(self._shard.applied(store.records[-1].op_num, now))
@@ -382,7 +377,7 @@ class Replicating:
 
     def _make_way(self, peer: PeerId, message: Message) -> None:
         """Send on what had to wait until a replica answered."""
-        if self.view is None or message.epoch != self.view.epoch:
+        if self._view is None or message.epoch != self._view.epoch:
             return
         if isinstance(message, Appended):
             self._perform(self._sending(peer, lambda: self._outgoing.answered(peer, message.logged_op)))
@@ -398,15 +393,3 @@ class Replicating:
             now = monotonic()
             return [*self._shard.link_changed(peer, False, now), *self._shard.link_changed(peer, True, now)]
         return ()
-
-    def _trim(self) -> None:
-        """Drop old files of the log, keeping at least the last `keep_log_bytes`, and all that is not applied, durably."""
-        before, last = self._marks
-        self._marks = (last, self._log.next_op)
-        self._logged_bytes = 0
-        try:
-            kept_from = self._kept_from.values() if self._log.size_bytes <= MOST_KEPT_LOG_BYTES else ()
-            self._log.drop_before(min(before, self._shard.applied_op + 1, *kept_from))
-        except QnodeError:
-            _log.warning("old files of the log could not be removed", exc_info=True)
-        self._shard.dropped_before(self._log.first_op)

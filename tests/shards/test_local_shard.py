@@ -15,10 +15,11 @@ from qnode.models.operation import VectorColumn
 from qnode.models.point_id import key_of
 from qnode.models.vector_params import Distance, IndexParams, VectorParams
 from qnode.models.write import UpsertRequest
-from qnode.shards.collections import ALONE
 from qnode.shards.local_shard import LocalShard, ShardSettings
+from qnode.shards.replication import ReplicaState, ShardView
 from qnode.wal import Log
 
+ALONE = ShardView(0, epoch=1, revision=1, replicas={0: ReplicaState.ACTIVE})
 PARAMS = IndexParams((VectorParams("", 0, 4, Distance.DOT),))
 
 

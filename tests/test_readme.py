@@ -5,21 +5,35 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
+from tests.support.cluster import ClusterOfProcesses
 from tests.support.node import Node
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+CLUSTER = "A cluster"
 ADDRESS = "localhost:6333"
+ADDRESSES = ("localhost:6333", "localhost:6343", "localhost:6353")
 
 
-def blocks(language: str, holding: str = "") -> list[str]:
-    found = [text for marked, text in BLOCKS if marked == language and holding in text]
+def blocks_of(text: str) -> list[tuple[str, str]]:
+    return re.findall(r"^```(\w+)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+def section(title: str) -> str:
+    (found,) = re.findall(rf"^## {title}\n(.*?)(?=^## )", README, re.MULTILINE | re.DOTALL)
+    return found
+
+
+BLOCKS = blocks_of(README.replace(section(CLUSTER), ""))
+
+
+def blocks(language: str, holding: str = "", among: Sequence[tuple[str, str]] = BLOCKS) -> list[str]:
+    found = [text for marked, text in among if marked == language and holding in text]
     assert found, f"the README has no block of {language} with {holding!r}"
     return found
 
@@ -50,6 +64,23 @@ def test_tour_with_curl_gives_the_answer_shown(node: Node) -> None:
         for point in answer["result"]["points"]:
             point["score"] = round(point["score"], 5)
     assert answers[-1] == shown
+
+
+@pytest.mark.skipif(shutil.which("bash") is None or shutil.which("curl") is None, reason="needs bash and curl")
+def test_tour_of_a_cluster_gives_the_answers_shown(tmp_path: Path) -> None:
+    among = blocks_of(section(CLUSTER))
+    with ClusterOfProcesses(tmp_path) as cluster:
+        answers = []
+        for block in blocks("sh", "curl ", among):
+            command = block.replace("curl ", "curl -sS --noproxy '*' ")
+            for address, member in zip(ADDRESSES, cluster, strict=True):
+                command = command.replace(address, f"127.0.0.1:{member.port}")
+            answers.append(json.loads(output_of("bash", "-c", command)))
+    assert [answer["status"] for answer in answers] == ["ok"] * 5
+    (shown,) = map(json.loads, blocks("json", "", among))
+    assert answers[2]["result"] == shown["result"]
+    assert len(answers[3]["result"]["peers"]) == 3
+    assert {replica["state"] for replica in answers[4]["result"]["remote_shards"]} == {"Active"}
 
 
 def test_tour_with_qdrant_client_prints_what_is_shown(node: Node) -> None:

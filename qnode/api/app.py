@@ -23,7 +23,8 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.types import ASGIApp
 
 from qnode import __version__
-from qnode.api import answers, definitions, documentation, service, unsupported
+from qnode.api import answers, cluster_routes, definitions, documentation, service, unsupported
+from qnode.api.cluster_surface import ClusterSurface
 from qnode.api.errors import explain
 from qnode.api.http import JSON, SMALL_BODY_BYTES, Call, Header, Message, Receive, Scope, Send, read_body, respond
 from qnode.api.points import DirectEndpoint, Endpoint, Points
@@ -32,8 +33,11 @@ from qnode.metrics import EndpointCounts, RestCounts
 from qnode.models.collection_sections import collection_address_faults
 
 if TYPE_CHECKING:
+    from qnode.cluster import Cluster
     from qnode.models.collection import CollectionDefaults
+    from qnode.models.topology import Topology
     from qnode.shards.collections import Collections
+    from qnode.shards.replicas import Replicas
 
 _COLLECTIONS = "/collections/"
 _COMPRESSED_FROM_BYTES = 1024
@@ -201,16 +205,24 @@ def build_application(
     parsers: Executor,
     defaults: CollectionDefaults,
     *,
+    topology: Callable[[], Topology],
+    cluster: Cluster | None = None,
+    replicas: Replicas | None = None,
     body_limit_bytes: int,
     read_timeout_seconds: int | None = None,
     allow_any_origin: bool = True,
     compress: bool = False,
 ) -> ASGIApp:
-    """Build the HTTP application over the node's collections; `parsers` runs the parsing of large bodies."""
+    """Build the HTTP application over the node's collections; `parsers` runs the parsing of large bodies.
+
+    A node that runs alone has no `cluster` and no `replicas`; its `topology` is there all the same.
+    """
     counts = RestCounts()
     points = Points(collections, parsers, read_timeout_seconds)
     cold = FastAPI(title="qnode", version=__version__, redirect_slashes=False)
-    cold.include_router(service.routes(collections, counts, lambda: collections.all_served))
+    surface = ClusterSurface(collections, topology, cluster, replicas)
+    cold.include_router(service.routes(collections, counts, surface))
+    cold.include_router(cluster_routes.routes(surface))
     cold.include_router(definitions.routes(collections, points, defaults))
     cold.include_router(unsupported.routes())
     documentation.complete(cold, points.routes())

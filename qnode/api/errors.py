@@ -21,6 +21,7 @@ from qnode.errors import (
     RefusedBody,
     TimedOut,
     Unavailable,
+    UnknownOutcome,
     ValidationFailed,
 )
 
@@ -53,7 +54,9 @@ def explain(error: Exception) -> tuple[int, str, list[Header]]:
         _log.error("A request failed unexpectedly", exc_info=error)
         return 500, "Service internal error: an unexpected error, see the log of this node", []
     status = next(STATUS_OF[kind] for kind in type(error).__mro__ if kind in STATUS_OF)
-    if status == 500:
+    if isinstance(error, UnknownOutcome):  # a link broke, or the primary changed: no fault of this program
+        _log.warning("A write ended without an answer: %s", error)
+    elif status == 500:
         _log.error("A request failed: %s", error, exc_info=error)
     headers: list[Header] = []
     if isinstance(error, RateLimited) and error.retry_after_seconds is not None:

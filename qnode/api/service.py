@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from fastapi import APIRouter, Request, Response
@@ -13,6 +13,7 @@ from prometheus_client.registry import Collector
 
 from qnode import QDRANT_VERSION
 from qnode.api import answers
+from qnode.api.cluster_surface import ClusterSurface
 from qnode.api.http import boolean_parameter, integer_parameter, query_pairs
 from qnode.api.telemetry import Telemetry
 from qnode.metrics import ProcessCollector, RestCollector, RestCounts
@@ -36,7 +37,6 @@ class CollectionCollector(Collector):
         app = GaugeMetricFamily("app_info", "information about qdrant server", labels=["name", "version"])
         app.add_metric([_SERVED_AS, QDRANT_VERSION], 1)
         yield app
-        yield GaugeMetricFamily("cluster_enabled", "is cluster support enabled", 0)
         served = self._collections.open_collections()
         yield GaugeMetricFamily("collections_total", "number of collections", len(served))
         points = GaugeMetricFamily("collection_points", "approximate amount of points per collection", labels=["id"])
@@ -56,19 +56,40 @@ class CollectionCollector(Collector):
         yield from (points, vectors, queue)
 
 
-def _registry(collections: Collections, counts: RestCounts, *, per_collection: bool) -> CollectorRegistry:
+class ClusterCollector(Collector):
+    """Shows how consensus stands on this node."""
+
+    def __init__(self, surface: ClusterSurface) -> None:
+        self._surface = surface
+
+    def collect(self) -> Iterable[Metric]:
+        standing = self._surface.standing()
+        yield GaugeMetricFamily("cluster_enabled", "is cluster support enabled", int(standing is not None))
+        if standing is None:
+            return
+        yield GaugeMetricFamily("cluster_peers_total", "total number of cluster peers", len(standing.peers))
+        yield GaugeMetricFamily("cluster_term", "current cluster term", standing.term)
+        yield GaugeMetricFamily("cluster_commit", "index of last committed operation", standing.commit)
+        pending = "total number of pending operations"
+        yield GaugeMetricFamily("cluster_pending_operations_total", pending, standing.pending)
+        yield GaugeMetricFamily("cluster_voter", "is the peer a voter or a learner", int(standing.is_voter))
+
+
+def _registry(
+    collections: Collections, counts: RestCounts, surface: ClusterSurface, *, per_collection: bool
+) -> CollectorRegistry:
     registry = CollectorRegistry(auto_describe=False)
     rest = RestCollector(counts, per_collection=per_collection)
-    for collector in (CollectionCollector(collections), rest, ProcessCollector()):
+    for collector in (CollectionCollector(collections), ClusterCollector(surface), rest, ProcessCollector()):
         registry.register(collector)
     return registry
 
 
-def routes(collections: Collections, counts: RestCounts, is_ready: Callable[[], bool]) -> APIRouter:
+def routes(collections: Collections, counts: RestCounts, surface: ClusterSurface) -> APIRouter:
     """Build the routes about the node."""
     router = APIRouter()
-    registries = {wanted: _registry(collections, counts, per_collection=wanted) for wanted in (False, True)}
-    telemetry = Telemetry(collections, counts, _SERVED_AS, QDRANT_VERSION)
+    registries = {wanted: _registry(collections, counts, surface, per_collection=wanted) for wanted in (False, True)}
+    telemetry = Telemetry(collections, counts, surface, _SERVED_AS, QDRANT_VERSION)
 
     @router.get("/", summary="Name and version")
     async def root() -> Response:
@@ -82,9 +103,10 @@ def routes(collections: Collections, counts: RestCounts, is_ready: Callable[[], 
 
     @router.get("/readyz", summary="Whether all shards are served")
     async def ready() -> Response:
-        if is_ready():
+        reason = surface.reason_not_ready()
+        if reason is None:
             return Response("all shards are ready", media_type=_PLAIN)
-        return Response("some shards are not ready", 503, media_type=_PLAIN)
+        return Response(f"some shards are not ready: {reason}", 503, media_type=_PLAIN)
 
     @router.get("/metrics", summary="Prometheus metrics")
     async def metrics(request: Request) -> Response:
@@ -104,9 +126,5 @@ def routes(collections: Collections, counts: RestCounts, is_ready: Callable[[], 
     @router.delete("/issues", summary="Forget the issues that were found")
     async def clear_issues(request: Request) -> Response:
         return Response(answers.ok(True, request.state.started), media_type="application/json")
-
-    @router.get("/cluster", summary="Cluster status")
-    async def cluster(request: Request) -> Response:
-        return Response(answers.ok({"status": "disabled"}, request.state.started), media_type="application/json")
 
     return router

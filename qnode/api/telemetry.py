@@ -10,6 +10,7 @@ import uuid
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from qnode.api.cluster_surface import ClusterSurface
 from qnode.metrics import EndpointCount, RestCounts, resident_bytes
 
 if TYPE_CHECKING:
@@ -22,8 +23,11 @@ _FEATURES = ("debug", "service_debug_feature", "recovery_mode", "gpu", "rocksdb"
 class Telemetry:
     """Tells what the node knows of itself; `id` is new at every start."""
 
-    def __init__(self, collections: Collections, counts: RestCounts, name: str, version: str) -> None:
+    def __init__(
+        self, collections: Collections, counts: RestCounts, surface: ClusterSurface, name: str, version: str
+    ) -> None:
         self._collections = collections
+        self._surface = surface
         self._counts = counts
         self._id = str(uuid.uuid4())
         self._app = {"name": name, "version": version, "startup": _shown_time(datetime.now(UTC).timestamp())}
@@ -38,7 +42,7 @@ class Telemetry:
             "id": self._id,
             "app": self._show_app(level),
             "collections": collections,
-            "cluster": {"enabled": False},
+            "cluster": self._surface.show_for_node_telemetry(level),
             "requests": {"rest": {"responses": self._show_responses()}, "grpc": {"responses": {}}},
         }
         resident = resident_bytes()

@@ -1,13 +1,10 @@
-"""What Qdrant serves and this version does not yet: refused by name, so that no program mistakes it for done.
-
-Operations that only a cluster has are refused as Qdrant refuses them when it runs alone.
-"""
+"""What Qdrant serves and this version does not yet: refused by name, so that no program mistakes it for done."""
 
 from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
 
-from qnode.errors import BadRequest, NeedsCluster
+from qnode.errors import BadRequest
 
 _COLLECTION = "/collections/{collection_name}"
 _SHARD = f"{_COLLECTION}/shards/{{shard_id}}"
@@ -48,16 +45,6 @@ NOT_YET = (
     ("DELETE", "/snapshots/{snapshot_name}"),
     ("GET", "/quotas"),
     ("PUT", "/quotas"),
-    ("GET", "/cluster/telemetry"),
-    ("GET", f"{_COLLECTION}/cluster"),
-    ("GET", f"{_COLLECTION}/shards"),
-)
-ONLY_IN_A_CLUSTER = (
-    ("POST", "/cluster/recover"),
-    ("DELETE", "/cluster/peer/{peer_id}"),
-    ("POST", f"{_COLLECTION}/cluster"),
-    ("PUT", f"{_COLLECTION}/shards"),
-    ("POST", f"{_COLLECTION}/shards/delete"),
 )
 
 
@@ -68,11 +55,6 @@ def routes() -> APIRouter:
     async def not_yet(request: Request) -> Response:
         raise BadRequest(f"{request.method} {request.scope['route'].path} is not supported yet")
 
-    async def only_in_a_cluster(request: Request) -> Response:
-        raise NeedsCluster
-
     for method, path in NOT_YET:
         router.add_api_route(path, not_yet, methods=[method])
-    for method, path in ONLY_IN_A_CLUSTER:
-        router.add_api_route(path, only_in_a_cluster, methods=[method])
     return router

@@ -179,10 +179,9 @@ class Collections:
     async def _create(self, name: str, config: CollectionConfig) -> None:
         if not await self._topology_log.create(name, config.to_json()):
             raise AlreadyExists(f"Collection `{name}` already exists!")
-        index = self._topology_log.current.index
         await self._caught_up()
         if not self._place.remote.is_alone:
-            await self._wait_everywhere(name, index)
+            await self.wait_everywhere(name)
             return
         fault = self._steward.fault_of(name) or self._steward.unadjusted.get(name)
         if fault is not None:
@@ -190,8 +189,8 @@ class Collections:
             await self._caught_up()
             raise fault
 
-    async def _wait_everywhere(self, name: str, index: int) -> None:
-        """Return when a new collection can be used through any peer, or when that takes too long: it is there all the same."""
+    async def wait_everywhere(self, name: str) -> None:
+        """Return when a collection can be used through any peer, or when that takes too long: it is there all the same."""
 
         def is_active() -> bool:
             entry = self._topology_log.current.collections.get(name)
@@ -200,13 +199,13 @@ class Collections:
             )
 
         if not await self._news.until(is_active, ACTIVATION_SECONDS):
-            _log.warning("collection %s was made, and not all of its replicas are active yet", name)
-        index = max(index, self._topology_log.current.index)
+            _log.warning("shards of collection %s were made, and not all of its replicas are active yet", name)
+        index = self._topology_log.current.index
         remote, peers = self._place.remote, self._place.remote.connected_peers()
         telling = [remote.reached(peer, index, ACTIVATION_SECONDS) for peer in peers]
         for peer, fault in zip(peers, await asyncio.gather(*telling, return_exceptions=True), strict=True):
             if fault is not None:
-                _log.warning("collection %s was made, and peer %d may not know it yet: %s", name, peer, fault)
+                _log.warning("shards of collection %s were made, and peer %d may not know it yet: %s", name, peer, fault)
 
     async def update(self, name: str, diff: CollectionDiff) -> None:
         """Merge changed settings; raise NotFound or BadInput."""

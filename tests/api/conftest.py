@@ -61,7 +61,11 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
             collections = Collections(CollectionsSettings(path / "collections"), topology)
             await collections.open()
             application = build_application(
-                collections, parsers, CollectionDefaults(), body_limit_bytes=BODY_LIMIT_BYTES
+                collections,
+                parsers,
+                CollectionDefaults(),
+                topology=lambda: topology.current,
+                body_limit_bytes=BODY_LIMIT_BYTES,
             )
             transport = httpx.ASGITransport(application, raise_app_exceptions=False)
             return collections, httpx.AsyncClient(transport=transport, base_url="http://node")

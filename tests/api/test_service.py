@@ -83,13 +83,6 @@ def test_telemetry_is_what_the_client_library_reads(client: Client, level: int) 
     client.result("DELETE", "/collections/t")
 
 
-def test_a_node_alone_says_so(client: Client) -> None:
-    assert client.result("GET", "/cluster") == {"status": "disabled"}
-    standalone = "Qdrant is running in standalone mode"
-    for method, path in (("POST", "/cluster/recover"), ("DELETE", "/cluster/peer/1"), ("PUT", "/collections/a/shards")):
-        assert client.error(method, path, {}) == (405, standalone)
-
-
 def test_there_are_no_issues(client: Client) -> None:
     assert client.result("GET", "/issues") == {"issues": []}
     assert client.result("DELETE", "/issues") is True

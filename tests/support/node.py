@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -30,13 +30,19 @@ class Node:
     """A node that can be started, stopped, killed and started again over the same storage."""
 
     def __init__(
-        self, folder: Path, *, environment: dict[str, str] | None = None, preexec: Callable[[], None] | None = None
+        self,
+        folder: Path,
+        *,
+        arguments: Sequence[str] = (),
+        environment: dict[str, str] | None = None,
+        preexec: Callable[[], None] | None = None,
     ) -> None:
         self.storage = folder / "storage"
         self.log = folder / "node.log"
         self.port = free_port()
         self._environment = {**os.environ, "QNODE__STORAGE__OPTIMIZERS__MAX_OPTIMIZATION_THREADS": "1"}
         self._environment.update(environment or {})
+        self.arguments = tuple(arguments)
         self._preexec = preexec
         self._process: subprocess.Popen[bytes] | None = None
         self.client = httpx.Client(base_url=self.address, timeout=60.0, trust_env=False)
@@ -76,7 +82,7 @@ class Node:
         command = [sys.executable, "-m", "qnode", "--host", "127.0.0.1", "--port", str(self.port)]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [*command, "--storage", str(self.storage)],
+                [*command, "--storage", str(self.storage), *self.arguments],
                 cwd=ROOT,
                 env=self._environment,
                 stdout=log,
@@ -87,7 +93,12 @@ class Node:
 
     def start(self) -> None:
         """Start the node; return when it answers."""
-        process = self.launch()
+        self.launch()
+        self.wait_until_it_answers()
+
+    def wait_until_it_answers(self) -> None:
+        """Return when the port is open."""
+        process = self.process
         give_up = time.monotonic() + START_SECONDS
         while True:
             try:

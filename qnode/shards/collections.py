@@ -205,7 +205,9 @@ class Collections:
         telling = [remote.reached(peer, index, ACTIVATION_SECONDS) for peer in peers]
         for peer, fault in zip(peers, await asyncio.gather(*telling, return_exceptions=True), strict=True):
             if fault is not None:
-                _log.warning("shards of collection %s were made, and peer %d may not know it yet: %s", name, peer, fault)
+                _log.warning(
+                    "shards of collection %s were made, and peer %d may not know it yet: %s", name, peer, fault
+                )
 
     async def update(self, name: str, diff: CollectionDiff) -> None:
         """Merge changed settings; raise NotFound or BadInput."""

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import orjson
 
-from qnode.errors import QnodeError
+from qnode.errors import QnodeError, Unavailable
 from qnode.index import BuilderPool, reading
 from qnode.models.operation import VectorColumn
 from qnode.models.point_id import key_of
@@ -188,7 +188,7 @@ class Group:
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Return when a condition holds; the writer threads are waited for, turn by turn."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(20):
             while not condition():
                 for node in self.nodes.values():
                     if node.shard is not None:
@@ -218,6 +218,24 @@ class Group:
 
         applied_op, epoch = await shard.run(copy)
         return applied_op, epoch
+
+    async def copy_to(self, peer: int, folder: Path) -> None:
+        """Give a replica the copy that its primary says it needs; nothing happens if that has become untrue."""
+        primary = self.view.primary
+        assert primary is not None
+        link = self.nodes[primary].links.get(peer)
+        epoch = self.view.epoch
+        applied_op, applied_epoch = await self.copy_of(primary, folder)
+        target, source = self.nodes[peer].shard, self.nodes[primary].shard
+        is_wanted = source is not None and peer in source.copying and self.view.epoch == epoch
+        if target is None or not is_wanted or link is None or self.nodes[primary].links.get(peer) is not link:
+            return
+        if target.view is None or target.view.epoch != epoch or peer in target.view.active:
+            return
+        with contextlib.suppress(Unavailable):
+            await target.install(folder, applied_op, applied_epoch)
+            if source is self.nodes[primary].shard and self.nodes[primary].links.get(peer) is link:
+                self.shard(primary).copied(peer, applied_op)
 
 
 @asynccontextmanager

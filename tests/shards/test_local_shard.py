@@ -8,8 +8,8 @@ import numpy as np
 import orjson
 import pytest
 
-from qnode.errors import Corruption, InternalError
-from qnode.index import BuilderPool
+from qnode.errors import Corruption, InternalError, NotPrimary, OutOfSpace
+from qnode.index import BuilderPool, Index
 from qnode.models.field_schema import FieldSchema
 from qnode.models.operation import VectorColumn
 from qnode.models.point_id import key_of
@@ -85,6 +85,41 @@ def test_what_was_committed_stays_in_the_log_when_showing_it_fails(tmp_path):
 
     run(tmp_path, fail)
     run(tmp_path, go_on)
+
+
+def test_a_group_that_cannot_be_applied_is_nowhere_and_its_numbers_are_given_again(tmp_path, monkeypatch):
+    apply = Index.apply
+
+    def fails(index: Index, operations: object) -> None:
+        raise OutOfSpace("no space left on the disk")
+
+    async def act(shard: LocalShard) -> None:
+        await shard.submit(upsert(1))
+        monkeypatch.setattr(Index, "apply", fails)
+        refused = await asyncio.gather(*(shard.submit(upsert(i)) for i in range(2, 20)), return_exceptions=True)
+        assert all(isinstance(refusal, OutOfSpace) for refusal in refused)
+        monkeypatch.setattr(Index, "apply", apply)
+        assert shard.fault is None
+
+    async def go_on(shard: LocalShard) -> None:
+        assert shard.index.points_count == 1
+        assert await shard.submit(upsert(30), wait=False) == 2
+
+    run(tmp_path, act)
+    run(tmp_path, go_on)
+
+
+def test_a_shard_takes_no_writes_before_its_first_view(tmp_path):
+    async def act() -> None:
+        shard = opened(tmp_path)
+        shard.start()
+        with pytest.raises(NotPrimary):
+            await shard.submit(upsert(1))
+        shard.follow(ALONE)
+        assert await shard.submit(upsert(1)) == 1
+        await shard.close()
+
+    asyncio.run(act())
 
 
 def test_a_log_that_begins_behind_what_was_applied_is_damage(tmp_path):

@@ -61,7 +61,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run_dev_cluster(words: Sequence[str]) -> int:
     from qnode import dev_cluster
 
-    parser = argparse.ArgumentParser("qnode dev-cluster", description="Run several nodes of one cluster on this machine.")
+    parser = argparse.ArgumentParser(
+        "qnode dev-cluster", description="Run several nodes of one cluster on this machine."
+    )
     dev_cluster.add_arguments(parser)
     return dev_cluster.run(parser.parse_args(words))
 

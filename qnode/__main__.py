@@ -20,7 +20,8 @@ _DESCRIPTION = """\
 Run one qnode node: a vector store that speaks Qdrant's REST API.
 
 It stores in ./storage, answers on http://localhost:6333, and stops on Ctrl-C.
-`qnode check` reads all that a stopped node has stored, and says whether it is whole."""
+`qnode check` reads all that a stopped node has stored, and says whether it is whole.
+`qnode dev-cluster` runs several nodes of one cluster on this machine."""
 _EPILOG = """\
 Settings come from, later ones winning: config/config.yaml, config/$RUN_MODE.yaml, config/local.yaml, --config-path,
 QDRANT__SECTION__KEY and QNODE__SECTION__KEY in the environment (QNODE__SERVICE__HTTP_PORT=7000), this command line.
@@ -32,8 +33,11 @@ _LEVELS = {"TRACE": logging.DEBUG, "DEBUG": logging.DEBUG, "INFO": logging.INFO,
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a node, or check its storage; give the exit code."""
-    options = _parser().parse_args(arguments)
+    """Run a node, check its storage, or run several nodes; give the exit code."""
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    if words[:1] == ["dev-cluster"]:
+        return _run_dev_cluster(words[1:])
+    options = _parser().parse_args(words)
     try:
         configuration = config.load(options.config_path, _overrides(options))
         _start_logging(configuration)
@@ -52,6 +56,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     return 0
+
+
+def _run_dev_cluster(words: Sequence[str]) -> int:
+    from qnode import dev_cluster
+
+    parser = argparse.ArgumentParser(
+        "qnode dev-cluster", description="Run several nodes of one cluster on this machine."
+    )
+    dev_cluster.add_arguments(parser)
+    return dev_cluster.run(parser.parse_args(words))
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -89,6 +89,8 @@ async def run(configuration: Configuration) -> None:
             parsers,
             configuration.collection_defaults(),
             topology=lambda: topology.current,
+            cluster=cluster,
+            replicas=replicas,
             body_limit_bytes=service.max_request_size_mb << 20,
             read_timeout_seconds=storage.performance.search_timeout_sec,
             allow_any_origin=service.enable_cors,

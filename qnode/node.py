@@ -3,8 +3,8 @@
 It starts bottom-up and stops top-down: socket bound (so that a taken port shows at once), storage locked, topology,
 collections, application; the port is opened last, when everything can be answered. The kernels are loaded beside all
 this. A node of a cluster is a member before it opens its collections; it answers when its start has been applied, or could
-not be for a while: then reads go on, and `/readyz` says why it is not ready. To stop, the node takes no more connections, lets requests that are under way finish within a grace period, then
-closes what it opened, in reverse.
+not be for a while: then reads go on, and `/readyz` says why it is not ready. To stop, the node takes no more connections,
+lets requests that are under way finish within a grace period, then closes what it opened, in reverse.
 """
 
 from __future__ import annotations

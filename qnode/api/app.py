@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from time import perf_counter
 from typing import TYPE_CHECKING
@@ -223,7 +223,7 @@ def build_application(
     surface = ClusterSurface(collections, topology, cluster, replicas)
     cold.include_router(service.routes(collections, counts, surface))
     cold.include_router(cluster_routes.routes(surface))
-    cold.include_router(definitions.routes(collections, points, defaults))
+    cold.include_router(definitions.routes(collections, points, lambda: _spread(defaults, topology())))
     cold.include_router(unsupported.routes())
     documentation.complete(cold, points.routes())
     application: ASGIApp = Application(
@@ -237,6 +237,11 @@ def build_application(
     if compress:
         application = GZipMiddleware(application, minimum_size=_COMPRESSED_FROM_BYTES, compresslevel=1)
     return application
+
+
+def _spread(defaults: CollectionDefaults, topology: Topology) -> CollectionDefaults:
+    """Give a collection in a cluster a shard for each member, unless it says otherwise."""
+    return replace(defaults, shard_number=max(1, len(topology.peers)))
 
 
 def _glance(headers: list[Header]) -> tuple[int, bytes, bool]:

@@ -6,7 +6,7 @@ Bodies are read by `models.collection`, so that faults are told in Qdrant's word
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from fastapi import APIRouter, Request, Response
@@ -52,7 +52,7 @@ def json_response(body: bytes) -> Response:
     return Response(body, media_type="application/json")
 
 
-def routes(collections: Collections, points: Points, defaults: CollectionDefaults) -> APIRouter:
+def routes(collections: Collections, points: Points, defaults: Callable[[], CollectionDefaults]) -> APIRouter:
     """Build the routes of collections, their payload indexes, and the single point."""
     router = APIRouter()
     _add_collection_routes(router, collections, defaults)
@@ -65,7 +65,9 @@ def routes(collections: Collections, points: Points, defaults: CollectionDefault
     return router
 
 
-def _add_collection_routes(router: APIRouter, collections: Collections, defaults: CollectionDefaults) -> None:
+def _add_collection_routes(
+    router: APIRouter, collections: Collections, defaults: Callable[[], CollectionDefaults]
+) -> None:
     @router.get("/collections", summary="List collections")
     async def names(request: Request) -> Response:
         shown = [{"name": name} for name in await collections.names()]
@@ -87,7 +89,7 @@ def _add_collection_routes(router: APIRouter, collections: Collections, defaults
         call = await call_of(request, collection_name)
         parameters = definition_parameters(call.query_string)
         reading.raise_faults(collection_name_faults(collection_name), "path parameters")
-        config = CollectionConfig.from_request(_definition(call), defaults)
+        config = CollectionConfig.from_request(_definition(call), defaults())
         await _in_time(parameters, collections.create(collection_name, config))
         return json_response(answers.ok(True, call.started))
 

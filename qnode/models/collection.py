@@ -70,6 +70,7 @@ class CollectionDefaults:
     optimizers: Mapping[str, Any] = field(default_factory=dict)
     wal: Mapping[str, Any] = field(default_factory=dict)
     on_disk_payload: bool = True
+    shard_number: int = 1
     replication_factor: int = 1
     write_consistency_factor: int = 1
 
@@ -312,7 +313,7 @@ def _params_of_creation(given: Mapping[str, Any], defaults: CollectionDefaults, 
         raise BadRequest("custom sharding is not supported yet")
     on_disk_payload, payload = given.get("on_disk_payload"), given.get("payload")
     params: Section = {
-        "shard_number": 1,
+        "shard_number": defaults.shard_number,
         "replication_factor": defaults.replication_factor,
         "write_consistency_factor": defaults.write_consistency_factor,
         "on_disk_payload": defaults.on_disk_payload if on_disk_payload is None else reading.boolean(on_disk_payload),

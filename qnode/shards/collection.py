@@ -54,8 +54,8 @@ QUICK_DETAILED_LIMIT = 100
 QUICK_EF = 512
 """… and looks at no more candidates than this."""
 
-QUICK_SCAN_BYTES = 24 << 20
-"""… and scans no more bytes of vectors without a graph than this."""
+QUICK_SCAN_BYTES = 12 << 20
+"""… and reads no more than this of segments without a graph, a millisecond and a half at 8 GB/s."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +173,7 @@ class Collection:
         ):
             return False
         params = self._vectors.get(request.using)
-        return params is not None and self._unindexed_bytes(params.slot) <= QUICK_SCAN_BYTES
+        return params is not None and self._scan_bytes(params.slot) <= QUICK_SCAN_BYTES
 
     async def query(self, request: QueryRequest, consistency: Consistency | None = None) -> Sequence[Point]:
         """Answer a query."""
@@ -194,13 +194,13 @@ class Collection:
         """Tell whether a read is about shards here alone."""
         return self._all_here and choice is None and (consistency in (None, 1) or self._routes.most_replicas == 1)
 
-    def _unindexed_bytes(self, slot: int) -> int:
-        unindexed_bytes = 0
+    def _scan_bytes(self, slot: int) -> int:
+        scan_bytes = 0
         for shard in self.shards.values():
             for part in shard.index.spaces[slot].shown.parts:
                 if not part.segment.indexed:
-                    unindexed_bytes += part.segment.vector_bytes
-        return unindexed_bytes
+                    scan_bytes += part.segment.scan_bytes
+        return scan_bytes
 
     def _query(self, request: QueryRequest) -> Sequence[Point]:
         """Answer a query from the shards here, which are all."""

@@ -81,7 +81,7 @@ def test_what_is_written_through_any_node_is_read_through_any_node_at_once(clust
 
 
 def test_node_that_holds_nothing_of_a_collection_answers_for_it(cluster: ClusterOfProcesses) -> None:
-    cluster[0].create("elsewhere", DIM, distance="Euclid")
+    cluster[0].create("elsewhere", DIM, distance="Euclid", shard_number=1)
     (holder,) = [member for member in cluster if member.shards("elsewhere")["local_shards"]]
     others = [member for member in cluster if member is not holder]
     others[0].upsert("elsewhere", points(range(50)))

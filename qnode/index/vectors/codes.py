@@ -34,6 +34,7 @@ REQUIRED_AGREEMENT = 0.99
 """Codes are good enough for a segment if, on a sample, this share of the true best 10 are among the codes' best 20."""
 
 BOUND_VALUES = 3
+BOUND_BYTES = 4 * BOUND_VALUES
 INT8_ALIGNMENT = 32
 WORD_BYTES = 8
 
@@ -93,7 +94,7 @@ def encode_int8(
         missed, square = rounding.round_row(source, target, dimensions, inverse, scale)
         for i in range(dimensions, stride):
             native.store_i8(target + i, np.int8(0))
-        at = bounds_at + 12 * row
+        at = bounds_at + BOUND_BYTES * row
         native.store_f32(at, scale)
         native.store_f32(at + 4, np.float32(np.sqrt(missed) * 1.000001))
         native.store_f32(at + 8, np.float32(np.sqrt(square)))

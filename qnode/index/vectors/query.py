@@ -8,11 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from qnode.index.vectors import codes, native, scoring, sketches
-from qnode.index.vectors.codes import INT8_ALIGNMENT, CodeKind, code_bytes
+from qnode.index.vectors.codes import BOUND_BYTES, INT8_ALIGNMENT, CodeKind, code_bytes
 from qnode.index.vectors.rounding import LARGEST_CODE
 from qnode.models.vector_params import Datatype, Distance, VectorParams
 
-BOUND_BYTES = 12
 SMALLEST_SQUARE = float(np.finfo(np.float32).eps)
 UNIT_TOLERANCE = 1e-6
 """Vectors shorter than the root of the first count as zero; squares nearer to 1 than the second as of unit length."""

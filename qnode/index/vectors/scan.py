@@ -10,13 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from qnode.index.vectors import native
+from qnode.index.vectors.codes import BOUND_BYTES
 from qnode.index.vectors.scoring import score
 from qnode.index.vectors.traverse import fetch, is_wanted
 
 AHEAD = 12
 """How many rows before its turn a listed row is fetched."""
-
-BOUND_BYTES = 12
 
 
 @native.compiled

@@ -178,6 +178,11 @@ class SealedSegment:
         """The segment as the kernels see it."""
         return self._view
 
+    @property
+    def scan_bytes(self) -> int:
+        """How much a scan of all rows reads."""
+        return self._view.scan_bytes
+
     def search(
         self,
         query: Query,

@@ -12,13 +12,17 @@ import numpy as np
 import numpy.typing as npt
 
 from qnode.index.vectors import codes, hadamard, native, scoring
-from qnode.index.vectors.codes import CodeKind
+from qnode.index.vectors.codes import BOUND_BYTES, CodeKind
+from qnode.index.vectors.lookups import BLOCK_ROWS
 from qnode.index.vectors.scoring import Scorer
 from qnode.index.vectors.sketches import Sketches
 from qnode.models.query import QuantizationParams
 from qnode.models.vector_params import VectorParams
 
 Bools = npt.NDArray[np.bool_]
+
+REACH_BYTES = 8
+"""A row's reach is written and read."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -106,6 +110,16 @@ class View:
                 graph.entry,
                 graph.top,
             )
+
+    @property
+    def scan_bytes(self) -> int:
+        """How much a scan of all rows reads and notes down, but for the few rows that it scores."""
+        sketched = self.sketched.rows if self.sketched is not None else 0
+        size = sketched * REACH_BYTES
+        if self.sketched is not None:
+            size += sketched // BLOCK_ROWS * self.sketched.blocks.shape[1]
+        coded = max(self.codes.rows, sketched) if self.codes is not None and self.bounds_at else sketched
+        return size + (coded - sketched) * (self.code_stride + BOUND_BYTES) + (self.rows - coded) * self.stride
 
     def alive_at(self, alive: Bools) -> int:
         """Return the array's address; remembered, since asking numpy costs microseconds and arrays come back."""

@@ -17,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from qnode.index.vectors import native, scoring
-from qnode.index.vectors.codes import CodeKind, code_bytes
-from qnode.index.vectors.query import BOUND_BYTES, own_codes_factor, prepare
+from qnode.index.vectors.codes import BOUND_BYTES, CodeKind, code_bytes
+from qnode.index.vectors.query import own_codes_factor, prepare
 from qnode.index.vectors.search import plan_for_all, scratch
 from qnode.index.vectors.traverse import graph_search
 from qnode.index.vectors.view import Bools, View

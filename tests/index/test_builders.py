@@ -121,3 +121,13 @@ def test_a_builder_holds_no_descriptor_of_its_starter(tmp_path):
             os.close(handle)
 
     run(act)
+
+
+@pytest.mark.skipif(not hasattr(os, "SCHED_IDLE"), reason="only Linux knows processes that run when no other wants to")
+def test_a_builder_leaves_the_core_to_every_other_process(tmp_path):
+    async def act(pool: BuilderPool) -> None:
+        await pool.build(build_in(tmp_path, 1))
+        (builder,) = processes()
+        assert os.sched_getscheduler(builder) == os.SCHED_IDLE
+
+    run(act)

@@ -146,6 +146,23 @@ def test_a_segment_that_is_not_for_search_reads_and_finds_the_same_without_codes
             assert one.tolist() == other.tolist()
 
 
+def test_a_scan_reads_codes_and_sketches_in_place_of_vectors(tmp_path):
+    rows = CODED_FROM + 10
+    for size in (64, 384):
+        params = params_of(size)
+        vectors = vectors_for(params, rows, seed=5)
+        segment = growing_of(tmp_path / str(size), params, vectors)
+        plain = GrowingSegment.open(tmp_path / str(size), params, rows, read_only=True, for_search=False)
+        assert plain.scan_bytes == plain.vector_bytes == 4 * size * rows
+        coded = CODED_FROM * (size + 12) + 4 * size * 10
+        if segment._view.sketched is None:
+            assert segment.scan_bytes == coded
+        else:
+            assert 10 * 4 * size < segment.scan_bytes < coded / 4
+    few = growing_of(tmp_path / "few", params_of(64), vectors_for(params_of(64), 100, seed=5))
+    assert few.scan_bytes == few.vector_bytes
+
+
 def test_a_shortened_file_is_named(tmp_path):
     params = params_of(16, Distance.EUCLID)
     growing_of(tmp_path / "s", params, vectors_for(params, 300, seed=5))

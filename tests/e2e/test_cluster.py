@@ -115,7 +115,7 @@ def test_client_library_works_through_a_node_that_holds_a_part(cluster: ClusterO
 
 
 def test_replica_is_copied_moved_and_dropped_in_use(cluster: ClusterOfProcesses) -> None:
-    cluster[0].create("moving", DIM)
+    cluster[0].create("moving", DIM, shard_number=1)
     cluster[0].upsert("moving", points(range(500)))
     (source,) = [member for member in cluster if member.shards("moving")["local_shards"]]
     second, third = [member for member in cluster if member is not source]

@@ -188,7 +188,8 @@ class Group:
 
         def on_done(result: bytes | None, error: QnodeError | None) -> None:
             self.changing = None
-            if error is None or (isinstance(error, BadRequest) and peer not in self.voters()):
+            voters = self.voters()  # none: whoever was asked is no member, and cannot tell
+            if error is None or (isinstance(error, BadRequest) and voters and peer not in voters):
                 self.gone.add(peer)
                 if then is not None:
                     then()

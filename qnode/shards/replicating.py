@@ -224,8 +224,8 @@ class Replicating:
     def break_down(self, error: Exception) -> None:
         """Take nothing more; tell who waits that nobody knows."""
         self.fault = self.fault or fault_of(error)
-        self._ledger.fail(UnknownOutcome(text_of(self.fault)))
         self.publish()
+        self._ledger.fail(UnknownOutcome(text_of(self.fault)))
         view = self._view
         if view is not None and view.primary is not None and view.primary != self._me:
             self._ask_for_copy(view.primary, view.epoch)

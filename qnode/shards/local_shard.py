@@ -205,7 +205,9 @@ class LocalShard:
         wait: answered when every in-sync replica has applied it, else when it is committed. Raises, or the future does: NotPrimary
         (nothing was taken), Unavailable (too few replicas, too many waiting), OutOfSpace, UnknownOutcome, NotYetApplied.
         """
-        return self._writer.submit(request, until_applied=wait)
+        answered = self._writer.submit(request, until_applied=wait)
+        answered.add_done_callback(lambda _: self._wake.set())
+        return answered
 
     async def run(self, work: Callable[[], Any]) -> Any:
         """Run a function on the writer thread, between groups."""

@@ -13,7 +13,7 @@ behind it; each step may be done again.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -22,8 +22,9 @@ import orjson
 
 from qnode.disk import fault_of, remove_trash, remove_tree, sync_directory, write_file_durably
 from qnode.errors import Corruption
-from qnode.index import Index
+from qnode.index import Index, maintenance
 from qnode.index.store import RESTORE
+from qnode.models.field_schema import FieldSchema
 from qnode.models.operation import Operation, decode
 from qnode.models.vector_params import IndexParams
 from qnode.shards.replication.log_image import LogImage
@@ -95,6 +96,17 @@ def accept_copy(path: Path, copy: Path, applied_op: int, applied_epoch: int) -> 
     except OSError as error:
         raise fault_of(error, f"the copy {copy} could not be moved into {path}") from error
     sync_directory(path)
+
+
+def restore_fields(index: Index, schemas: Mapping[str, FieldSchema]) -> None:
+    """Have the payload indexes that there were before a copy came: it may be older than what the topology has said since."""
+    there = index.fields.schemas
+    for field, schema in schemas.items():
+        if there.get(field) != schema:
+            maintenance.create_field(index, field, schema)
+    for field in there:
+        if field not in schemas:
+            maintenance.drop_field(index, field)
 
 
 def _move_arrived(path: Path) -> tuple[int, int] | None:

@@ -27,12 +27,11 @@ from time import monotonic
 from typing import Final
 
 from qnode.errors import InternalError, NotFound, NotPrimary, OutOfSpace, QnodeError, Unavailable, UnknownOutcome
-from qnode.index import maintenance
 from qnode.models.field_schema import FieldSchema
 from qnode.models.operation import Operation
 from qnode.models.vector_params import IndexParams
 from qnode.shards.applying import Applying
-from qnode.shards.opening import ShardFiles, accept_copy
+from qnode.shards.opening import ShardFiles, accept_copy, restore_fields
 from qnode.shards.outgoing import Outgoing
 from qnode.shards.replication import ReplicaState, Settings, Shard, ShardView
 from qnode.shards.replication import actions as do
@@ -109,6 +108,11 @@ class Replicating:
         if text is None:
             return None
         return Unavailable(text) if self._shard.is_primary else NotPrimary(text)
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether no other replica follows: the index changes only by writes that this node was given."""
+        return self._shard.is_sole_holder
 
     @property
     def is_all_applied(self) -> bool:
@@ -198,14 +202,14 @@ class Replicating:
             for entry in group:
                 entry.waiting.fail(refusal)
             return
-        is_alone = self._shard.is_sole_holder and self.is_all_applied
+        can_take_back = self.is_alone and self.is_all_applied
         operations = {}
         for op_num, entry in enumerate(group, self._shard.log.last_op + 1):
             self._ledger.add(op_num, entry.waiting)
             operations[op_num] = entry.operation
         (store,) = self._shard.write([entry.payload for entry in group], monotonic())
         assert isinstance(store, do.Store)
-        if is_alone:
+        if can_take_back:
             self._store_and_apply(store, operations)
         else:
             self._perform(self._store(store, operations))
@@ -230,8 +234,8 @@ class Replicating:
     def break_down(self, error: Exception) -> None:
         """Take nothing more; tell who waits that nobody knows."""
         self.fault = self.fault or fault_of(error)
-        self._ledger.fail(UnknownOutcome(text_of(self.fault)))
         self.publish()
+        self._ledger.fail(UnknownOutcome(text_of(self.fault)))
         view = self._view
         if view is not None and view.primary is not None and view.primary != self._me:
             self._ask_for_copy(view.primary, view.epoch)
@@ -259,7 +263,7 @@ class Replicating:
             with suppress(QnodeError):  # what the old log could not make durable is not needed any more
                 self._files.close()
             self._take_files(self._reopen(old.params))
-            self._restore_fields(self._schemas)
+            restore_fields(self.index, self._schemas)
             self._schemas = None
         except Exception as error:
             self.break_down(error)
@@ -267,16 +271,6 @@ class Replicating:
         for peer in self._links:
             self._perform(self._shard.link_changed(peer, True, monotonic()))
         self._perform(self._shard.topology_changed(view, monotonic()))
-
-    def _restore_fields(self, schemas: Mapping[str, FieldSchema]) -> None:
-        """Have the payload indexes that there were: the copy may be older than what the topology has said since."""
-        there = self.index.fields.schemas
-        for field, schema in schemas.items():
-            if there.get(field) != schema:
-                maintenance.create_field(self.index, field, schema)
-        for field in there:
-            if field not in schemas:
-                maintenance.drop_field(self.index, field)
 
     # Actions
 

@@ -54,7 +54,7 @@ class Writer:
     def __init__(
         self, name: str, driver: Replicating, vectors: Mapping[str, VectorParams], was_applied: Callable[[], None]
     ) -> None:
-        """was_applied: told, on the thread, when a turn has changed the index."""
+        """was_applied: told, on the thread, when the index may have changed by other writes than those submitted here."""
         self._driver = driver
         self._vectors = vectors
         self._was_applied = was_applied
@@ -179,7 +179,8 @@ class Writer:
             self._break_down(error, batch)
         self._driver.publish()
         if self._driver.index.applied_op != applied_before:
-            self._was_applied()
+            if not self._driver.is_alone:
+                self._was_applied()
             if isinstance(self._fields_fault, OutOfSpace):
                 self._fields_pending = True  # there is room again
         if self._fields_pending:  # after each group, for the queue need never be empty

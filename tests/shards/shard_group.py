@@ -202,7 +202,14 @@ class Group:
     async def assert_same_content(self) -> None:
         """All running replicas show the same, when all has been applied."""
         shards = [node.shard for node in self.nodes.values() if node.shard is not None]
-        await self.until(lambda: len({(shard.applied_op, shard.log_end) for shard in shards}) == 1)
+
+        def is_all_applied() -> bool:
+            ends = {shard.log_end for shard in shards}
+            return len(ends) == 1 and all(
+                end is not None and end.last_op == s.applied_op for end in ends for s in shards
+            )
+
+        await self.until(is_all_applied)
         first = content(shards[0])
         assert all(content(shard) == first for shard in shards[1:])
 

@@ -51,7 +51,7 @@ class Primary:
     @property
     def has_quorum(self) -> bool:
         """Whether so many replicas are in sync as a write must have."""
-        return len(self._view.active) >= self._settings.write_consistency_factor
+        return self._has_quorum
 
     @property
     def has_followers(self) -> bool:
@@ -63,6 +63,7 @@ class Primary:
         assert (view.primary, view.epoch) == (self._standing.me, self._view.epoch)
         has_missed_views = view.revision > self._view.revision + 1
         self._view = view
+        self._has_quorum = len(view.active) >= self._settings.write_consistency_factor
         replicas: dict[PeerId, Progress] = {}
         for peer, state in view.replicas.items():
             if peer == self._standing.me or state is ReplicaState.DEAD:

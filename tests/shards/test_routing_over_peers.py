@@ -28,7 +28,7 @@ from qnode.models.shard_choice import ShardChoice, ShardKey
 from qnode.models.topology import KeyState
 from qnode.models.topology_commands import AddReplica, ChangePrimary, CreateShardKey, DropReplica
 from qnode.models.write import DeleteRequest, Selector, SetPayloadRequest, UpdateStatus, UpsertRequest
-from tests.shards.nodes import Group, ids, nodes, upsert
+from tests.shards.nodes import Group, Node, ids, nodes, upsert
 
 EVEN = parse_filter({"must": [{"key": "even", "match": {"value": True}}]})
 SPREAD = ((1,), (2,), (3,))
@@ -276,3 +276,19 @@ def test_shard_keys_route_writes_and_reads(tmp_path: Path) -> None:
 
 def keyed(request: UpsertRequest, key: ShardKey, fallback: ShardKey | None = None) -> UpsertRequest:
     return replace(request, shards=ShardChoice((key,), fallback))
+
+
+def test_a_node_that_starts_removes_nothing_before_its_topology_is_current(tmp_path: Path) -> None:
+    async def act(group: Group) -> None:
+        await group.create(((1, 2),))
+        await group[1].collections.get("c").write(upsert(1), wait=True)
+        path = tmp_path / "2" / group.topology.collections["c"].folder / "0"
+        await group.nodes.pop(2).stop()
+        assert group.apply(DropReplica("c", 0, 2)) is None
+        node = group.nodes[2] = Node(group, 2)
+        await node.start()
+        assert path.exists()
+        await node.collections.release_views()
+        assert not path.exists()
+
+    run(tmp_path, 2, act)

@@ -188,7 +188,7 @@ class Group:
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Return when a condition holds; the writer threads are waited for, turn by turn."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(20):
             while not condition():
                 for node in self.nodes.values():
                     if node.shard is not None:

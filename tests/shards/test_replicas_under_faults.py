@@ -94,16 +94,18 @@ class Faults:
             await self.group.copy_to(peer, self.directory / f"copy {self.copies}")
 
     async def end(self) -> None:
-        """Let everything come back."""
+        """Let everything come back, and a last write reach all."""
         for peer, node in self.group.nodes.items():
             if node.shard is None:
                 await self.group.start(peer)
         await self.connect()
-        async with asyncio.timeout(20):
+        is_everywhere = False
+        while not is_everywhere:
             while len(self.group.view.active) < len(self.group.nodes):
                 await self.heal()
                 await self.turn()
-        await self.group.shard(self.group.view.primary or 1).submit(upsert([1_000_000]))
+            await self.group.shard(self.group.view.primary or 1).submit(upsert([1_000_000]))
+            is_everywhere = len(self.group.view.active) == len(self.group.nodes)
 
 
 @pytest.mark.parametrize("number", range(6))
@@ -128,4 +130,8 @@ def test_what_was_acknowledged_stays_and_replicas_agree(tmp_path: Path, number: 
                     assert isinstance(outcome, QnodeError)
                     assert key_of(written) not in shown, f"{written} was refused with {outcome} and is there"
 
-    asyncio.run(run())
+    async def run_in_time() -> None:
+        async with asyncio.timeout(60):
+            await run()
+
+    asyncio.run(run_in_time())

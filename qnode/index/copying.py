@@ -4,13 +4,13 @@
     applied_op = held.write(folder) # in any thread: takes its time
     held.close()
 
-A copy is the index as of one transaction: the store without its free pages, the sealed segments as hard links (nothing ever
-writes to them again), of growing ones the rows that the transaction's manifest counts (rows that count are never overwritten). It
-is durable when `write` returns, and opens like any index with the same settings.
+A copy is the index as of one transaction: the store without its free pages, the sealed segments as hard links
+(nothing ever writes to them again), of growing ones the rows that the transaction's manifest counts (rows that count
+are never overwritten). It is durable when `write` returns, and opens like any index with the same settings.
 
-What keeps it whole meanwhile: the transaction keeps the store's pages, and segments that a build replaces keep their files
-as long as somebody refers to them, which `Held` does. Until it is closed, freed pages are not used again, the store is not
-compacted, and closing the index waits.
+What keeps it whole meanwhile: the transaction keeps the store's pages, and segments that a build replaces keep their
+files as long as somebody refers to them, which `Held` does. Until it is closed, freed pages are not used again, the
+store is not compacted, and closing the index waits.
 
 Left out: the log, and resuming. What fails leaves a part of a copy, which is the caller's to remove.
 """
@@ -62,8 +62,8 @@ class Held:
     def write(self, folder: Path) -> int:
         """Write the copy into a folder, which must not exist, and give its applied_op.
 
-        On the same file system it needs room for the store and the growing segments only. Raises OutOfSpace, InternalError or
-        Corruption.
+        On the same file system it needs room for the store and the growing segments only. Raises OutOfSpace,
+        InternalError or Corruption.
         """
         try:
             (folder / "store").mkdir(parents=True)

@@ -174,7 +174,10 @@ class Store:
                 self._gate.notify_all()
 
     def hold(self) -> lmdb.Transaction:
-        """Begin a read transaction that any thread may go on with, and that may last; `let_go` ends it. For the writer thread."""
+        """Begin a read transaction that may last, and that any thread may go on with; for the writer thread.
+
+        `let_go` ends it; until then there is no exchange.
+        """
         with self._gate:
             if self._closed:
                 raise Unavailable(f"the store {self.path} is closed")

@@ -1,9 +1,10 @@
-"""The replica's end of copies: their files arrive beside the shard, are checked, and take its place when the primary says so.
+"""The replica's end of copies: their files arrive beside the shard, are checked, and take its place when the primary
+says so.
 
-What arrives is written where a listing says, which names files of an index only; each file is checked and synced when it is whole.
-After a broken link the sender goes on where it stopped. The order to put a copy in place comes with the Appends: it is
-obeyed in the epoch of the copy only, and only while this node's own topology does not call the replica Active. Until that is done,
-all that arrives for the shard waits, so that no state of it answers for another.
+What arrives is written where a listing says, which names files of an index only; each file is checked and synced when
+it is whole. After a broken link the sender goes on where it stopped. The order to put a copy in place comes with the
+Appends: it is obeyed in the epoch of the copy only, and only while this node's own topology does not call the replica
+Active. Until that is done, all that arrives for the shard waits, so that no state of it answers for another.
 
 Lives on the event loop; files are written in threads.
 """

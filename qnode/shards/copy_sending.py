@@ -3,9 +3,9 @@
     keep a state of the index, and the log behind it  →  write it beside the shard  →  send  →  order it into its place
     →  keep the log until the replica is in sync
 
-A broken link is waited for, and sending goes on where it stopped; any other failure begins anew after a pause. Whether a copy is
-still wanted is asked on the writer thread, and the order to put it in place is sent from there: what the shard sends
-afterwards comes behind it.
+A broken link is waited for, and sending goes on where it stopped; any other failure begins anew after a pause.
+Whether a copy is still wanted is asked on the writer thread, and the order to put it in place is sent from there:
+what the shard sends afterwards comes behind it.
 
 Lives on the event loop; files are made and read in threads.
 """

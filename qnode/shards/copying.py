@@ -9,11 +9,13 @@
                                 ◂message─  COPIED
     goes on from the log
 
-The files of a copy, one behind the other in the order of its listing, are one row of bytes: a position in it is all that
-resuming needs. Both ends forget a copy when their process ends, and remove what it left when the shard is opened again.
+The files of a copy, one behind the other in the order of its listing, are one row of bytes: a position in it is all
+that resuming needs. Both ends forget a copy when their process ends, and remove what it left when the shard is opened
+again.
 
 The last two steps go over the link of the Appends, for their place among those decides whether they are true
-(`replication.actions.NeedsCopy`); the others may happen at any time. See `copy_sending` and `copy_receiving` for the two ends.
+(`replication.actions.NeedsCopy`); the others may happen at any time. See `copy_sending` and `copy_receiving` for the
+two ends.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
     frame = kind u8, number of the shard u32, length of the folder u8, folder (UTF-8), body
 
-A frame carries either a message of the replication protocol, in that protocol's own bytes, or one of the three words about a copy,
-which must keep their place among those messages (`replication.actions.NeedsCopy` says why). Little-endian. Whatever arrives
-becomes a frame whose parts have their sizes, or `BadMessage`.
+A frame carries either a message of the replication protocol, in that protocol's own bytes, or one of the three words
+about a copy, which must keep their place among those messages (`replication.actions.NeedsCopy` says why).
+Little-endian. Whatever arrives becomes a frame whose parts have their sizes, or `BadMessage`.
 """
 
 from __future__ import annotations

@@ -3,8 +3,9 @@
     writer threads ──send──▸ queue ──▸ event loop ──▸ channel ──▸ peer
     peer ──▸ channel ──▸ the shard that it is for
 
-What a shard sends goes over the link that stood when it was sent, in order, or nowhere. Every shard is told of every link; one that
-is added, of those that stand. A peer that asks a shard which is not here (yet) is told so, and asks again.
+What a shard sends goes over the link that stood when it was sent, in order, or nowhere. Every shard is told of every
+link; one that is added, of those that stand. A peer that asks a shard which is not here (yet) is told so, and asks
+again.
 
 Lives on the event loop that it was made on; `surroundings` is what writer threads use.
 """

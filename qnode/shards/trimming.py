@@ -1,7 +1,8 @@
 """How much of a shard's log is kept: the newest part for replicas that fall behind, and more while a copy is on its way.
 
-Nothing goes that is not applied. What is kept for a peer's copy is kept however long that takes, up to MOST_KEPT_LOG_BYTES: else a
-copy that takes longer than the log reaches would be of no use when it arrives, and so would the next.
+Nothing goes that is not applied. What is kept for a peer's copy is kept however long that takes, up to
+MOST_KEPT_LOG_BYTES: else a copy that takes longer than the log reaches would be of no use when it arrives, and so
+would the next.
 """
 
 from __future__ import annotations

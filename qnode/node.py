@@ -74,10 +74,10 @@ async def run(configuration: Configuration) -> None:
         opened.push_async_callback(collections.close)
         if replicas is not None:
             opened.push_async_callback(replicas.close)
-        warming = asyncio.create_task(asyncio.to_thread(_warm_up))
-        opened.push_async_callback(asyncio.wait, [warming])
         if cluster is not None and replicas is not None:
             await cluster.start(replicas.log_ends)
+        warming = asyncio.create_task(asyncio.to_thread(_warm_up))
+        opened.push_async_callback(asyncio.wait, [warming])
         await collections.open()
         if cluster is not None:
             releasing = asyncio.create_task(_release(collections, cluster))

@@ -106,3 +106,15 @@ def test_a_node_that_cannot_start_says_why_in_one_line(tmp_path: Path, capsys: p
         assert main(arguments) == 1
         shown = capsys.readouterr().err
         assert (shown.count("\n"), text in shown) == (1, True)
+
+
+def test_a_members_storage_is_not_run_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "raft" / "journal").mkdir(parents=True)
+    (tmp_path / "raft" / "journal" / "data.mdb").touch()
+    assert main(["--port", "0", "--storage", str(tmp_path)]) == 1
+    assert "is a cluster member's: start it with its address (cluster.uri, --uri)" in capsys.readouterr().err
+
+
+def test_a_node_that_strangers_could_reach_does_not_start(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--port", "0", "--storage", str(tmp_path), "--uri", "http://n1:6335"]) == 1
+    assert "set cluster.key (QDRANT__CLUSTER__KEY)" in capsys.readouterr().err

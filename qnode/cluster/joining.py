@@ -68,10 +68,12 @@ async def join(channel: Channel, introduction: Introduction, bootstrap: str, tim
     """
     loop = asyncio.get_running_loop()
     deadline = loop.time() + timeout_seconds
+    peer: int | None = None
     while True:
         left_seconds = deadline - loop.time()
         try:
-            peer = await channel.meet(bootstrap, left_seconds)
+            if peer is None or not channel.is_connected(peer):
+                peer = await channel.meet(bootstrap, left_seconds)
             answer = await channel.call(peer, Topic.JOIN, introduction.to_bytes(), left_seconds)
             return {int(member): uri for member, uri in orjson.loads(answer).items()}
         except BadRequest as error:

@@ -6,6 +6,7 @@ import secrets
 from dataclasses import fields, is_dataclass
 from typing import Any
 
+import msgpack
 import numpy as np
 import pytest
 
@@ -126,8 +127,8 @@ def test_what_is_no_value_is_badwire(content: bytes) -> None:
 
 
 def test_bytes_that_nest_without_an_end_are_badwire() -> None:
-    value: Any = ()
+    content = msgpack.packb([])
     for _ in range(600):
-        value = (value,)
+        content = msgpack.packb([msgpack.ExtType(1, content)])
     with pytest.raises(BadWire):
-        decode(encode(value))
+        decode(content)

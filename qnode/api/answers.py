@@ -76,6 +76,8 @@ def hit(point: Point) -> dict[str, Any]:
         shown["payload"] = orjson.Fragment(point.payload)
     if point.vectors is not None:
         shown["vector"] = _vectors(point)
+    if point.shard_key is not None:
+        shown["shard_key"] = point.shard_key
     return shown
 
 
@@ -86,6 +88,8 @@ def record(point: Point) -> dict[str, Any]:
         shown["payload"] = orjson.Fragment(point.payload)
     if point.vectors is not None:
         shown["vector"] = _vectors(point)
+    if point.shard_key is not None:
+        shown["shard_key"] = point.shard_key
     return shown
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from qnode.api.shard_choice_json import choice_of
 from qnode.api.vectors_json import vector_of
 from qnode.errors import BadRequest, MalformedBody, ValidationFailed
 from qnode.models import reading
@@ -77,6 +78,7 @@ def parse_query(body: object, path: str = "internal.") -> QueryRequest:
         _offset(given),
         _payload_selector(given.get("with_payload"), NO_PAYLOAD),
         _vector_selector(given),
+        choice_of(given),
     )
 
 
@@ -102,6 +104,7 @@ def parse_search(body: object, path: str = "search_request.") -> QueryRequest:
         _offset(given),
         _payload_selector(given.get("with_payload"), NO_PAYLOAD),
         _vector_selector(given),
+        choice_of(given),
     )
 
 
@@ -127,6 +130,7 @@ def parse_scroll(body: object) -> ScrollRequest:
         _filter(given, "scroll_request."),
         _payload_selector(given.get("with_payload"), ALL_PAYLOAD),
         _vector_selector(given),
+        choice_of(given),
     )
 
 
@@ -137,7 +141,10 @@ def parse_retrieve(body: object) -> RetrieveRequest:
         raise reading.missing("ids")
     keys = dict.fromkeys(key_of(point_id) for point_id in reading.sequence(given["ids"]))
     return RetrieveRequest(
-        tuple(keys), _payload_selector(given.get("with_payload"), NO_PAYLOAD), _vector_selector(given)
+        tuple(keys),
+        _payload_selector(given.get("with_payload"), NO_PAYLOAD),
+        _vector_selector(given),
+        choice_of(given),
     )
 
 
@@ -148,14 +155,12 @@ def parse_count(body: object) -> CountRequest:
     return CountRequest(
         _filter(given, "count_request."),
         True if exact is None else reading.boolean(exact),
+        choice_of(given),
     )
 
 
 def _object(body: object, expected: str) -> dict[str, Any]:
-    given = reading.mapping(body, expected)
-    if given.get("shard_key") is not None:
-        raise BadRequest("custom sharding is not supported yet")
-    return given
+    return reading.mapping(body, expected)
 
 
 def _searches(body: object) -> list[Any]:

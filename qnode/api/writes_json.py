@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import orjson
 
+from qnode.api.shard_choice_json import choice_of
 from qnode.api.vectors_json import matrix_of
 from qnode.errors import BadInput, BadRequest, MalformedBody, ValidationFailed
 from qnode.models import reading
@@ -23,6 +24,7 @@ from qnode.models.operation import VectorColumn
 from qnode.models.payload_path import parse_path
 from qnode.models.point_id import PointKey, key_of
 from qnode.models.query import UNNAMED
+from qnode.models.shard_choice import ShardChoice
 from qnode.models.write import (
     ClearPayloadRequest,
     DeletePayloadRequest,
@@ -48,7 +50,6 @@ _NO_POINTS = "Empty update request"
 def parse_upsert(body: object, sizes: Sizes) -> UpsertRequest:
     """Read an upsert in the form of a list of points, or of columns (`batch`)."""
     given = reading.mapping(body, "points or a batch")
-    _refuse_shard_key(given)
     points, batch = given.get("points"), given.get("batch")
     if (points is None) == (batch is None):
         raise MalformedBody("expected either `points` or `batch`")
@@ -60,7 +61,7 @@ def parse_upsert(body: object, sizes: Sizes) -> UpsertRequest:
         keys, payloads, vectors = _read_points(reading.sequence(points), sizes)
     if not keys:
         raise BadRequest(_NO_POINTS)
-    return UpsertRequest(keys, payloads, vectors, update_filter, mode)
+    return UpsertRequest(keys, payloads, vectors, update_filter, mode, choice_of(given))
 
 
 def _read_points(points: list[Any], sizes: Sizes) -> tuple[list[PointKey], list[bytes], dict[str, VectorColumn]]:
@@ -155,11 +156,6 @@ def _refuse_inference(vector: Mapping[str, object]) -> None:
         raise BadRequest("inference is not supported yet")
 
 
-def _refuse_shard_key(given: Mapping[str, Any]) -> None:
-    if given.get("shard_key") is not None:
-        raise BadRequest("custom sharding is not supported yet")
-
-
 def _payload_bytes(payload: object) -> bytes:
     if payload is None:
         return _EMPTY_PAYLOAD
@@ -188,7 +184,6 @@ def _optional_selector(given: Mapping[str, Any]) -> Selector | None:
 
 
 def _selector(given: Mapping[str, Any]) -> Selector:
-    _refuse_shard_key(given)
     selector = _optional_selector(given)
     if selector is None:
         raise MalformedBody("Either list of point ids or filter must be provided")
@@ -197,13 +192,13 @@ def _selector(given: Mapping[str, Any]) -> Selector:
 
 def parse_delete(body: object, sizes: Sizes) -> DeleteRequest:
     """Read which points to delete."""
-    return DeleteRequest(_selector(reading.mapping(body)))
+    given = reading.mapping(body)
+    return DeleteRequest(_selector(given), choice_of(given))
 
 
 def parse_update_vectors(body: object, sizes: Sizes) -> UpdateVectorsRequest:
     """Read vectors to put in the place of those that existing points have."""
     given = reading.mapping(body)
-    _refuse_shard_key(given)
     if given.get("points") is None:
         raise reading.missing("points")
     points = reading.sequence(given["points"])
@@ -213,13 +208,12 @@ def parse_update_vectors(body: object, sizes: Sizes) -> UpdateVectorsRequest:
     named_by_point = [point.get("vector", point.get("vectors")) for point in points]
     bare = [number for number, named in enumerate(named_by_point) if type(named) is dict and not named]
     reading.raise_faults([(f"points[{number}].vector", "must specify vectors to update for point") for number in bare])
-    return UpdateVectorsRequest(keys, vectors, _optional_filter(given.get("update_filter")))
+    return UpdateVectorsRequest(keys, vectors, _optional_filter(given.get("update_filter")), choice_of(given))
 
 
 def parse_delete_vectors(body: object, sizes: Sizes) -> DeleteVectorsRequest:
     """Read which named vectors to take from which points."""
     given = reading.mapping(body)
-    _refuse_shard_key(given)
     spelled = reading.first_of(given, "vector", "vectors")
     if spelled is None:
         raise reading.missing("vector")
@@ -229,10 +223,10 @@ def parse_delete_vectors(body: object, sizes: Sizes) -> DeleteVectorsRequest:
     selector = _optional_selector(given)
     if selector is None:
         raise BadRequest("No filter or points provided")
-    return DeleteVectorsRequest(selector, tuple(dict.fromkeys(names)))
+    return DeleteVectorsRequest(selector, tuple(dict.fromkeys(names)), choice_of(given))
 
 
-def _payload_change(body: object) -> tuple[Selector, bytes, str | None]:
+def _payload_change(body: object) -> tuple[Selector, bytes, str | None, ShardChoice | None]:
     given = reading.mapping(body)
     if given.get("payload") is None:
         raise reading.missing("payload")
@@ -244,7 +238,7 @@ def _payload_change(body: object) -> tuple[Selector, bytes, str | None]:
         for _ in parse_path(reading.text(key)).steps:
             nested = {"": nested}
         _payload_bytes(nested)
-    return _selector(given), payload, key
+    return _selector(given), payload, key, choice_of(given)
 
 
 def parse_set_payload(body: object, sizes: Sizes) -> SetPayloadRequest:
@@ -254,8 +248,8 @@ def parse_set_payload(body: object, sizes: Sizes) -> SetPayloadRequest:
 
 def parse_overwrite_payload(body: object, sizes: Sizes) -> OverwritePayloadRequest:
     """Read what to put in the place of which payloads; a `key` is read and means nothing here, as in Qdrant."""
-    selector, payload, _ = _payload_change(body)
-    return OverwritePayloadRequest(selector, payload)
+    selector, payload, _, shards = _payload_change(body)
+    return OverwritePayloadRequest(selector, payload, shards)
 
 
 def parse_delete_payload(body: object, sizes: Sizes) -> DeletePayloadRequest:
@@ -266,12 +260,13 @@ def parse_delete_payload(body: object, sizes: Sizes) -> DeletePayloadRequest:
     paths = reading.texts(given["keys"])
     for path in paths:
         parse_path(path)
-    return DeletePayloadRequest(_selector(given), tuple(paths))
+    return DeletePayloadRequest(_selector(given), tuple(paths), choice_of(given))
 
 
 def parse_clear_payload(body: object, sizes: Sizes) -> ClearPayloadRequest:
     """Read which payloads to empty."""
-    return ClearPayloadRequest(_selector(reading.mapping(body)))
+    given = reading.mapping(body)
+    return ClearPayloadRequest(_selector(given), choice_of(given))
 
 
 _OPERATIONS: dict[str, Callable[[object, Sizes], WriteRequest]] = {

@@ -309,8 +309,8 @@ def _params_of_creation(given: Mapping[str, Any], defaults: CollectionDefaults, 
     for name, value in sent.items():
         faults += reading.out_of_bounds(name, value, (1, MAX_SHARDS if name == "shard_number" else None))
     method = given.get("sharding_method")
-    if method is not None and reading.one_of("auto", "custom")(method) == "custom":
-        raise BadRequest("custom sharding is not supported yet")
+    if method is not None:
+        reading.one_of("auto", "custom")(method)
     on_disk_payload, payload = given.get("on_disk_payload"), given.get("payload")
     params: Section = {
         "shard_number": defaults.shard_number,

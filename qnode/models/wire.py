@@ -32,6 +32,9 @@ from qnode.models import filter as filters
 MAX_DEPTH: Final = 256
 """Extensions within each other. Filters nest up to 64 levels, and each takes up to three."""
 
+_DEPTH_ON_STACK: Final = 16
+"""`unpackb` keeps some 50 KB on the thread's stack, which would not hold MAX_DEPTH of them; deeper parts are read from the heap."""
+
 _TUPLE, _SET, _ARRAY, _VALUE, _CHOICE = 1, 2, 3, 4, 5
 _DTYPES: Final = frozenset({"<f4", "<f8", "<f2", "<i4", "<i8", "<u4", "<u8", "|u1", "|i1", "|b1"})
 
@@ -164,13 +167,20 @@ class _Reader:
         self._depth = 0
 
     def read(self, content: bytes) -> Any:
-        return msgpack.unpackb(content, ext_hook=self._value, strict_map_key=False)
+        if self._depth <= _DEPTH_ON_STACK:
+            return msgpack.unpackb(content, ext_hook=self._value, strict_map_key=False)
+        unpacker = msgpack.Unpacker(ext_hook=self._value, strict_map_key=False, max_buffer_size=len(content) or 1)
+        unpacker.feed(content)
+        value = unpacker.unpack()
+        if unpacker.tell() != len(content):
+            raise BadWire("a part of a peer's message is longer than its value")
+        return value
 
     def _value(self, code: int, content: bytes) -> Any:
         self._depth += 1
         if self._depth > MAX_DEPTH:
             raise BadWire("a message of a peer nests too deep")
-        parts = msgpack.unpackb(content, ext_hook=self._value, strict_map_key=False)
+        parts = self.read(content)
         self._depth -= 1
         if type(parts) is not list:
             raise BadWire("a part of a peer's message is no list")

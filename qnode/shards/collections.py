@@ -165,6 +165,11 @@ class Collections:
             )
         )
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether what the topology says has been carried out here."""
+        return self._reached is self._topology_log.current
+
     def get(self, name: str) -> Collection:
         """The collection; raise NotFound, or what keeps it from being served."""
         found = self._steward.open.get(name)
@@ -200,14 +205,15 @@ class Collections:
 
         if not await self._news.until(is_active, ACTIVATION_SECONDS):
             _log.warning("shards of collection %s were made, and not all of its replicas are active yet", name)
-        index = self._topology_log.current.index
+        await self._peers_reached(self._topology_log.current.index)
+
+    async def _peers_reached(self, index: int) -> None:
+        """Return when all peers in reach have carried out what the topology of this index says, or when that takes too long."""
         remote, peers = self._place.remote, self._place.remote.connected_peers()
         telling = [remote.reached(peer, index, ACTIVATION_SECONDS) for peer in peers]
         for peer, fault in zip(peers, await asyncio.gather(*telling, return_exceptions=True), strict=True):
             if fault is not None:
-                _log.warning(
-                    "shards of collection %s were made, and peer %d may not know it yet: %s", name, peer, fault
-                )
+                _log.warning("peer %d may not have carried out command %d of the topology yet: %s", peer, index, fault)
 
     async def update(self, name: str, diff: CollectionDiff) -> None:
         """Merge changed settings; raise NotFound or BadInput."""
@@ -251,6 +257,7 @@ class Collections:
             raise self._steward.unadjusted[name]
         collection = self.get(name)
         if wait:
+            await self._peers_reached(self._topology_log.current.index)
             try:
                 await collection.wait_for_fields(None)
             except Unavailable:

@@ -106,7 +106,6 @@ def test_all_settings_of_a_query_are_read() -> None:
         ({"query": [1.0, None]}, MalformedBody, "invalid type: null, expected f32"),
         ({"prefetch": {"limit": 3}, "query": [1.0]}, BadRequest, "prefetches are not supported yet"),
         ({"lookup_from": {"collection": "x"}}, BadRequest, "`lookup_from` is not supported yet"),
-        ({"shard_key": "x"}, BadRequest, "custom sharding is not supported yet"),
         ({"with_payload": 7}, MalformedBody, "untagged enum WithPayloadInterface"),
         ({"with_payload": {"include": ["a"], "exclude": []}}, MalformedBody, "WithPayloadInterface"),
         ({"with_vector": "a"}, MalformedBody, "untagged enum WithVector"),

@@ -96,7 +96,6 @@ def point(vector: Any, **more: Any) -> dict[str, Any]:
         (point([[1.0]]), BadRequest, "multivectors are not supported yet"),
         (point({"s": {"indices": [1], "values": [1.0]}}), BadRequest, "sparse vectors are not supported yet"),
         (point({"text": "x", "model": "m"}), BadRequest, "inference is not supported yet"),
-        ({**point([1.0]), "shard_key": "x"}, BadRequest, "custom sharding is not supported yet"),
         ({**point([1.0]), "update_mode": "other"}, MalformedBody, "unknown variant `other`"),
         ({"batch": {"ids": [1]}}, MalformedBody, "missing field `vectors`"),
         (

@@ -145,7 +145,6 @@ def test_the_node_gives_defaults_that_a_request_overrides() -> None:
         ({"sparse_vectors": {"s": {}}}, BadRequest, "Bad request: sparse vectors are not supported yet"),
         ({"vectors": {**DOT, "multivector_config": {"comparator": "max_sim"}}}, BadRequest, "multivectors are not"),
         ({"vectors": {**DOT, "datatype": "turbo4"}}, BadRequest, "`turbo4` datatype is not supported yet"),
-        ({"sharding_method": "custom"}, BadRequest, "custom sharding is not supported yet"),
         ({"strict_mode_config": {"enabled": True}}, BadRequest, "strict mode is not supported yet"),
     ],
 )

@@ -6,6 +6,7 @@ import secrets
 from dataclasses import fields, is_dataclass
 from typing import Any
 
+import msgpack
 import numpy as np
 import pytest
 
@@ -80,7 +81,7 @@ def test_a_value_comes_back_as_it_was(value: Any) -> None:
 
 def test_the_deepest_filter_that_a_client_can_send_comes_back() -> None:
     body: dict[str, Any] = {"must": [{"has_id": [1]}]}
-    for _ in range(MAX_FILTER_DEPTH):
+    for _ in range(MAX_FILTER_DEPTH - 1):
         body = {"must": [{"nested": {"key": "a", "filter": body}}]}
     deepest = parse_filter(body)
     assert decode(encode(deepest)) == deepest
@@ -126,8 +127,8 @@ def test_what_is_no_value_is_badwire(content: bytes) -> None:
 
 
 def test_bytes_that_nest_without_an_end_are_badwire() -> None:
-    value: Any = ()
+    content = msgpack.packb([])
     for _ in range(600):
-        value = (value,)
+        content = msgpack.packb([msgpack.ExtType(1, content)])
     with pytest.raises(BadWire):
-        decode(encode(value))
+        decode(content)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import struct
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -25,12 +23,10 @@ from qnode.models.write import UpsertRequest
 from qnode.raft.topology import Rejected, apply_command
 from qnode.raft.topology_log import TopologyLog
 from qnode.shards import Collections, CollectionsSettings
-from qnode.shards.local_shard import LocalShard, ShardSettings
+from qnode.shards.local_shard import ShardSettings
+from qnode.shards.replicas import Replicas
 from qnode.shards.replication import Settings
-from qnode.shards.replication.messages import Append, Reason, Refused, decode, encode
 from qnode.shards.replication.view import SetState
-from qnode.shards.surroundings import Surroundings
-from qnode.shards.topics import Topic
 
 TIMEOUT_SECONDS = 10.0
 LIMITS = Limits(
@@ -38,8 +34,6 @@ LIMITS = Limits(
 )
 QUICK = Settings(link_timeout_seconds=0.1, stall_timeout_seconds=5.0, retry_seconds=0.01, longest_retry_seconds=0.05)
 VECTORS = {"size": 4, "distance": "Dot"}
-
-_ADDRESS = struct.Struct("<8sI")
 
 
 class Log(TopologyLog):
@@ -55,66 +49,11 @@ class Log(TopologyLog):
     def _placement(self, config: Mapping[str, Any]) -> Placement:
         return self._group.placement
 
-    def became(self, topology: Topology) -> None:
-        self._became(topology)
-
-
-class Links:
-    """Carries what replicas tell each other, as long as there are links; copies are never made."""
-
-    def __init__(self, node: Node) -> None:
-        self._node = node
-        self._loop = asyncio.get_running_loop()
-        self._shards: dict[bytes, LocalShard] = {}
-        node.channel.on_message(Topic.REPLICATION, self._received)
-        node.channel.watch(lambda peer: self._changed(peer, True), lambda peer, reason: self._changed(peer, False))
-
-    def surroundings(self, folder: str, number: int) -> Surroundings:
-        return Around(self._node, self._loop, folder, number)
-
-    def add(self, folder: str, number: int, shard: LocalShard) -> None:
-        self._shards[_ADDRESS.pack(folder.encode(), number)] = shard
-        for peer in self._node.channel.connected_peers():
-            shard.link_changed(peer, True)
-
-    def remove(self, folder: str, number: int) -> None:
-        self._shards.pop(_ADDRESS.pack(folder.encode(), number), None)
-
-    def _received(self, peer: int, message: bytes) -> None:
-        shard = self._shards.get(message[: _ADDRESS.size])
-        if shard is not None:
-            shard.received(peer, message[_ADDRESS.size :])
-            return
-        append = decode(message[_ADDRESS.size :])
-        if isinstance(append, Append):
-            refused = encode(Refused(append.epoch, Reason.NOT_HERE, append.prev_op, 0, 0, 0))
-            self._node.channel.send(peer, Topic.REPLICATION, message[: _ADDRESS.size] + refused)
-
-    def _changed(self, peer: int, is_up: bool) -> None:
-        for shard in self._shards.values():
-            shard.link_changed(peer, is_up)
-
-
-class Around:
-    """The surroundings of one replica."""
-
-    def __init__(self, node: Node, loop: asyncio.AbstractEventLoop, folder: str, number: int) -> None:
-        self._node, self._loop = node, loop
-        self._folder, self._number = folder, number
-
-    def send(self, peer: int, data: bytes) -> None:
-        message = _ADDRESS.pack(self._folder.encode(), self._number) + data
-        self._later(self._node.channel.send, peer, Topic.REPLICATION, message)
-
-    def propose(self, command: SetState) -> None:
-        self._later(self._node.proposed, self._folder, self._number, command)
-
-    def copy_needed(self, peer: int) -> None:
+    def close(self) -> None:
         pass
 
-    def _later(self, *call: Any) -> None:
-        with contextlib.suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(*call)
+    def became(self, topology: Topology) -> None:
+        self._became(topology)
 
 
 class Node:
@@ -126,7 +65,8 @@ class Node:
         self.channel = Channel(peer, with_key("a key of more than sixteen bytes"), limits=LIMITS)
         self.log = Log(group)
         settings = CollectionsSettings(group.folder / str(peer), ShardSettings(replication=QUICK), build_threads=1)
-        self.collections = Collections(settings, self.log, me=peer, replicas=Links(self), channel=self.channel)
+        self.replicas = Replicas(self.channel, self.proposed)
+        self.collections = Collections(settings, self.log, me=peer, replicas=self.replicas, channel=self.channel)
 
     def proposed(self, folder: str, number: int, command: SetState) -> None:
         if self.group.takes_proposals:
@@ -143,6 +83,7 @@ class Node:
 
     async def stop(self) -> None:
         await self.channel.close()
+        await self.replicas.close()
         await self.collections.close()
 
 
@@ -171,7 +112,7 @@ class Group:
 
     async def create(self, placement: Placement, through: int = 1, **params: Any) -> None:
         self.placement = placement
-        factor = max(map(len, placement))
+        factor = max(map(len, placement), default=1)
         body = {"vectors": VECTORS, "shard_number": len(placement), "replication_factor": factor, **params}
         await self[through].collections.create("c", CollectionConfig.from_request(body))
 

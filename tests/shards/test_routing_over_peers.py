@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from qnode import deadline
 from qnode.errors import BadInput, InternalError, NotFound, QnodeError, TimedOut, Unavailable, UnknownOutcome
 from qnode.models.field_schema import FieldSchema
 from qnode.models.filter_json import parse_filter
-from qnode.models.point_id import key_of
+from qnode.models.point_id import id_of, key_of
 from qnode.models.query import (
     ALL_PAYLOAD,
     ALL_VECTORS,
@@ -23,9 +24,11 @@ from qnode.models.query import (
     RetrieveRequest,
     ScrollRequest,
 )
-from qnode.models.topology_commands import AddReplica, ChangePrimary, DropReplica
-from qnode.models.write import DeleteRequest, Selector, SetPayloadRequest, UpdateStatus
-from tests.shards.nodes import Group, ids, nodes, upsert
+from qnode.models.shard_choice import ShardChoice, ShardKey
+from qnode.models.topology import KeyState
+from qnode.models.topology_commands import AddReplica, ChangePrimary, CreateShardKey, DropReplica
+from qnode.models.write import DeleteRequest, Selector, SetPayloadRequest, UpdateStatus, UpsertRequest
+from tests.shards.nodes import Group, Node, ids, nodes, upsert
 
 EVEN = parse_filter({"must": [{"key": "even", "match": {"value": True}}]})
 SPREAD = ((1,), (2,), (3,))
@@ -235,5 +238,57 @@ def test_a_deleted_collection_ends_the_writes_that_wait_for_a_primary(tmp_path: 
         await group[1].collections.delete("c")
         with pytest.raises(QnodeError, match="deleted"):
             await writing
+
+    run(tmp_path, 2, act)
+
+
+def test_shard_keys_route_writes_and_reads(tmp_path: Path) -> None:
+    async def act(group: Group) -> None:
+        await group.create((), sharding_method="custom", shard_number=1, replication_factor=1)
+        collection = group[3].collections.get("c")
+        with pytest.raises(BadInput, match="Shard key not specified"):
+            await collection.write(upsert(1), wait=True)
+        assert ids(await collection.query(query())) == []
+        for key, placement in (("a", ((1,),)), (5, ((2,), (1,))), ("5", ((2,),))):
+            assert group.apply(CreateShardKey("c", key, placement)) is None
+        assert group.apply(CreateShardKey("c", "new", ((1,),), state=KeyState.PARTIAL)) is None
+        while not all(node.collections.is_settled for node in group.nodes.values()):  # noqa: ASYNC110 - nothing tells of it
+            await asyncio.sleep(0.001)
+        for at, key in enumerate(("a", 5, "5")):
+            await collection.write(keyed(upsert(at, 100 + at), key), wait=True)
+        with pytest.raises(BadInput, match='Shard key "b" not found'):
+            await collection.write(keyed(upsert(1), "b"), wait=True)
+        for node in group.nodes.values():
+            asked = node.collections.get("c")
+            found = await asked.query(query(limit=10))
+            assert [(point.shard_key, id_of(point.key)) for point in found[:3]] == [("5", 102), (5, 101), ("a", 100)]
+            assert ids(await asked.query(query(shards=ShardChoice((5, "a"))))) == [101, 100, 1, 0]
+            assert ids(await asked.query(query(shards=ShardChoice(("new",), "a")))) == [100, 0]
+            assert await asked.count(CountRequest(shards=ShardChoice(("5",)))) == 2
+            assert ids(await asked.retrieve(RetrieveRequest((key_of(101), key_of(2))))) == [101, 2]
+        await collection.write(keyed(upsert(7), "new", "a"), wait=True)
+        assert await collection.count(CountRequest(shards=ShardChoice(("a",)))) == 3
+        with pytest.raises(NotFound):
+            await collection.write(keyed(upsert(7), "x", "y"), wait=True)
+
+    run(tmp_path, 3, act)
+
+
+def keyed(request: UpsertRequest, key: ShardKey, fallback: ShardKey | None = None) -> UpsertRequest:
+    return replace(request, shards=ShardChoice((key,), fallback))
+
+
+def test_a_node_that_starts_removes_nothing_before_its_topology_is_current(tmp_path: Path) -> None:
+    async def act(group: Group) -> None:
+        await group.create(((1, 2),))
+        await group[1].collections.get("c").write(upsert(1), wait=True)
+        path = tmp_path / "2" / group.topology.collections["c"].folder / "0"
+        await group.nodes.pop(2).stop()
+        assert group.apply(DropReplica("c", 0, 2)) is None
+        node = group.nodes[2] = Node(group, 2)
+        await node.start()
+        assert path.exists()
+        await node.collections.release_views()
+        assert not path.exists()
 
     run(tmp_path, 2, act)

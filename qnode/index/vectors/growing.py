@@ -110,11 +110,6 @@ class GrowingSegment:
         return self._op_nums[: self._view.rows]
 
     @property
-    def scan_bytes(self) -> int:
-        """How much a scan of all rows reads."""
-        return self._view.scan_bytes
-
-    @property
     def disk_bytes(self) -> int:
         return self._vector_file.size + self._entry_file.size
 

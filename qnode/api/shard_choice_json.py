@@ -1,0 +1,33 @@
+"""Reading `shard_key` of a request: one key, a list of keys, or a key with another to fall back on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from qnode.errors import MalformedBody
+from qnode.models import reading
+from qnode.models.shard_choice import ShardChoice, ShardKey
+
+
+def choice_of(given: Mapping[str, Any]) -> ShardChoice | None:
+    """Read which shards a body is about; None: it does not say."""
+    value = given.get("shard_key")
+    if value is None:
+        return None
+    if isinstance(value, list) and value:
+        return ShardChoice(tuple(dict.fromkeys(_key(key) for key in value)))
+    if isinstance(value, dict):
+        for name in ("target", "fallback"):
+            if value.get(name) is None:
+                raise reading.missing(name)
+        return ShardChoice((_key(value["target"]),), _key(value["fallback"]))
+    return ShardChoice((_key(value),))
+
+
+def _key(value: object) -> ShardKey:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, int) and not isinstance(value, bool):
+        return reading.unsigned(value)
+    raise MalformedBody("data did not match any variant of untagged enum ShardKeySelector")

@@ -72,7 +72,7 @@ def member(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
 @pytest.fixture
 def c(member: Client) -> Iterator[Client]:
     """The node, with a collection `c` of one shard, which it holds alone."""
-    member.result("PUT", C, {"vectors": DOT})
+    member.result("PUT", C, {"vectors": DOT, "shard_number": 1})
     yield member
     member.result("DELETE", C)
 

@@ -76,7 +76,7 @@ def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
         await collections.get("good").write(upsert(range(10)), wait=True)
         bad = collections.get("bad")
         await bad.write(upsert(range(POINTS)), wait=True)
-        while bad.info().indexed_vectors_count < POINTS:  # noqa: ASYNC110 - nothing tells when a build is done
+        while bad.local_info().indexed_vectors_count < POINTS:  # noqa: ASYNC110 - nothing tells when a build is done
             await asyncio.sleep(0.02)
         await bad.write(upsert(range(POINTS, POINTS + 10)), wait=True)
 

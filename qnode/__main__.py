@@ -79,6 +79,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--port", type=int, help="the port to answer on (default 6333)")
     parser.add_argument("--uri", help="where other peers reach this node, http://host:6335; makes it one of a cluster")
     parser.add_argument("--bootstrap", metavar="URI", help="a peer through which a new node joins its cluster")
+    parser.add_argument(
+        "--reinit", action="store_true", help="begin anew as the only member, when most other members are gone for good"
+    )
     parser.add_argument("--storage", type=Path, metavar="FOLDER", help="where to store (default ./storage)")
     return parser
 
@@ -87,7 +90,7 @@ def _overrides(options: argparse.Namespace) -> dict[str, Any]:
     given = {
         "service": {"host": options.host, "http_port": options.port},
         "storage": {"storage_path": options.storage},
-        "cluster": {"uri": options.uri, "bootstrap": options.bootstrap},
+        "cluster": {"uri": options.uri, "bootstrap": options.bootstrap, "reinit": options.reinit or None},
     }
     return {
         section: {key: value for key, value in keys.items() if value is not None} for section, keys in given.items()

@@ -131,6 +131,7 @@ class Cluster(_Section):
     enabled: bool = False
     uri: str | None = None
     bootstrap: str | None = None
+    reinit: bool = False
     peer_id: int | None = Field(default=None, ge=1, le=(1 << 53) - 1)
     key: str | None = None
     name: str = ""

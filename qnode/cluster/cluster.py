@@ -29,6 +29,7 @@ from qnode.cluster.identity import JOURNAL, is_member, peer_id_of
 from qnode.cluster.joining import Introduction, join, members_to_bytes
 from qnode.cluster.liveness import Liveness
 from qnode.cluster.readiness import Readiness
+from qnode.cluster.reinit import reinitialise
 from qnode.cluster.replica_states import ReplicaStates
 from qnode.cluster.settings import ClusterSettings
 from qnode.cluster.status import ClusterStatus, PeerStatus, SendFailures
@@ -72,6 +73,10 @@ class Cluster:
             raise CannotStart("this storage holds collections of a node that ran alone: start it as a first peer")
         self._settings = settings
         self.me = peer_id_of(folder, settings.peer_id)
+        if settings.reinit:
+            if not is_member(folder) or settings.bootstrap is not None:
+                raise CannotStart("--reinit is for a member of a cluster, and goes without --bootstrap")
+            reinitialise(folder / JOURNAL, self.me)
         self.channel = Channel(self.me, settings.credentials, limits=settings.limits)
         self._liveness = Liveness(self.channel)
         self._failures = SendFailures()

@@ -25,13 +25,17 @@ _LOOKS_A_TICK: Final = 0.5
 
 @dataclass(frozen=True, slots=True)
 class ClusterSettings:
-    """`uri`: where others reach this node; `bootstrap`: a peer through which it joins, None for the first of a cluster."""
+    """`uri`: where others reach this node; `bootstrap`: a peer through which it joins, None for the first of a cluster.
+
+    `reinit`: begin anew as the only member, with what this node holds.
+    """
 
     uri: str
     host: str
     port: int
     credentials: Credentials
     bootstrap: str | None = None
+    reinit: bool = False
     peer_id: int | None = None
     name: str = ""
     zone: str | None = None
@@ -58,6 +62,7 @@ def settings_from(configuration: Configuration) -> ClusterSettings:
         port=cluster.p2p.port or own[1],
         credentials=_credentials(configuration, uri, is_local),
         bootstrap=bootstrap,
+        reinit=cluster.reinit,
         peer_id=cluster.peer_id,
         name=cluster.name,
         zone=cluster.zone,

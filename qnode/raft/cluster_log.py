@@ -20,7 +20,10 @@ from qnode.models.topology_commands import Command, Placement
 from qnode.raft.applied import AppliedState
 from qnode.raft.commands import MAX_CONTENT_BYTES
 from qnode.raft.consensus import Consensus, ConsensusSettings, OutcomeUnknown
+from qnode.raft.journal import Journal
 from qnode.raft.journal_store import LmdbJournalStore
+from qnode.raft.membership import Membership
+from qnode.raft.snapshot import Snapshot
 from qnode.raft.topology import (
     Rejected,
     apply_command,
@@ -123,17 +126,44 @@ def stored_topology(path: Path) -> Topology:
     """Read the newest topology that a stopped member has stored in its journal's folder; raise Corruption."""
     store = LmdbJournalStore(path)
     try:
-        stored = store.load()
+        return _applied(store)[1]
     finally:
         store.close()
+
+
+def refound(path: Path, peer: int, begin: Callable[[Topology], Topology]) -> bool:
+    """Make a stopped member the only one, in one step that a crash cannot split; False: it was already.
+
+    `begin` makes the first topology of the new group out of the newest that was committed here; what was not committed is
+    dropped. The other members of the old group are removed ones to it: none of them is listened to any more.
+    """
+    store = LmdbJournalStore(path)
+    try:
+        applied, topology = _applied(store)
+        journal = Journal(store, 1)
+        others = {number for voter, number in applied.membership.voters.items() if voter != peer}
+        if not others and set(topology.peers) <= {peer}:
+            return False
+        membership = Membership({peer: journal.incarnation}, applied.membership.removed | others)
+        index, term = journal.last_index + 1, journal.getCurrentTerm() + 1
+        journal.install(Snapshot(index, term, membership, (), topology_to_bytes(begin(topology))))
+        journal.setCurrentTerm(term, None)
+        journal.flush()
+        return True
+    finally:
+        store.close()
+
+
+def _applied(store: LmdbJournalStore) -> tuple[AppliedState, Topology]:
+    """Apply what is known to be committed."""
+    stored = store.load()
     newest = [Topology()]
-    applied = AppliedState(
-        TopologyMachine(newest[0], lambda topology: newest.__setitem__(0, topology)), lambda *_: None
-    )
+    machine = TopologyMachine(newest[0], lambda topology: newest.__setitem__(0, topology))
+    applied = AppliedState(machine, lambda *_: None)
     if stored.snapshot is not None:
         applied.restore(stored.snapshot)
     behind = 1 if stored.snapshot is None else stored.snapshot.index
     for command, index, _ in stored.entries:
         if stored.hard is not None and behind < index <= stored.hard.commit:
             applied.apply(command)
-    return newest[0]
+    return applied, newest[0]

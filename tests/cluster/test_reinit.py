@@ -41,6 +41,7 @@ def test_a_member_goes_on_alone_with_what_it_holds_when_the_majority_is_gone(tmp
 
             gone = await nodes.start(1)
             await within(gone.until(lambda: gone.status().consensus_thread_status != "working"))
+            await nodes.stop(1)
             await nodes.start(4, 3)
             await nodes.settle(2)
 

@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from qnode.disk import remove_tree
+from qnode.disk import remove_trash, remove_tree
 from qnode.errors import Corruption, InternalError, QnodeError
 from qnode.index import BuilderPool
 from qnode.models.collection import CollectionConfig
@@ -124,7 +124,7 @@ class Steward:
                 continue
             try:
                 if are_current:
-                    await self._drop_shards(collection, entry)
+                    await self._drop_shards(collection)
                 if not self._place.remote.is_alone:
                     await self._open_missing(collection, entry)
                 if are_current:
@@ -222,14 +222,23 @@ class Steward:
         shard.start()
         return shard
 
-    async def _drop_shards(self, collection: Collection, entry: CollectionEntry) -> None:
+    def _is_held(self, collection: Collection, number: int) -> bool:
+        """Tell whether this node shall hold a shard, by the newest entry that its shards were told of.
+
+        One that is reconciled may be older: to remove by it a replica that has come back since would take away what that
+        replica has already answered for.
+        """
+        shard = collection.entry.shards.get(number)
+        return shard is not None and self._place.me in shard.replicas
+
+    async def _drop_shards(self, collection: Collection) -> None:
         """Close the shards that this node shall not hold any more. Their files are gone under their name when this returns."""
-        held = {number for number, shard in entry.shards.items() if self._place.me in shard.replicas}
-        for address in [at for at in self._unopened if at[0] == collection.folder and at[1] not in held]:
-            del self._unopened[address]
-            await asyncio.to_thread(remove_tree, self._settings.path / collection.folder / str(address[1]))
+        for address in [at for at in self._unopened if at[0] == collection.folder]:
+            if not self._is_held(collection, address[1]):
+                del self._unopened[address]
+                await asyncio.to_thread(remove_tree, self._settings.path / collection.folder / str(address[1]))
         for number in list(collection.shards):
-            if number not in held:
+            if not self._is_held(collection, number):
                 shard = collection.shards.pop(number)
                 self._forget(collection.folder, number)
                 collection.follow(collection.entry, is_current=collection.is_current)
@@ -247,16 +256,20 @@ class Steward:
             await collection.close()
         await asyncio.to_thread(remove_tree, self._settings.path / collection.folder)
 
-    def remove_strays(self, entries: Entries) -> None:
-        """Remove in the background what is left of collections and shards that this node shall not hold."""
+    async def remove_strays(self, entries: Entries) -> None:
+        """Remove what is left of shards that this node shall not hold, and in the background what is left of collections."""
         known = {entry.folder: entry for entry in entries.values()}
-        for folder in self._settings.path.iterdir():
+        for folder in list(self._settings.path.iterdir()):
             entry = known.get(folder.name)
             if entry is None:
                 self._in_background(asyncio.to_thread(remove_tree, folder))
             elif not self._place.remote.is_alone:
-                for shard in _stray_shards(folder, entry, self._place.me):
-                    remove_tree(shard)
+                await asyncio.to_thread(remove_trash, folder)
+                for stray in _strays(folder, entry, self._place.me):
+                    try:
+                        await asyncio.to_thread(remove_tree, stray)
+                    except QnodeError as error:  # it is in nobody's way
+                        _log.warning("what is left of a shard was not removed: %s", error)
 
     async def close(self) -> None:
         """Close all shards."""
@@ -281,9 +294,11 @@ def write_floor(entry: CollectionEntry, number: int) -> int:
     return min(max(entry.write_consistency_factor, majority), len(entry.shards[number].replicas))
 
 
-def _stray_shards(folder: Path, entry: CollectionEntry, me: int) -> list[Path]:
+def _strays(folder: Path, entry: CollectionEntry, me: int) -> list[Path]:
+    """List what belongs to shards that are not held here: their folders, and what copies of them have left beside those."""
     held = {str(number) for number, shard in entry.shards.items() if me in shard.replicas}
-    return [path for path in folder.iterdir() if path.name.isdigit() and path.name not in held]
+    numbers = ((path, path.name.partition(".")[0]) for path in folder.iterdir())
+    return [path for path, number in numbers if number.isdigit() and number not in held]
 
 
 async def _adjust(collection: Collection, entry: CollectionEntry) -> None:

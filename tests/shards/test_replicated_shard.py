@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -464,6 +465,46 @@ async def test_a_copy_heals_a_replica_that_broke_down(
     await group.until_active(2)
     await group.shard(1).submit(upsert([3]))
     await group.assert_same_content()
+
+
+@replicated(2)
+async def test_a_shard_that_breaks_down_still_takes_the_views_of_the_same_turn(group: Group, tmp_path: Path) -> None:
+    await group.shard(1).submit(upsert([1]))
+    go_on = threading.Event()
+    held = asyncio.create_task(group.shard(2).run(go_on.wait))
+    await asyncio.sleep(0)
+    group.shard(2).follow(replace(group.view, primary=2, epoch=0))  # no topology says this: the shard breaks down
+    group.set_state(2, DEAD)
+    group.set_state(2, PARTIAL)
+    go_on.set()
+    await held
+    await group.until(lambda: group.copies_asked == [(1, 2)])
+    assert group.shard(2).fault is not None
+    await group.copy_to(2, tmp_path / "copy")
+    await group.until_active(2)
+    await group.assert_same_content()
+
+
+@replicated(2, keep_log_bytes=1)
+async def test_a_payload_index_that_is_made_behind_a_copy_is_made_in_the_copy(group: Group, tmp_path: Path) -> None:
+    await group.stop(2)
+    for i in range(40):
+        await group.shard(1).submit(upsert([i], pad="x" * 5000))
+    await group.start(2)
+    group.set_state(2, PARTIAL)
+    await group.until(lambda: bool(group.copies_asked))
+    applied_op, epoch = await group.copy_of(1, tmp_path / "copy")
+    go_on = threading.Event()
+    held = asyncio.create_task(group.shard(2).run(go_on.wait))
+    installed = asyncio.create_task(group.shard(2).install(tmp_path / "copy", applied_op, epoch))
+    while group.shard(2).queue_length < 1:  # noqa: ASYNC110 - until the installation is queued
+        await asyncio.sleep(0)
+    made = asyncio.create_task(group.shard(2).create_field_index("n", FieldSchema("integer")))
+    await asyncio.sleep(0)
+    go_on.set()
+    await asyncio.gather(held, installed, made)
+    await group.shard(2).wait_for_fields()
+    assert group.shard(2).index.fields.ready("n")
 
 
 @replicated(2)

@@ -496,6 +496,9 @@ async def test_a_payload_index_that_is_made_behind_a_copy_is_made_in_the_copy(gr
     applied_op, epoch = await group.copy_of(1, tmp_path / "copy")
     go_on = threading.Event()
     held = asyncio.create_task(group.shard(2).run(go_on.wait))
+    await asyncio.sleep(0)
+    while group.shard(2).queue_length:  # noqa: ASYNC110 - until the thread waits
+        await asyncio.sleep(0)
     installed = asyncio.create_task(group.shard(2).install(tmp_path / "copy", applied_op, epoch))
     while group.shard(2).queue_length < 1:  # noqa: ASYNC110 - until the installation is queued
         await asyncio.sleep(0)

@@ -314,7 +314,7 @@ def test_a_replica_that_comes_back_before_it_was_closed_keeps_what_it_holds(tmp_
         await asyncio.sleep(0)
         go_on.set()
         await held
-        while group.topology.collections["c"].shards[1].active() != [1, 2]:  # noqa: ASYNC110 - nothing tells of it
+        while not group[2].collections.is_settled:  # noqa: ASYNC110 - nothing tells of it
             await asyncio.sleep(0.001)
         assert collection.shards == {1: second}
         assert second.index.points_count == points > 0

@@ -242,7 +242,8 @@ class Replicating:
 
     def _ask_for_copy(self, primary: PeerId, epoch: int) -> None:
         """Say that this replica is broken; being in-sync it will be called dead first."""
-        self._surroundings.send(primary, encode(Refused(epoch, Reason.BROKEN, 0, 0, 0, 0)))
+        revision = 0 if self._view is None else self._view.revision
+        self._surroundings.send(primary, encode(Refused(epoch, Reason.BROKEN, 0, 0, 0, 0, revision)))
 
     def install(self, copy: Path, applied_op: int, applied_epoch: int, epoch: int) -> None:
         """Put a copy of the shard, received in an epoch, in place of what is here.

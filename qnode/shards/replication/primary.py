@@ -71,7 +71,8 @@ class Primary:
             replica = self._replicas.get(peer)
             if replica is None or (has_missed_views and state is ReplicaState.PARTIAL):
                 # It may have been dropped and made anew in between; one that is Active was never away.
-                replica = Progress(peer, state, peer in connected, self._standing.log.appended_op + 1)
+                since = 0 if state is ReplicaState.ACTIVE else view.revision
+                replica = Progress(peer, state, peer in connected, self._standing.log.appended_op + 1, since)
             elif state is ReplicaState.ACTIVE:
                 replica.holds_commits = False
             replica.state = state
@@ -111,8 +112,7 @@ class Primary:
 
     def took(self, peer: PeerId, message: Appended, now: float) -> None:
         """Hear from a replica how far it has come."""
-        replica = self._replicas.get(peer)
-        if replica is None or message.epoch != self._view.epoch or replica.mode is Mode.COPYING:
+        if (replica := self._who_says(peer, message, now)) is None:
             return
         if max(message.logged_op, message.applied_op) > self._standing.log.last_op:
             self._needs_copy(replica, now)  # an operator has made a node primary that lacks what others had applied
@@ -130,8 +130,7 @@ class Primary:
 
     def was_refused(self, peer: PeerId, message: Refused, now: float) -> None:
         """Hear from a replica that it did not take what was sent."""
-        replica = self._replicas.get(peer)
-        if replica is None or message.epoch != self._view.epoch or replica.mode is Mode.COPYING:
+        if (replica := self._who_says(peer, message, now)) is None:
             return
         if message.reason is Reason.BROKEN:
             self._needs_copy(replica, now)
@@ -146,6 +145,19 @@ class Primary:
             if message.reason is Reason.UNABLE and replica.state is ReplicaState.ACTIVE:
                 self._ask(replica, ReplicaState.DEAD, now)
         self._advance(now)
+
+    def _who_says(self, peer: PeerId, message: Appended | Refused, now: float) -> Progress | None:
+        """Give the replica whose word counts; one that is behind in the topology is asked again later."""
+        replica = self._replicas.get(peer)
+        if replica is None or message.epoch != self._view.epoch or replica.mode is Mode.COPYING:
+            return None
+        if message.revision >= replica.since:
+            return replica
+        if replica.mode is not Mode.WAITING:
+            replica.seek_again()
+            replica.wait(now, self._settings)
+            self._advance(now)
+        return None
 
     def tick(self, now: float) -> None:
         """Do what is due."""

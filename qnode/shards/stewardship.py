@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -65,7 +64,7 @@ class Steward:
         self._pool = pool
         self._in_background = in_background
         self._by_folder: dict[str, Collection] = {}
-        self._told: dict[tuple[str, int], int] = {}
+        self._told: dict[tuple[str, int], tuple[int, int]] = {}
         self._damaged: dict[str, tuple[str, QnodeError]] = {}
         self._unopened: dict[tuple[str, int], QnodeError] = {}
 
@@ -100,16 +99,19 @@ class Steward:
                 continue
             if entry is not collection.entry or collection.is_current != are_current:
                 collection.follow(entry, is_current=are_current)
-            if are_current:
-                self._tell(collection)
+                if are_current:
+                    self._tell(collection)
 
     def _tell(self, collection: Collection) -> None:
         for number, shard in collection.shards.items():
             said = collection.entry.shards.get(number)
             address = (collection.folder, number)
-            if said is not None and self._place.me in said.replicas and self._told.get(address) != said.changed:
-                self._told[address] = said.changed
-                shard.follow(view_of(said))
+            if said is None or self._place.me not in said.replicas:
+                continue
+            view = view_of(said, write_floor(collection.entry, number))
+            if self._told.get(address) != (view.revision, view.floor):
+                self._told[address] = (view.revision, view.floor)
+                shard.follow(view)
 
     async def reconcile(self, entries: Entries, *, are_current: bool) -> None:
         """Make what is on this node what the entries say; what fails is noted, and keeps nothing else from being done."""
@@ -213,8 +215,6 @@ class Steward:
             shard = await asyncio.to_thread(LocalShard.open, path, params, settings, self._pool)
         else:
             surroundings = self._hub.surroundings(collection.folder, number)
-            factor = write_floor(collection.entry, number)
-            settings = replace(settings, replication=replace(settings.replication, write_consistency_factor=factor))
             me = self._place.me
             shard = await asyncio.to_thread(
                 lambda: LocalShard.open(path, params, settings, self._pool, me=me, surroundings=surroundings)

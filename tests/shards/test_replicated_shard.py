@@ -20,7 +20,7 @@ from qnode.shards import applying, outgoing, replicating, tail
 from qnode.shards.replication import ReplicaState
 from qnode.shards.replication.failover import LogEnd
 from qnode.wal import Log, Record
-from tests.shards.shard_group import QUICK, Group, content, running, upsert
+from tests.shards.shard_group import Group, content, running, upsert
 
 ACTIVE, PARTIAL, DEAD = ReplicaState.ACTIVE, ReplicaState.PARTIAL, ReplicaState.DEAD
 
@@ -87,7 +87,7 @@ async def test_a_replica_takes_no_writes_of_clients(group: Group) -> None:
         await group.shard(2).submit(upsert([1]))
 
 
-@replicated(2, settings=replace(QUICK, write_consistency_factor=2))
+@replicated(2, floor=2)
 async def test_a_write_is_refused_where_too_few_replicas_are_in_sync(group: Group) -> None:
     await group.shard(1).submit(upsert([1]))
     group.set_state(2, DEAD)

@@ -364,3 +364,14 @@ def test_a_node_that_stops_opens_nothing_any_more(tmp_path: Path) -> None:
         assert node.collections.open_collections() == []
 
     run(tmp_path, 2, act)
+
+
+def test_a_shard_that_lost_replicas_for_good_is_written_with_those_that_are_left(tmp_path: Path) -> None:
+    async def act(group: Group) -> None:
+        await group.create(((1, 2, 3),))
+        for peer in (2, 3):
+            assert group.apply(DropReplica("c", 0, peer)) is None
+        result = await group[1].collections.get("c").write(upsert(1), wait=True)
+        assert result.status is UpdateStatus.COMPLETED
+
+    run(tmp_path, 3, act)

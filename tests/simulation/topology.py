@@ -9,13 +9,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from qnode.shards.replication.view import ChangePrimary, Command, ReplicaState, SetState, ShardView
+from qnode.shards.replication.view import PeerId, ReplicaState, SetState, ShardView
 
 
 @dataclass(frozen=True)
 class Started:
     peer: int
     life: int
+
+
+@dataclass(frozen=True)
+class ChangePrimary:
+    """Make an Active replica the primary of epoch + 1, if the epoch is still this; the old primary becomes Dead."""
+
+    primary: PeerId
+    epoch: int
+
+
+Command = SetState | ChangePrimary
 
 
 @dataclass(frozen=True)
@@ -29,8 +40,8 @@ class Entry:
 class Topology:
     """All states that the topology has had, the newest last."""
 
-    def __init__(self, replicas: Mapping[int, ReplicaState], primary: int) -> None:
-        self.entries = [Entry(ShardView(primary, 1, 1, dict(replicas)))]
+    def __init__(self, replicas: Mapping[int, ReplicaState], primary: int, floor: int = 1) -> None:
+        self.entries = [Entry(ShardView(primary, 1, 1, dict(replicas), floor))]
         self.commands: list[object] = []
 
     @property
@@ -64,7 +75,8 @@ def _changed(entry: Entry, command: Command | Started) -> Entry | None:
         replicas = dict(view.replicas)
         if view.primary is not None and view.primary != command.primary:
             replicas[view.primary] = ReplicaState.DEAD
-        return replace(entry, view=ShardView(command.primary, view.epoch + 1, view.revision + 1, replicas))
+        changed = replace(view, epoch=view.epoch + 1, revision=view.revision + 1)
+        return replace(entry, view=replace(changed, primary=command.primary, replicas=replicas))
     assert isinstance(command, SetState)
     if command.revision != view.revision or command.peer == view.primary:
         return None

@@ -15,12 +15,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from qnode.shards.replication import ReplicaState, ShardView
-from qnode.shards.replication.failover import candidates, choose_primary, needs_primary
-from qnode.shards.replication.view import ChangePrimary, Command, SetState, Settings
+from qnode.shards.replication.failover import candidates, choose_primary
+from qnode.shards.replication.view import SetState, Settings
 from tests.simulation.checks import Checks, Fate, Violation
 from tests.simulation.network import Network
 from tests.simulation.node import Node
-from tests.simulation.topology import Started, Topology
+from tests.simulation.topology import ChangePrimary, Command, Started, Topology
 
 FAULTY_SECONDS = 8.0
 SETTLE_SECONDS = 60.0
@@ -38,8 +38,8 @@ class World:
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._count = 0
         peers = range(1, self.chance.choice([2, 3, 3, 3, 4, 5]) + 1)
+        floor = self.chance.choice([1, 1, 2])
         self.settings = Settings(
-            write_consistency_factor=self.chance.choice([1, 1, 2]),
             link_timeout_seconds=0.5,
             stall_timeout_seconds=1.5,
             longest_retry_seconds=0.4,
@@ -49,7 +49,7 @@ class World:
         )
         self._write_gap_seconds = self.chance.choice([0.02, 0.05, 0.2])
         states = {peer: self.chance.choice([ReplicaState.ACTIVE, ReplicaState.PARTIAL]) for peer in peers}
-        self.topology = Topology({**states, 1: ReplicaState.ACTIVE}, primary=1)
+        self.topology = Topology({**states, 1: ReplicaState.ACTIVE}, primary=1, floor=floor)
         self._fault_gap_seconds = self.chance.choice([0.15, 0.4, 1.0])
         self._lateness = self.chance.choice([0.05, 0.4])
         self._suspicion = self.chance.choice([0.0, 0.03, 0.1])
@@ -159,7 +159,8 @@ class World:
             if node.is_up and not node.is_cut_off:
                 self._heard_at[node.peer] = self.now
         is_suspicious = self.is_faulty and self.chance.random() < self._suspicion
-        if is_suspicious or needs_primary(view, self._heard_at, self.now, PEER_TIMEOUT_SECONDS):
+        silent_seconds = 0.0 if view.primary is None else self.now - self._heard_at[view.primary]
+        if is_suspicious or silent_seconds >= PEER_TIMEOUT_SECONDS:
             command = self._choose(view)
             if command is not None:
                 self.happened["failover"] += 1
@@ -170,7 +171,8 @@ class World:
         ends = {node.peer: node.log_end for node in asked if node.is_up and not node.is_cut_off}
         if ends and self.chance.random() < 0.3:  # any choice must be safe
             return ChangePrimary(self.chance.choice(list(ends)), view.epoch)
-        return choose_primary(view, ends)
+        chosen = choose_primary(view, ends)
+        return None if chosen is None else ChangePrimary(chosen, view.epoch)
 
     def _reconcile(self) -> None:
         """Bring one dead replica back whose node is up."""

@@ -63,13 +63,12 @@ class Primary:
         assert (view.primary, view.epoch) == (self._standing.me, self._view.epoch)
         has_missed_views = view.revision > self._view.revision + 1
         self._view = view
-        self._has_quorum = len(view.active) >= self._settings.write_consistency_factor
+        self._has_quorum = len(view.active) >= view.floor
         replicas: dict[PeerId, Progress] = {}
-        for peer, state in view.replicas.items():
-            if peer == self._standing.me or state is ReplicaState.DEAD:
-                continue
+        for peer in view.followers:
+            state = view.replicas[peer]
             replica = self._replicas.get(peer)
-            if replica is None or (has_missed_views and state is ReplicaState.PARTIAL):
+            if replica is None or (has_missed_views and state is not ReplicaState.ACTIVE):
                 # It may have been dropped and made anew in between; one that is Active was never away.
                 since = 0 if state is ReplicaState.ACTIVE else view.revision
                 replica = Progress(peer, state, peer in connected, self._standing.log.appended_op + 1, since)
@@ -198,7 +197,7 @@ class Primary:
 
     def _advance(self, now: float) -> None:
         for replica in self._replicas.values():
-            if replica.state is ReplicaState.PARTIAL:
+            if replica.state is not ReplicaState.ACTIVE:
                 self._advance_joiner(replica, now)
         self._commit()
         self._complete()
@@ -272,7 +271,7 @@ class Primary:
 
     def _needs_copy(self, replica: Progress, now: float) -> None:
         """Give up on sending; an Active replica must first be taken out of the set."""
-        if replica.state is ReplicaState.PARTIAL and not replica.promotion_is_open(self._view.revision):
+        if replica.state is not ReplicaState.ACTIVE and not replica.promotion_is_open(self._view.revision):
             replica.mode, replica.holds_commits = Mode.COPYING, False
             replica.retry_at = replica.quiet_since = None
             replica.is_probe_under_way = False

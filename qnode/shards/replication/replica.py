@@ -87,7 +87,9 @@ class Replica:
 
     def _answer(self) -> None:
         self._answered = self._position()
-        self._standing.actions.append(Answer(self._primary, Appended(self._epoch, *self._answered, self._standing.revision)))
+        self._standing.actions.append(
+            Answer(self._primary, Appended(self._epoch, *self._answered, self._standing.revision))
+        )
 
     def _answer_if_new(self) -> None:
         if self._position() != self._answered:

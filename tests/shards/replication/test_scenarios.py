@@ -38,7 +38,7 @@ class Player:
             first_op = int(given.get("first", 1))
             records = [Record(epoch, op_num, b"") for op_num, epoch in enumerate(epochs, first_op)]
             image = LogImage.of(first_op, int(given.get("before", 0)), records)
-            settings = Settings(int(given.get("factor", 1)), window_ops=3, join_distance_ops=1)
+            settings = Settings(window_ops=3, join_distance_ops=1)
             self.shard = Shard(int(plain[0]), settings, image, int(given.get("applied", first_op - 1)))
             return []
         if event == "at":
@@ -51,7 +51,7 @@ class Player:
         if event == "view":
             replicas = {int(peer): ReplicaState(state) for peer, state in given.items() if peer.isdigit()}
             primary = int(given["primary"])
-            view = ShardView(primary, int(given["epoch"]), int(given["revision"]), replicas)
+            view = ShardView(primary, int(given["epoch"]), int(given["revision"]), replicas, int(given.get("floor", 1)))
             return shard.topology_changed(view, self.now)
         if event == "link":
             return shard.link_changed(int(plain[0]), plain[1] == "up", self.now)

@@ -26,7 +26,15 @@ class ChangePrimary:
     epoch: int
 
 
-Command = SetState | ChangePrimary
+@dataclass(frozen=True)
+class Drop:
+    """Take a replica away that is not the primary; its node removes its files when it hears of that."""
+
+    peer: PeerId
+    epoch: int
+
+
+Command = SetState | ChangePrimary | Drop
 
 
 @dataclass(frozen=True)
@@ -77,7 +85,11 @@ def _changed(entry: Entry, command: Command | Started) -> Entry | None:
             replicas[view.primary] = ReplicaState.DEAD
         changed = replace(view, epoch=view.epoch + 1, revision=view.revision + 1)
         return replace(entry, view=replace(changed, primary=command.primary, replicas=replicas))
-    assert isinstance(command, SetState)
+    if isinstance(command, Drop):
+        if command.peer == view.primary or command.peer not in view.replicas:
+            return None
+        replicas = {peer: state for peer, state in view.replicas.items() if peer != command.peer}
+        return replace(entry, view=replace(view, revision=view.revision + 1, replicas=replicas))
     if command.revision != view.revision or command.peer == view.primary:
         return None
     replicas = {**view.replicas, command.peer: command.state}

@@ -110,7 +110,7 @@ class Group:
 
     # Nodes
 
-    async def start(self, peer: int) -> None:
+    async def start(self, peer: int, *, linked: bool = True) -> None:
         """Start a node; it gets its first view when the topology has seen its start."""
         node = self.nodes[peer]
         node.shard = await asyncio.to_thread(
@@ -121,7 +121,7 @@ class Group:
         self.topology.apply(Started(peer, node.life))
         self.show()
         for other in self.nodes:
-            if other != peer and self.nodes[other].shard is not None:
+            if linked and other != peer and self.nodes[other].shard is not None:
                 self.connect(peer, other)
 
     async def stop(self, peer: int) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+import shutil
 import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -17,6 +18,7 @@ from qnode.models.field_schema import FieldSchema
 from qnode.models.point_id import key_of
 from qnode.models.write import Selector, SetPayloadRequest
 from qnode.shards import applying, outgoing, replicating, tail
+from qnode.shards.delivery import forget
 from qnode.shards.replication import ReplicaState
 from qnode.shards.replication.failover import LogEnd
 from qnode.wal import Log, Record
@@ -465,6 +467,25 @@ async def test_a_copy_heals_a_replica_that_broke_down(
     await group.until_active(2)
     await group.shard(1).submit(upsert([3]))
     await group.assert_same_content()
+
+
+@pytest.mark.parametrize("writes", [0, 5])
+@replicated(2)
+async def test_a_primary_that_has_lost_its_files_does_not_take_those_of_others_along(group: Group, writes: int) -> None:
+    await asyncio.gather(*(group.shard(1).submit(upsert([i])) for i in range(3)))
+    held = content(group.shard(2))
+    await group.stop(1)
+    shutil.rmtree(group.nodes[1].path)
+    await group.start(1, linked=False)
+    for i in range(writes):
+        group.shard(1).submit(upsert([100 + i])).add_done_callback(forget)
+    group.connect(1, 2)
+    await group.until(lambda: group.shard(1).fault is not None)
+    assert "has lost" in str(group.shard(1).fault)
+    assert group.view.replicas == {1: ACTIVE, 2: ACTIVE}
+    group.make_primary(2)
+    assert content(group.shard(2)) == held
+    await group.shard(2).submit(upsert([50]))
 
 
 @replicated(2)

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
+from qnode.errors import InternalError
 from qnode.shards.replication.actions import Acknowledge, Complete, NeedsCopy, Propose, SendRecords
 from qnode.shards.replication.messages import Appended, Reason, Refused
 from qnode.shards.replication.progress import Mode, Progress
@@ -114,6 +115,7 @@ class Primary:
         if (replica := self._who_says(peer, message, now)) is None:
             return
         if max(message.logged_op, message.applied_op) > self._standing.log.last_op:
+            self._check_history(replica)
             self._needs_copy(replica, now)  # an operator has made a node primary that lacks what others had applied
             return
         if message.logged_op > replica.matched_op or message.applied_op > replica.applied_op:
@@ -132,6 +134,8 @@ class Primary:
         if (replica := self._who_says(peer, message, now)) is None:
             return
         if message.reason is Reason.BROKEN:
+            if message.hint_op:  # it is well, and holds something else as committed
+                self._check_history(replica)
             self._needs_copy(replica, now)
         elif message.reason in (Reason.GAP, Reason.MISMATCH):
             if message.hint_op < replica.matched_op:
@@ -144,6 +148,15 @@ class Primary:
             if message.reason is Reason.UNABLE and replica.state is ReplicaState.ACTIVE:
                 self._ask(replica, ReplicaState.DEAD, now)
         self._advance(now)
+
+    def _check_history(self, replica: Progress) -> None:
+        """Stop where an in-sync replica holds as committed what this log does not have.
+
+        Both cannot be in the set unless this node has lost files. It must not be copied to those that still have the data: broken,
+        it is replaced by one of them.
+        """
+        if replica.state is ReplicaState.ACTIVE:
+            raise InternalError(f"peer {replica.peer} is in sync, and holds operations that this primary has lost")
 
     def _who_says(self, peer: PeerId, message: Appended | Refused, now: float) -> Progress | None:
         """Give the replica whose word counts; one that is behind in the topology is asked again later."""

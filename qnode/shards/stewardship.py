@@ -67,6 +67,7 @@ class Steward:
         self._told: dict[tuple[str, int], tuple[int, int]] = {}
         self._damaged: dict[str, tuple[str, QnodeError]] = {}
         self._unopened: dict[tuple[str, int], QnodeError] = {}
+        self._carried_out: dict[str, CollectionEntry] = {}  # what need not be looked at again before it changes
 
     def find(self, folder: str) -> Collection | None:
         """Give the open collection of a folder."""
@@ -119,6 +120,8 @@ class Steward:
             self._close_removed(entries)
         self.unadjusted.clear()
         for name, entry in entries.items():
+            if self._carried_out.get(name) is entry:
+                continue
             if name not in self.open and not isinstance(self.fault_of(name), Corruption):
                 await self._open_or_note(name, entry, are_current=are_current)
             collection = self.open.get(name)
@@ -131,6 +134,8 @@ class Steward:
                     await self._open_missing(collection, entry)
                 if are_current:
                     await _adjust(collection, entry)
+                    if not any(folder == entry.folder for folder, _ in self._unopened):
+                        self._carried_out[name] = entry
             except QnodeError as error:  # tried again with the next change; reads and the others must not suffer
                 _log.error("collection %s could not take over its settings: %s", name, error)
                 self.unadjusted[name] = error
@@ -140,6 +145,7 @@ class Steward:
             entry = entries.get(name)
             if entry is None or entry.folder != collection.folder:
                 del self.open[name], self._by_folder[collection.folder]
+                self._carried_out.pop(name, None)
                 collection.is_removed = True
                 for number in collection.shards:
                     self._forget(collection.folder, number)
@@ -282,6 +288,7 @@ class Steward:
                 _log.error("a collection could not be closed in order: %s", fault)
         self.open.clear()
         self._by_folder.clear()
+        self._carried_out.clear()
 
 
 def write_floor(entry: CollectionEntry, number: int) -> int:

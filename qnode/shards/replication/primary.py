@@ -152,8 +152,8 @@ class Primary:
     def _check_history(self, replica: Progress) -> None:
         """Stop where an in-sync replica holds as committed what this log does not have.
 
-        Both cannot be in the set unless this node has lost files. It must not be copied to those that still have the data: broken,
-        it is replaced by one of them.
+        Both cannot be in the set unless this node has lost files. It must not be copied to those that still have the
+        data: broken, it is replaced by one of them.
         """
         if replica.state is ReplicaState.ACTIVE:
             raise InternalError(f"peer {replica.peer} is in sync, and holds operations that this primary has lost")

@@ -25,8 +25,8 @@ class Mode(Enum):
 class Progress:
     """A replica as seen by the primary. `matched_op`: durable there and equal to our log.
 
-    since: what it says counts only if it obeys this revision or a later one. One that is Partial may have been dropped and made
-    anew, empty; what it said, or still says, before it heard of that is about what is gone.
+    since: what it says counts only if it obeys this revision or a later one. One that is Partial may have been dropped
+    and made anew, empty; what it said, or still says, before it heard of that is about what is gone.
     """
 
     peer: PeerId

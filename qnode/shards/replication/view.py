@@ -1,4 +1,4 @@
-"""A shard as its replicas see it in the topology, the command that they change it with, and the bounds of the protocol. Values only.
+"""A shard as its replicas see it in the topology, the command that changes it, and the bounds of the protocol. Values.
 
 `epoch` rises with each change of the primary, and when the primary's process has started anew: an epoch is one life of one
 process. `revision` rises with every change of the shard's entry, the epoch's included. A command is guarded: applied to a shard
@@ -18,12 +18,15 @@ __all__ = ["CATCHING_UP", "PeerId", "ReplicaState", "SetState", "Settings", "Sha
 PeerId = int
 
 CATCHING_UP = frozenset({ReplicaState.INITIALIZING, ReplicaState.PARTIAL, ReplicaState.RECOVERY})
-"""The states of replicas that are sent to and that no commit needs; to those in none of them, and not Active, nothing is sent."""
+"""The states of replicas that are sent to and that no commit needs. Beside them and the Active, nobody is sent to."""
 
 
 @dataclass(frozen=True, slots=True)
 class ShardView:
-    """A shard's entry in the topology, as far as this node has applied it. `floor`: so many replicas must be in sync for a commit."""
+    """A shard's entry in the topology, as far as this node has applied it.
+
+    floor: so many replicas must be in sync for a commit.
+    """
 
     primary: PeerId | None
     epoch: int

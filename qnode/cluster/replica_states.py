@@ -54,6 +54,8 @@ class ReplicaStates:
                     await propose_all(self._topology_log, self._take(), PROPOSAL_SECONDS)
                 except QnodeError as error:
                     _log.info("States of replicas could not be proposed: %s", error)
+                except Exception:
+                    _log.exception("States of replicas were not proposed")  # their shards ask again
         finally:
             self._proposing = None
 

@@ -160,7 +160,12 @@ def _collections(
 async def _release(collections: Collections, cluster: Cluster) -> None:
     """Let shards act by the topology as soon as it shows that this process has started."""
     await cluster.started.wait()
-    await collections.release_views()
+    try:
+        await collections.release_views()
+    except Exception:
+        _log.exception(
+            "what the topology says could not be carried out in full; it is tried again with its next change"
+        )
 
 
 async def _cancel(task: asyncio.Task[None]) -> None:

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from typing import Final
 
 from qnode.errors import QnodeError
-from qnode.models.topology import ReplicaState
 from qnode.models.topology_commands import Batch, SetReplicaState, SingleCommand
 from qnode.raft import TopologyLog
 from qnode.shards.replication.view import SetState
@@ -55,6 +54,8 @@ class ReplicaStates:
                     await propose_all(self._topology_log, self._take(), PROPOSAL_SECONDS)
                 except QnodeError as error:
                     _log.info("States of replicas could not be proposed: %s", error)
+                except Exception:
+                    _log.exception("States of replicas were not proposed")  # their shards ask again
         finally:
             self._proposing = None
 
@@ -62,7 +63,7 @@ class ReplicaStates:
         names = {entry.folder: name for name, entry in self._topology_log.current.collections.items()}
         wanted, self._wanted = self._wanted, {}
         return [
-            SetReplicaState(names[folder], number, each.peer, ReplicaState(each.state), each.epoch, seen=each.revision)
+            SetReplicaState(names[folder], number, each.peer, each.state, each.epoch, seen=each.revision)
             for (folder, number, _), each in wanted.items()
             if folder in names
         ]

@@ -26,7 +26,7 @@ from qnode.models.topology_commands import ChangePrimary, PromotePeer, SingleCom
 from qnode.raft.cluster_log import ClusterLog
 from qnode.shards.placement import ReconcileSettings, reconcile
 from qnode.shards.replication.failover import LogEnd, choose_primary
-from qnode.shards.replication.view import ReplicaState, ShardView
+from qnode.shards.replication.view import view_of
 
 Address = tuple[str, int]
 """A shard among peers: its collection's folder, and its number."""
@@ -172,9 +172,9 @@ class Supervision:
         commands: list[SingleCommand] = []
         for each in orphans:
             answered = {peer: ends[peer][each.address] for peer in ends if each.address in ends[peer]}
-            chosen = choose_primary(_view(each.shard), answered)
+            chosen = choose_primary(view_of(each.shard), answered)
             if chosen is not None:
-                commands.append(ChangePrimary(each.name, each.number, chosen.primary, chosen.epoch))
+                commands.append(ChangePrimary(each.name, each.number, chosen, each.shard.epoch))
                 self._unserved.pop(each.address, None)
         if commands:
             _log.warning("%d shards get another primary: theirs do not answer", len(commands))
@@ -234,9 +234,3 @@ def _led_shards(topology: Topology) -> list[_Led]:
         if shard.primary is not None:
             led.append(_Led(name, number, (topology.collections[name].folder, number), shard.primary, shard))
     return led
-
-
-def _view(shard: Shard) -> ShardView:
-    """Show as much of a shard as the choice of a primary needs."""
-    active = dict.fromkeys(shard.active(), ReplicaState.ACTIVE)
-    return ShardView(shard.primary, shard.epoch, shard.changed, active)

@@ -336,9 +336,7 @@ class Collection:
         """Give shards of this node, each with the shard key that its points show."""
         if self._all_here and numbers is self._routes.numbers:
             return self._all_parts
-        if not self._routes.is_custom:
-            return [Part(number, self.shards[number], None) for number in numbers]
-        return [Part(number, self.shards[number], self._routes.key_of(number)) for number in numbers]
+        return local_reads.parts_of(self.shards, numbers, self._routes.key_of)
 
     # How it stands
 
@@ -355,7 +353,7 @@ class Collection:
 
     def info_here(self, numbers: Numbers) -> CollectionInfo:
         """Tell how shards here stand."""
-        return local_reads.info([self.shards[number] for number in numbers], self._vectors, self.fields)
+        return local_reads.info([part.shard for part in self.local(numbers)], self._vectors, self.fields)
 
     async def wait_for_fields(self, timeout_seconds: float | None) -> None:
         """Return when the payload indexes are built, wherever there is an Active replica that can be reached; raise TimedOut."""

@@ -124,7 +124,7 @@ class Collections:
         self._topology_log.subscribe(self._topology_changed)
         async with self._changing:
             if self._has_current_views:
-                self._steward.remove_strays(self._topology_log.current.collections)
+                await self._steward.remove_strays(self._topology_log.current.collections)
             await self._reconcile()
         await asyncio.to_thread(_return_memory, self._path)
 
@@ -134,7 +134,7 @@ class Collections:
             if self._has_current_views or self._closing:
                 return
             self._has_current_views = True
-            self._steward.remove_strays(self._topology_log.current.collections)
+            await self._steward.remove_strays(self._topology_log.current.collections)
             await self._reconcile()
 
     async def close(self) -> None:
@@ -292,6 +292,8 @@ class Collections:
     async def _caught_up(self) -> None:
         """Return when what the topology says now has been carried out here."""
         async with self._changing:
+            if self._closing:
+                raise Unavailable("the node is being stopped")
             if self._reached is not self._topology_log.current:
                 await self._reconcile()
 

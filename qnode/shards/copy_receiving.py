@@ -257,7 +257,7 @@ class IncomingCopies:
             self._say(peer, address, word)
             for sender, message in waiting:
                 self._deliver(sender, address, message)
-        await asyncio.to_thread(discard, copy.folder)
+        await self._remove(copy)
 
     def _give_up(self, address: Address) -> None:
         self._begin(self._remove(self._copies.pop(address)))

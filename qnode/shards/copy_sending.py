@@ -39,7 +39,7 @@ from qnode.shards.copying import (
 )
 from qnode.shards.local_shard import LocalShard
 from qnode.shards.peer_frames import COPY_ID_BYTES, Address, Copied, CopyId, Install, NotCopied, Word
-from qnode.shards.replication import ReplicaState
+from qnode.shards.replication.view import CATCHING_UP
 from qnode.shards.topics import Topic
 
 FOLLOW_STEP_SECONDS = 0.25
@@ -296,7 +296,7 @@ class OutgoingCopies:
         ends_at = monotonic() + self._settings.follow_timeout_seconds
         while monotonic() < ends_at and not copy.is_asked_for:
             view = copy.shard.view
-            if view is None or view.epoch != copy.epoch or view.replicas.get(copy.peer) is not ReplicaState.PARTIAL:
+            if view is None or view.epoch != copy.epoch or view.replicas.get(copy.peer) not in CATCHING_UP:
                 return
             await asyncio.sleep(FOLLOW_STEP_SECONDS)
 

@@ -7,12 +7,12 @@ peers. What they give has the form in which it is merged once more, with what ot
 from __future__ import annotations
 
 import heapq
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from qnode.errors import NotFound
+from qnode.errors import NotFound, Unavailable
 from qnode.index import reading
 from qnode.models.collection import CollectionInfo, CollectionStatus
 from qnode.models.field_schema import FieldSchema
@@ -32,6 +32,18 @@ class Part:
     number: int
     shard: LocalShard
     key: ShardKey | None
+
+
+def parts_of(
+    shards: Mapping[int, LocalShard], numbers: Sequence[int], key_of: Callable[[int], ShardKey | None]
+) -> list[Part]:
+    """Find shards by number; raise Unavailable for one that has left this node since it was asked for."""
+    parts = []
+    for number in numbers:
+        if (shard := shards.get(number)) is None:
+            raise Unavailable(f"shard {number} is not on this node any more")
+        parts.append(Part(number, shard, key_of(number)))
+    return parts
 
 
 def search(parts: Sequence[Part], request: QueryRequest, vector: Vector, params: VectorParams) -> Sequence[Point]:

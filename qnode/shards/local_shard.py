@@ -215,11 +215,11 @@ class LocalShard:
 
     async def create_field_index(self, field: str, schema: FieldSchema) -> None:
         """Begin to index a payload field; it is built between writes."""
-        await self._writer.run(lambda: maintenance.create_field(self.index, field, schema))
+        await self._writer.run(lambda: maintenance.create_field(self._driver.index, field, schema))
 
     async def drop_field_index(self, field: str) -> None:
         """Take a payload index away."""
-        await self._writer.run(lambda: maintenance.drop_field(self.index, field))
+        await self._writer.run(lambda: maintenance.drop_field(self._driver.index, field))
 
     async def wait_for_fields(self) -> None:
         """Return when no payload index is being built; raise what stopped the building."""
@@ -230,7 +230,7 @@ class LocalShard:
 
     async def configure(self, params: IndexParams) -> None:
         """Take over changed settings."""
-        await self._writer.run(lambda: maintenance.configure(self.index, params))
+        await self._writer.run(lambda: maintenance.configure(self._driver.index, params))
         self._vectors.update({vector.name: vector for vector in params.vectors})
         self._wake.set()
 

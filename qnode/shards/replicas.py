@@ -157,7 +157,7 @@ class Replicas:
         with suppress(BadMessage):
             append = decode(message)
             if isinstance(append, Append):  # answers to a shard that has gone are for nobody
-                refusal = Refused(append.epoch, Reason.NOT_HERE, append.prev_op, 0, 0, 0)
+                refusal = Refused(append.epoch, Reason.NOT_HERE, append.prev_op, 0, 0, 0, 0)
                 self._channel.send(peer, Topic.REPLICATION, encode_frame(address, encode(refusal)))
 
     async def _tell_log_ends(self, peer: int, payload: bytes) -> bytes:

@@ -33,11 +33,11 @@ from qnode.models.vector_params import IndexParams
 from qnode.shards.applying import Applying
 from qnode.shards.opening import ShardFiles, accept_copy, restore_fields
 from qnode.shards.outgoing import Outgoing
-from qnode.shards.replication import ReplicaState, Settings, Shard, ShardView
+from qnode.shards.replication import Settings, Shard, ShardView
 from qnode.shards.replication import actions as do
 from qnode.shards.replication.failover import LogEnd
 from qnode.shards.replication.messages import Append, Appended, BadMessage, Message, Reason, Refused, decode, encode
-from qnode.shards.replication.view import PeerId, SetState
+from qnode.shards.replication.view import PeerId
 from qnode.shards.surroundings import Surroundings
 from qnode.shards.tail import Tail
 from qnode.shards.trimming import Trimming
@@ -166,8 +166,7 @@ class Replicating:
                 f"the topology is at epoch {view.epoch}, the log at {self._shard.log.last_epoch}: it was set back"
             )
         goes_on = before is not None and before.epoch == view.epoch
-        followers = [peer for peer, state in view.replicas.items() if goes_on and state is not ReplicaState.DEAD]
-        self._outgoing.forget_others(followers)
+        self._outgoing.forget_others(view.followers if goes_on else ())
         self._perform(self._shard.topology_changed(view, monotonic()))
 
     def link_changed(self, peer: PeerId, is_up: bool) -> None:
@@ -242,7 +241,8 @@ class Replicating:
 
     def _ask_for_copy(self, primary: PeerId, epoch: int) -> None:
         """Say that this replica is broken; being in-sync it will be called dead first."""
-        self._surroundings.send(primary, encode(Refused(epoch, Reason.BROKEN, 0, 0, 0, 0)))
+        revision = 0 if self._view is None else self._view.revision
+        self._surroundings.send(primary, encode(Refused(epoch, Reason.BROKEN, 0, 0, 0, 0, revision)))
 
     def install(self, copy: Path, applied_op: int, applied_epoch: int, epoch: int) -> None:
         """Put a copy of the shard, received in an epoch, in place of what is here.
@@ -301,7 +301,6 @@ class Replicating:
             case do.StepDown(committed_op):
                 self._ledger.step_down(committed_op)
             case do.Propose(command):
-                assert isinstance(command, SetState)  # whoever changes a primary is no replica
                 self._surroundings.propose(command)
             case do.NeedsCopy(peer):
                 self.copying = self._shard.copying  # who is asked for a copy may look at once

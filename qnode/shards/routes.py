@@ -53,8 +53,9 @@ class Routes:
         return None if shard is None else shard.primary
 
     def key_of(self, number: int) -> ShardKey | None:
-        """Give the shard key that a shard belongs to."""
-        return self.entry.shards[number].key
+        """Give the shard key that a shard belongs to, if any."""
+        shard = self.entry.shards.get(number)
+        return None if shard is None else shard.key
 
     def read_from(self, choice: ShardChoice | None) -> tuple[int, ...]:
         """List the shards that a read is about; raise BadInput for an unknown key.

@@ -10,11 +10,10 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from qnode.disk import remove_tree
+from qnode.disk import remove_trash, remove_tree
 from qnode.errors import Corruption, InternalError, QnodeError
 from qnode.index import BuilderPool
 from qnode.models.collection import CollectionConfig
@@ -65,9 +64,10 @@ class Steward:
         self._pool = pool
         self._in_background = in_background
         self._by_folder: dict[str, Collection] = {}
-        self._told: dict[tuple[str, int], int] = {}
+        self._told: dict[tuple[str, int], tuple[int, int]] = {}
         self._damaged: dict[str, tuple[str, QnodeError]] = {}
         self._unopened: dict[tuple[str, int], QnodeError] = {}
+        self._carried_out: dict[str, CollectionEntry] = {}  # what need not be looked at again before it changes
 
     def find(self, folder: str) -> Collection | None:
         """Give the open collection of a folder."""
@@ -100,16 +100,19 @@ class Steward:
                 continue
             if entry is not collection.entry or collection.is_current != are_current:
                 collection.follow(entry, is_current=are_current)
-            if are_current:
-                self._tell(collection)
+                if are_current:
+                    self._tell(collection)
 
     def _tell(self, collection: Collection) -> None:
         for number, shard in collection.shards.items():
             said = collection.entry.shards.get(number)
             address = (collection.folder, number)
-            if said is not None and self._place.me in said.replicas and self._told.get(address) != said.changed:
-                self._told[address] = said.changed
-                shard.follow(view_of(said))
+            if said is None or self._place.me not in said.replicas:
+                continue
+            view = view_of(said, write_floor(collection.entry, number))
+            if self._told.get(address) != (view.revision, view.floor):
+                self._told[address] = (view.revision, view.floor)
+                shard.follow(view)
 
     async def reconcile(self, entries: Entries, *, are_current: bool) -> None:
         """Make what is on this node what the entries say; what fails is noted, and keeps nothing else from being done."""
@@ -117,6 +120,8 @@ class Steward:
             self._close_removed(entries)
         self.unadjusted.clear()
         for name, entry in entries.items():
+            if self._carried_out.get(name) is entry:
+                continue
             if name not in self.open and not isinstance(self.fault_of(name), Corruption):
                 await self._open_or_note(name, entry, are_current=are_current)
             collection = self.open.get(name)
@@ -124,11 +129,13 @@ class Steward:
                 continue
             try:
                 if are_current:
-                    await self._drop_shards(collection, entry)
+                    await self._drop_shards(collection)
                 if not self._place.remote.is_alone:
                     await self._open_missing(collection, entry)
                 if are_current:
                     await _adjust(collection, entry)
+                    if not any(folder == entry.folder for folder, _ in self._unopened):
+                        self._carried_out[name] = entry
             except QnodeError as error:  # tried again with the next change; reads and the others must not suffer
                 _log.error("collection %s could not take over its settings: %s", name, error)
                 self.unadjusted[name] = error
@@ -138,6 +145,7 @@ class Steward:
             entry = entries.get(name)
             if entry is None or entry.folder != collection.folder:
                 del self.open[name], self._by_folder[collection.folder]
+                self._carried_out.pop(name, None)
                 collection.is_removed = True
                 for number in collection.shards:
                     self._forget(collection.folder, number)
@@ -213,8 +221,6 @@ class Steward:
             shard = await asyncio.to_thread(LocalShard.open, path, params, settings, self._pool)
         else:
             surroundings = self._hub.surroundings(collection.folder, number)
-            factor = write_floor(collection.entry, number)
-            settings = replace(settings, replication=replace(settings.replication, write_consistency_factor=factor))
             me = self._place.me
             shard = await asyncio.to_thread(
                 lambda: LocalShard.open(path, params, settings, self._pool, me=me, surroundings=surroundings)
@@ -222,14 +228,23 @@ class Steward:
         shard.start()
         return shard
 
-    async def _drop_shards(self, collection: Collection, entry: CollectionEntry) -> None:
+    def _is_held(self, collection: Collection, number: int) -> bool:
+        """Tell whether this node shall hold a shard, by the newest entry that its shards were told of.
+
+        One that is reconciled may be older: to remove by it a replica that has come back since would take away what that
+        replica has already answered for.
+        """
+        shard = collection.entry.shards.get(number)
+        return shard is not None and self._place.me in shard.replicas
+
+    async def _drop_shards(self, collection: Collection) -> None:
         """Close the shards that this node shall not hold any more. Their files are gone under their name when this returns."""
-        held = {number for number, shard in entry.shards.items() if self._place.me in shard.replicas}
-        for address in [at for at in self._unopened if at[0] == collection.folder and at[1] not in held]:
-            del self._unopened[address]
-            await asyncio.to_thread(remove_tree, self._settings.path / collection.folder / str(address[1]))
+        for address in [at for at in self._unopened if at[0] == collection.folder]:
+            if not self._is_held(collection, address[1]):
+                del self._unopened[address]
+                await asyncio.to_thread(remove_tree, self._settings.path / collection.folder / str(address[1]))
         for number in list(collection.shards):
-            if number not in held:
+            if not self._is_held(collection, number):
                 shard = collection.shards.pop(number)
                 self._forget(collection.folder, number)
                 collection.follow(collection.entry, is_current=collection.is_current)
@@ -247,16 +262,20 @@ class Steward:
             await collection.close()
         await asyncio.to_thread(remove_tree, self._settings.path / collection.folder)
 
-    def remove_strays(self, entries: Entries) -> None:
-        """Remove in the background what is left of collections and shards that this node shall not hold."""
+    async def remove_strays(self, entries: Entries) -> None:
+        """Remove what is left of shards that this node shall not hold, and in the background what is left of collections."""
         known = {entry.folder: entry for entry in entries.values()}
-        for folder in self._settings.path.iterdir():
+        for folder in list(self._settings.path.iterdir()):
             entry = known.get(folder.name)
             if entry is None:
                 self._in_background(asyncio.to_thread(remove_tree, folder))
             elif not self._place.remote.is_alone:
-                for shard in _stray_shards(folder, entry, self._place.me):
-                    remove_tree(shard)
+                await asyncio.to_thread(remove_trash, folder)
+                for stray in _strays(folder, entry, self._place.me):
+                    try:
+                        await asyncio.to_thread(remove_tree, stray)
+                    except QnodeError as error:  # it is in nobody's way
+                        _log.warning("what is left of a shard was not removed: %s", error)
 
     async def close(self) -> None:
         """Close all shards."""
@@ -269,6 +288,7 @@ class Steward:
                 _log.error("a collection could not be closed in order: %s", fault)
         self.open.clear()
         self._by_folder.clear()
+        self._carried_out.clear()
 
 
 def write_floor(entry: CollectionEntry, number: int) -> int:
@@ -281,9 +301,11 @@ def write_floor(entry: CollectionEntry, number: int) -> int:
     return min(max(entry.write_consistency_factor, majority), len(entry.shards[number].replicas))
 
 
-def _stray_shards(folder: Path, entry: CollectionEntry, me: int) -> list[Path]:
+def _strays(folder: Path, entry: CollectionEntry, me: int) -> list[Path]:
+    """List what belongs to shards that are not held here: their folders, and what copies of them have left beside those."""
     held = {str(number) for number, shard in entry.shards.items() if me in shard.replicas}
-    return [path for path in folder.iterdir() if path.name.isdigit() and path.name not in held]
+    numbers = ((path, path.name.partition(".")[0]) for path in folder.iterdir())
+    return [path for path, number in numbers if number.isdigit() and number not in held]
 
 
 async def _adjust(collection: Collection, entry: CollectionEntry) -> None:

@@ -17,7 +17,7 @@ import logging
 import queue
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -166,8 +166,9 @@ class Writer:
         if self._held and self._can_serve_held():
             batch = [*self._held, *batch]
             self._held.clear()
+        items = iter(batch)
         try:
-            for item in batch:
+            for item in items:
                 if isinstance(item, Waiting):
                     self._serve(item)
                 else:
@@ -177,6 +178,7 @@ class Writer:
         except Exception as error:
             _log.exception("the writer failed")
             self._break_down(error, batch)
+            self._tell_broken(items)
         self._driver.publish()
         if self._driver.index.applied_op != applied_before:
             if not self._driver.is_alone:
@@ -196,6 +198,12 @@ class Writer:
             if isinstance(item, Waiting):  # who was answered before does not hear it
                 item.fail(self._driver.fault)
         self._held.clear()
+
+    def _tell_broken(self, items: Iterable[Waiting | Event]) -> None:
+        """Go on with the events of a turn that failed: a broken driver still has to know its view and its links."""
+        for item in items:
+            if not isinstance(item, Waiting):
+                item()
 
     def _can_serve_held(self) -> bool:
         return self._driver.is_all_applied or self._driver.refusal() is not None

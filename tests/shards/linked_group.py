@@ -13,10 +13,10 @@ from qnode.shards.copying import CopyProgress, CopySettings
 from qnode.shards.local_shard import LocalShard, ShardSettings
 from qnode.shards.replicas import Replicas
 from qnode.shards.replication import ReplicaState, ShardView
-from qnode.shards.replication.view import Command, SetState
+from qnode.shards.replication.view import SetState
 from tests.channel.peers import KEY, LIMITS, close, introduce
 from tests.shards.shard_group import PARAMS, QUICK, content
-from tests.simulation.topology import Started, Topology
+from tests.simulation.topology import Command, Started, Topology
 
 FOLDER, NUMBER = "7", 3
 ADDRESS = (FOLDER, NUMBER)

@@ -17,7 +17,7 @@ from qnode.models.collection import CollectionConfig
 from qnode.models.operation import VectorColumn
 from qnode.models.point_id import id_of, key_of
 from qnode.models.query import Point
-from qnode.models.topology import Peer, ReplicaState, Topology
+from qnode.models.topology import Peer, Topology
 from qnode.models.topology_commands import Command, Placement, SetReplicaState
 from qnode.models.write import UpsertRequest
 from qnode.raft.topology import Rejected, apply_command
@@ -72,9 +72,8 @@ class Node:
         if self.group.takes_proposals:
             for name, entry in self.group.topology.collections.items():
                 if entry.folder == folder:
-                    state = ReplicaState(command.state.value)
                     self.group.apply(
-                        SetReplicaState(name, number, command.peer, state, command.epoch, seen=command.revision)
+                        SetReplicaState(name, number, command.peer, command.state, command.epoch, seen=command.revision)
                     )
 
     async def start(self, port: int = 0) -> None:

@@ -22,8 +22,8 @@ from qnode.models.vector_params import Distance, IndexParams, VectorParams
 from qnode.models.write import UpsertRequest
 from qnode.shards.local_shard import LocalShard, ShardSettings
 from qnode.shards.replication import ReplicaState, Settings, ShardView
-from qnode.shards.replication.view import ChangePrimary, Command, SetState
-from tests.simulation.topology import Started, Topology
+from qnode.shards.replication.view import SetState
+from tests.simulation.topology import ChangePrimary, Command, Started, Topology
 
 PARAMS = IndexParams((VectorParams("", 0, 4, Distance.DOT),))
 QUICK = Settings(link_timeout_seconds=0.05, stall_timeout_seconds=5.0, retry_seconds=0.01, longest_retry_seconds=0.05)
@@ -77,12 +77,19 @@ class Around:
 class Group:
     """`peers` hold the shard, the first of them is its primary."""
 
-    def __init__(self, directory: Path, peers: int, settings: Settings = QUICK, keep_log_bytes: int = 32 << 20) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        peers: int,
+        settings: Settings = QUICK,
+        keep_log_bytes: int = 32 << 20,
+        floor: int = 1,
+    ) -> None:
         self._settings = ShardSettings(keep_log_bytes, replication=settings)
         self._pool = BuilderPool(1)
         self._loop = asyncio.get_running_loop()
         self.nodes = {peer: Node(directory / str(peer)) for peer in range(1, peers + 1)}
-        self.topology = Topology(dict.fromkeys(self.nodes, ReplicaState.ACTIVE), 1)
+        self.topology = Topology(dict.fromkeys(self.nodes, ReplicaState.ACTIVE), 1, floor)
         self.proposals: list[SetState] = []
         self.copies_asked: list[tuple[int, int]] = []
         self.sent_bytes = 0
@@ -103,7 +110,7 @@ class Group:
 
     # Nodes
 
-    async def start(self, peer: int) -> None:
+    async def start(self, peer: int, *, linked: bool = True) -> None:
         """Start a node; it gets its first view when the topology has seen its start."""
         node = self.nodes[peer]
         node.shard = await asyncio.to_thread(
@@ -114,7 +121,7 @@ class Group:
         self.topology.apply(Started(peer, node.life))
         self.show()
         for other in self.nodes:
-            if other != peer and self.nodes[other].shard is not None:
+            if linked and other != peer and self.nodes[other].shard is not None:
                 self.connect(peer, other)
 
     async def stop(self, peer: int) -> None:

@@ -100,11 +100,11 @@ def test_a_shard_that_is_not_here_says_so_to_who_sends_it_something(tmp_path: Pa
         asker.channel.on_message(Topic.REPLICATION, note)
         asker.channel.set_peer(1, group.nodes[1].end.uri)
         await asker.channel.wait_connected(1, TIMEOUT_SECONDS)
-        for message in (Append(5, 7, 4, 7), Appended(5, 7, 7)):  # an answer is for nobody any more
+        for message in (Append(5, 7, 4, 7), Appended(5, 7, 7, 9)):  # an answer is for nobody any more
             asker.channel.send(1, Topic.REPLICATION, encode_frame(("gone", 1), encode(message)))
         asker.channel.send(1, Topic.REPLICATION, encode_frame(ADDRESS, encode(Append(0, 0, 0, 0))))
         await asker.until(lambda: len(heard) == 2)
-        assert heard[0] == (("gone", 1), Refused(5, Reason.NOT_HERE, 7, 0, 0, 0))
+        assert heard[0] == (("gone", 1), Refused(5, Reason.NOT_HERE, 7, 0, 0, 0, 0))
         address, answer = heard[1]
         assert address == ADDRESS
         assert isinstance(answer, Refused)

@@ -2,6 +2,8 @@
 
 import asyncio
 import inspect
+import shutil
+import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,10 +18,11 @@ from qnode.models.field_schema import FieldSchema
 from qnode.models.point_id import key_of
 from qnode.models.write import Selector, SetPayloadRequest
 from qnode.shards import applying, outgoing, replicating, tail
+from qnode.shards.delivery import forget
 from qnode.shards.replication import ReplicaState
 from qnode.shards.replication.failover import LogEnd
 from qnode.wal import Log, Record
-from tests.shards.shard_group import QUICK, Group, content, running, upsert
+from tests.shards.shard_group import Group, content, running, upsert
 
 ACTIVE, PARTIAL, DEAD = ReplicaState.ACTIVE, ReplicaState.PARTIAL, ReplicaState.DEAD
 
@@ -86,7 +89,7 @@ async def test_a_replica_takes_no_writes_of_clients(group: Group) -> None:
         await group.shard(2).submit(upsert([1]))
 
 
-@replicated(2, settings=replace(QUICK, write_consistency_factor=2))
+@replicated(2, floor=2)
 async def test_a_write_is_refused_where_too_few_replicas_are_in_sync(group: Group) -> None:
     await group.shard(1).submit(upsert([1]))
     group.set_state(2, DEAD)
@@ -464,6 +467,68 @@ async def test_a_copy_heals_a_replica_that_broke_down(
     await group.until_active(2)
     await group.shard(1).submit(upsert([3]))
     await group.assert_same_content()
+
+
+@pytest.mark.parametrize("writes", [0, 5])
+@replicated(2)
+async def test_a_primary_that_has_lost_its_files_does_not_take_those_of_others_along(group: Group, writes: int) -> None:
+    await asyncio.gather(*(group.shard(1).submit(upsert([i])) for i in range(3)))
+    held = content(group.shard(2))
+    await group.stop(1)
+    shutil.rmtree(group.nodes[1].path)
+    await group.start(1, linked=False)
+    for i in range(writes):
+        group.shard(1).submit(upsert([100 + i])).add_done_callback(forget)
+    group.connect(1, 2)
+    await group.until(lambda: group.shard(1).fault is not None)
+    assert "has lost" in str(group.shard(1).fault)
+    assert group.view.replicas == {1: ACTIVE, 2: ACTIVE}
+    group.make_primary(2)
+    assert content(group.shard(2)) == held
+    await group.shard(2).submit(upsert([50]))
+
+
+@replicated(2)
+async def test_a_shard_that_breaks_down_still_takes_the_views_of_the_same_turn(group: Group, tmp_path: Path) -> None:
+    await group.shard(1).submit(upsert([1]))
+    go_on = threading.Event()
+    held = asyncio.create_task(group.shard(2).run(go_on.wait))
+    await asyncio.sleep(0)
+    group.shard(2).follow(replace(group.view, primary=2, epoch=0))  # no topology says this: the shard breaks down
+    group.set_state(2, DEAD)
+    group.set_state(2, PARTIAL)
+    go_on.set()
+    await held
+    await group.until(lambda: group.copies_asked == [(1, 2)])
+    assert group.shard(2).fault is not None
+    await group.copy_to(2, tmp_path / "copy")
+    await group.until_active(2)
+    await group.assert_same_content()
+
+
+@replicated(2, keep_log_bytes=1)
+async def test_a_payload_index_that_is_made_behind_a_copy_is_made_in_the_copy(group: Group, tmp_path: Path) -> None:
+    await group.stop(2)
+    for i in range(40):
+        await group.shard(1).submit(upsert([i], pad="x" * 5000))
+    await group.start(2)
+    group.set_state(2, PARTIAL)
+    await group.until(lambda: bool(group.copies_asked))
+    applied_op, epoch = await group.copy_of(1, tmp_path / "copy")
+    go_on = threading.Event()
+    held = asyncio.create_task(group.shard(2).run(go_on.wait))
+    await asyncio.sleep(0)
+    while group.shard(2).queue_length:  # noqa: ASYNC110 - until the thread waits
+        await asyncio.sleep(0)
+    installed = asyncio.create_task(group.shard(2).install(tmp_path / "copy", applied_op, epoch))
+    while group.shard(2).queue_length < 1:  # noqa: ASYNC110 - until the installation is queued
+        await asyncio.sleep(0)
+    made = asyncio.create_task(group.shard(2).create_field_index("n", FieldSchema("integer")))
+    await asyncio.sleep(0)
+    go_on.set()
+    await asyncio.gather(held, installed, made)
+    await group.shard(2).wait_for_fields()
+    assert group.shard(2).index.fields.ready("n")
 
 
 @replicated(2)

@@ -1,6 +1,7 @@
 """Collections whose shards are on several nodes: any node takes any request."""
 
 import asyncio
+import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -26,8 +27,9 @@ from qnode.models.query import (
 )
 from qnode.models.shard_choice import ShardChoice, ShardKey
 from qnode.models.topology import KeyState
-from qnode.models.topology_commands import AddReplica, ChangePrimary, CreateShardKey, DropReplica
+from qnode.models.topology_commands import AddReplica, ChangePrimary, Command, CreateShardKey, DropReplica
 from qnode.models.write import DeleteRequest, Selector, SetPayloadRequest, UpdateStatus, UpsertRequest
+from qnode.raft.topology import Rejected
 from tests.shards.nodes import Group, Node, ids, nodes, upsert
 
 EVEN = parse_filter({"must": [{"key": "even", "match": {"value": True}}]})
@@ -292,3 +294,84 @@ def test_a_node_that_starts_removes_nothing_before_its_topology_is_current(tmp_p
         assert not path.exists()
 
     run(tmp_path, 2, act)
+
+
+def test_a_replica_that_comes_back_before_it_was_closed_keeps_what_it_holds(tmp_path: Path) -> None:
+    async def act(group: Group) -> None:
+        await group.create(((1, 2), (1, 2)))
+        collection = group[2].collections.get("c")
+        await collection.write(upsert(*range(20)), wait=True)
+        first, second = collection.shards[0], collection.shards[1]
+        points = second.index.points_count
+        go_on = threading.Event()
+        held = asyncio.create_task(first.run(go_on.wait))
+        await asyncio.sleep(0)
+        for number in (0, 1):
+            assert group.apply(DropReplica("c", number, 2)) is None
+        while 0 in collection.shards:  # noqa: ASYNC110 - nothing tells of it
+            await asyncio.sleep(0.001)
+        assert group.apply(AddReplica("c", 1, 2)) is None  # while the first shard is being closed
+        await asyncio.sleep(0)
+        go_on.set()
+        await held
+        while not group[2].collections.is_settled:  # noqa: ASYNC110 - nothing tells of it
+            await asyncio.sleep(0.001)
+        assert collection.shards == {1: second}
+        assert second.index.points_count == points > 0
+
+    run(tmp_path, 2, act)
+
+
+def test_what_copies_left_beside_a_shard_that_went_is_removed_at_the_next_start(tmp_path: Path) -> None:
+    async def act(group: Group) -> None:
+        await group.create(((1, 2),))
+        folder = tmp_path / "2" / group.topology.collections["c"].folder
+        await group.nodes.pop(2).stop()
+        left = [folder / "0.incoming-00", folder / "7.outgoing-00", folder / ".trash-00"]
+        for path in left:
+            path.mkdir()
+        assert group.apply(DropReplica("c", 0, 2)) is None
+        node = group.nodes[2] = Node(group, 2)
+        await node.start()
+        await node.collections.release_views()
+        assert not any(path.exists() for path in left)
+
+    run(tmp_path, 2, act)
+
+
+def test_a_node_that_stops_opens_nothing_any_more(tmp_path: Path) -> None:
+    async def act(group: Group) -> None:
+        await group.create(((1, 2),))
+        node = group.nodes.pop(2)
+        reached, go_on = asyncio.Event(), asyncio.Event()
+        propose = node.log.propose
+
+        async def late(command: Command, timeout_seconds: float = 10.0) -> Rejected | None:
+            reached.set()
+            await go_on.wait()
+            return await propose(command, timeout_seconds)
+
+        node.log.propose = late  # type: ignore[method-assign]
+        deleting = asyncio.create_task(node.collections.delete("no such collection"))
+        await reached.wait()
+        stopping = asyncio.create_task(node.stop())
+        while node.collections.open_collections():  # noqa: ASYNC110 - nothing tells of it
+            await asyncio.sleep(0.001)
+        go_on.set()
+        await stopping
+        with pytest.raises(Unavailable, match="stopped"):
+            await deleting
+        assert node.collections.open_collections() == []
+
+    run(tmp_path, 2, act)
+
+
+def test_a_shard_that_lost_replicas_for_good_is_written_with_those_that_are_left(tmp_path: Path) -> None:
+    async def act(group: Group) -> None:
+        await group.create(((1, 2, 3),))
+        for peer in (2, 3):
+            assert group.apply(DropReplica("c", 0, peer)) is None
+        result = await group[1].collections.get("c").write(upsert(1), wait=True)
+        assert result.status is UpdateStatus.COMPLETED
+
+    run(tmp_path, 3, act)

@@ -36,6 +36,18 @@ def _forget_promotion(original: Any) -> Any:
     return promotion_is_open
 
 
+def _believe_the_gone(original: Any) -> Any:
+    """Count what a replica said before it heard that it was dropped and made anew."""
+
+    def who_says(self: Any, peer: int, message: Any, now: float) -> Any:
+        replica = self._replicas.get(peer)
+        if replica is not None:
+            replica.since = 0
+        return original(self, peer, message, now)
+
+    return who_says
+
+
 def _skip_epoch_check(original: Any) -> Any:
     """Take an Append of an older epoch."""
 
@@ -143,6 +155,7 @@ def _commit_unmatched(original: Any) -> Any:
 MUTATIONS: dict[str, Patch] = {
     "commit_without_one": (Primary, "_required", _commit_without_one),
     "forget_promotion": (Progress, "promotion_is_open", _forget_promotion),
+    "believe_the_gone": (Primary, "_who_says", _believe_the_gone),
     "skip_epoch_check": (Shard, "_received_append", _skip_epoch_check),
     "truncate_anything": (Replica, "_store", _truncate_anything),
     "answer_before_sync": (LogImage, "appended", _answer_before_sync),

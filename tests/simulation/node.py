@@ -132,8 +132,28 @@ class Node:
             return
         self.seen += self.world.chance.randint(1, min(news, 2))
         entry = self.world.topology.entries[self.seen]
-        if entry.lives.get(self.peer) == self.life and entry.view != self.shard.view:
+        if entry.lives.get(self.peer) != self.life or entry.view == self.shard.view:
+            return
+        if self.peer in entry.view.replicas:
             self.perform(self.shard.topology_changed(entry.view, self.world.now))
+        elif self.shard.view is not None or self._log.next_op > 1:
+            self._lose_replica()
+
+    def _lose_replica(self) -> None:
+        """Remove the replica, for the topology says that it is not held here; another may be made later, empty."""
+        self.world.happened["replica removed"] += 1
+        for write in self._waiting.values():
+            self.world.checks.fate(write, Fate.UNKNOWN)
+        self._opening = object()
+        self._disk.free_bytes = None
+        self.index, self.applied_op, self.ever_applied_op = {}, 0, 0
+        self._durable_index, self._durable_end = ({}, 0), 0
+        self._log.reset(1, 0)
+        self.mirror, self._first_op = {}, 1
+        self._open_shard()
+        for peer in self.world.nodes:
+            if self.world.network.is_connected(self.peer, peer):
+                self.perform(self.shard.link_changed(peer, True, self.world.now))
 
     def link_changed(self, peer: int, is_up: bool) -> None:
         self._sent_at.pop(peer, None)
@@ -160,6 +180,10 @@ class Node:
         first_op = self.shard.log.last_op + 1
         self._waiting.update(enumerate(payloads, first_op))
         self.perform(self.shard.write(payloads, self.world.now))
+
+    def waits_for(self, write: bytes | None) -> bool:
+        """Whether a client may still be told what became of a write."""
+        return self.is_up and write in self._waiting.values()
 
     def drop_old(self) -> None:
         """Drop old files of the log, as far as they are surely applied."""

@@ -9,13 +9,32 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from qnode.shards.replication.view import ChangePrimary, Command, ReplicaState, SetState, ShardView
+from qnode.shards.replication.view import PeerId, ReplicaState, SetState, ShardView
 
 
 @dataclass(frozen=True)
 class Started:
     peer: int
     life: int
+
+
+@dataclass(frozen=True)
+class ChangePrimary:
+    """Make an Active replica the primary of epoch + 1, if the epoch is still this; the old primary becomes Dead."""
+
+    primary: PeerId
+    epoch: int
+
+
+@dataclass(frozen=True)
+class Drop:
+    """Take a replica away that is not the primary; its node removes its files when it hears of that."""
+
+    peer: PeerId
+    epoch: int
+
+
+Command = SetState | ChangePrimary | Drop
 
 
 @dataclass(frozen=True)
@@ -29,8 +48,8 @@ class Entry:
 class Topology:
     """All states that the topology has had, the newest last."""
 
-    def __init__(self, replicas: Mapping[int, ReplicaState], primary: int) -> None:
-        self.entries = [Entry(ShardView(primary, 1, 1, dict(replicas)))]
+    def __init__(self, replicas: Mapping[int, ReplicaState], primary: int, floor: int = 1) -> None:
+        self.entries = [Entry(ShardView(primary, 1, 1, dict(replicas), floor))]
         self.commands: list[object] = []
 
     @property
@@ -64,8 +83,13 @@ def _changed(entry: Entry, command: Command | Started) -> Entry | None:
         replicas = dict(view.replicas)
         if view.primary is not None and view.primary != command.primary:
             replicas[view.primary] = ReplicaState.DEAD
-        return replace(entry, view=ShardView(command.primary, view.epoch + 1, view.revision + 1, replicas))
-    assert isinstance(command, SetState)
+        changed = replace(view, epoch=view.epoch + 1, revision=view.revision + 1)
+        return replace(entry, view=replace(changed, primary=command.primary, replicas=replicas))
+    if isinstance(command, Drop):
+        if command.peer == view.primary or command.peer not in view.replicas:
+            return None
+        replicas = {peer: state for peer, state in view.replicas.items() if peer != command.peer}
+        return replace(entry, view=replace(view, revision=view.revision + 1, replicas=replicas))
     if command.revision != view.revision or command.peer == view.primary:
         return None
     replicas = {**view.replicas, command.peer: command.state}

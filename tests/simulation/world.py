@@ -15,12 +15,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from qnode.shards.replication import ReplicaState, ShardView
-from qnode.shards.replication.failover import candidates, choose_primary, needs_primary
-from qnode.shards.replication.view import ChangePrimary, Command, SetState, Settings
+from qnode.shards.replication.failover import candidates, choose_primary
+from qnode.shards.replication.view import SetState, Settings
 from tests.simulation.checks import Checks, Fate, Violation
 from tests.simulation.network import Network
 from tests.simulation.node import Node
-from tests.simulation.topology import Started, Topology
+from tests.simulation.topology import ChangePrimary, Command, Drop, Started, Topology
 
 FAULTY_SECONDS = 8.0
 SETTLE_SECONDS = 60.0
@@ -38,8 +38,8 @@ class World:
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._count = 0
         peers = range(1, self.chance.choice([2, 3, 3, 3, 4, 5]) + 1)
+        floor = self.chance.choice([1, 1, 2])
         self.settings = Settings(
-            write_consistency_factor=self.chance.choice([1, 1, 2]),
             link_timeout_seconds=0.5,
             stall_timeout_seconds=1.5,
             longest_retry_seconds=0.4,
@@ -49,7 +49,7 @@ class World:
         )
         self._write_gap_seconds = self.chance.choice([0.02, 0.05, 0.2])
         states = {peer: self.chance.choice([ReplicaState.ACTIVE, ReplicaState.PARTIAL]) for peer in peers}
-        self.topology = Topology({**states, 1: ReplicaState.ACTIVE}, primary=1)
+        self.topology = Topology({**states, 1: ReplicaState.ACTIVE}, primary=1, floor=floor)
         self._fault_gap_seconds = self.chance.choice([0.15, 0.4, 1.0])
         self._lateness = self.chance.choice([0.05, 0.4])
         self._suspicion = self.chance.choice([0.0, 0.03, 0.1])
@@ -159,7 +159,8 @@ class World:
             if node.is_up and not node.is_cut_off:
                 self._heard_at[node.peer] = self.now
         is_suspicious = self.is_faulty and self.chance.random() < self._suspicion
-        if is_suspicious or needs_primary(view, self._heard_at, self.now, PEER_TIMEOUT_SECONDS):
+        silent_seconds = 0.0 if view.primary is None else self.now - self._heard_at[view.primary]
+        if is_suspicious or silent_seconds >= PEER_TIMEOUT_SECONDS:
             command = self._choose(view)
             if command is not None:
                 self.happened["failover"] += 1
@@ -170,10 +171,12 @@ class World:
         ends = {node.peer: node.log_end for node in asked if node.is_up and not node.is_cut_off}
         if ends and self.chance.random() < 0.3:  # any choice must be safe
             return ChangePrimary(self.chance.choice(list(ends)), view.epoch)
-        return choose_primary(view, ends)
+        chosen = choose_primary(view, ends)
+        return None if chosen is None else ChangePrimary(chosen, view.epoch)
 
     def _reconcile(self) -> None:
-        """Bring one dead replica back whose node is up."""
+        """Bring one dead replica back whose node is up, and one that is missing."""
+        self._add_missing()
         view = self.topology.head.view
         dead = [peer for peer, state in view.replicas.items() if state is ReplicaState.DEAD and self.nodes[peer].is_up]
         if dead and view.primary not in dead:
@@ -202,7 +205,9 @@ class World:
             return
         node = self.nodes[self.chance.choice(list(self.nodes))]
         other = self.nodes[self.chance.choice([peer for peer in self.nodes if peer != node.peer])]
-        kind = self.chance.choice(["kill", "power", "disk", "disk", "cut", "cut", "one way", "isolate", "drop", "all"])
+        kind = self.chance.choice(
+            ["kill", "power", "disk", "disk", "cut", "cut", "one way", "isolate", "drop", "leave", "all"]
+        )
         self.happened[kind] += 1
         if kind in ("kill", "power"):
             node.crash(power=kind == "power")
@@ -216,6 +221,8 @@ class World:
             self._isolate(node)
         elif kind == "drop" and node.is_up:
             node.guard(node.drop_old)
+        elif kind == "leave":
+            self._leave(node)
         elif kind == "all" and self.chance.random() < 0.3:
             for each in self.nodes.values():
                 each.crash(power=True)
@@ -233,6 +240,21 @@ class World:
             node.is_cut_off = False
 
         self.at(seconds, end)
+
+    def _leave(self, node: Node) -> None:
+        """Take a node's replica away, and perhaps give it a new one before it has heard of that."""
+        view = self.topology.head.view
+        if self.topology.apply(Drop(node.peer, view.epoch)):
+            self.checks.in_sync_set_changed()
+            if self.chance.random() < 0.7:
+                self._add_missing()
+
+    def _add_missing(self) -> None:
+        view = self.topology.head.view
+        missing = [peer for peer in self.nodes if peer not in view.replicas]
+        if missing:
+            peer = self.chance.choice(missing)
+            self.topology.apply(SetState(peer, ReplicaState.PARTIAL, view.epoch, view.revision))
 
     # The end
 
@@ -254,12 +276,12 @@ class World:
         primary = self.nodes[view.primary]
         if not primary.is_up or not primary.shard.is_primary:
             return False
-        fate = Fate.PENDING if self._last_write is None else self.checks.fates.get(self._last_write, Fate.PENDING)
-        if self._last_write is None or fate in (Fate.REFUSED, Fate.UNKNOWN):
+        if self._last_write is not None and self.checks.fates.get(self._last_write) is Fate.COMPLETED:
+            return True
+        if not any(node.waits_for(self._last_write) for node in self.nodes.values()):  # nobody will hear more of it
             self._last_write = self._new_write()
             primary.guard(lambda: primary.write([self._last_write or b""]))
-            return False
-        return fate is Fate.COMPLETED
+        return False
 
     def _check_end(self) -> None:
         self.checks.nothing_is_lost()

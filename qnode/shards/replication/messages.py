@@ -60,11 +60,15 @@ class Append:
 
 @dataclass(frozen=True, slots=True)
 class Appended:
-    """The replica's log is durable, and known to be the primary's of this epoch, up to `logged_op`."""
+    """The replica's log is durable, and known to be the primary's of this epoch, up to `logged_op`.
+
+    revision: of the view that the replica obeyed when it said so.
+    """
 
     epoch: int
     logged_op: int
     applied_op: int
+    revision: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +76,7 @@ class Refused:
     """An Append of `epoch` behind `prev_op` was not taken.
 
     GAP, MISMATCH: behind (hint_op, hint_epoch) nothing of the replica's log is the primary's. Everything up to
-    `applied_op` is.
+    `applied_op` is. revision: of the view that the replica obeys, 0 if it has none.
     """
 
     epoch: int
@@ -81,6 +85,7 @@ class Refused:
     hint_op: int
     hint_epoch: int
     applied_op: int
+    revision: int
 
 
 Message = Append | Appended | Refused
@@ -95,10 +100,10 @@ def encode(message: Message) -> bytes:
         fields.append([record.epoch for record in message.records])
         fields.append([record.payload for record in message.records])
     elif isinstance(message, Appended):
-        fields = [_APPENDED, message.epoch, message.logged_op, message.applied_op]
+        fields = [_APPENDED, message.epoch, message.logged_op, message.applied_op, message.revision]
     else:
         fields = [_REFUSED, message.epoch, int(message.reason), message.prev_op]
-        fields += [message.hint_op, message.hint_epoch, message.applied_op]
+        fields += [message.hint_op, message.hint_epoch, message.applied_op, message.revision]
     data: bytes = msgpack.packb(fields)
     return data
 
@@ -116,9 +121,9 @@ def decode(data: bytes | memoryview) -> Message:
     kind, *values = fields
     if kind == _APPEND and type(kind) is int and len(values) == 6:
         return _append(values)
-    if kind == _APPENDED and type(kind) is int and len(values) == 3:
+    if kind == _APPENDED and type(kind) is int and len(values) == 4:
         return Appended(*map(_number, values))
-    if kind == _REFUSED and type(kind) is int and len(values) == 6:
+    if kind == _REFUSED and type(kind) is int and len(values) == 7:
         epoch, reason, *positions = map(_number, values)
         if reason not in Reason.__members__.values():
             raise BadMessage(f"unknown reason {reason}")

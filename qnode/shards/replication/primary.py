@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
+from qnode.errors import InternalError
 from qnode.shards.replication.actions import Acknowledge, Complete, NeedsCopy, Propose, SendRecords
 from qnode.shards.replication.messages import Appended, Reason, Refused
 from qnode.shards.replication.progress import Mode, Progress
@@ -63,15 +64,15 @@ class Primary:
         assert (view.primary, view.epoch) == (self._standing.me, self._view.epoch)
         has_missed_views = view.revision > self._view.revision + 1
         self._view = view
-        self._has_quorum = len(view.active) >= self._settings.write_consistency_factor
+        self._has_quorum = len(view.active) >= view.floor
         replicas: dict[PeerId, Progress] = {}
-        for peer, state in view.replicas.items():
-            if peer == self._standing.me or state is ReplicaState.DEAD:
-                continue
+        for peer in view.followers:
+            state = view.replicas[peer]
             replica = self._replicas.get(peer)
-            if replica is None or (has_missed_views and state is ReplicaState.PARTIAL):
+            if replica is None or (has_missed_views and state is not ReplicaState.ACTIVE):
                 # It may have been dropped and made anew in between; one that is Active was never away.
-                replica = Progress(peer, state, peer in connected, self._standing.log.appended_op + 1)
+                since = 0 if state is ReplicaState.ACTIVE else view.revision
+                replica = Progress(peer, state, peer in connected, self._standing.log.appended_op + 1, since)
             elif state is ReplicaState.ACTIVE:
                 replica.holds_commits = False
             replica.state = state
@@ -111,10 +112,10 @@ class Primary:
 
     def took(self, peer: PeerId, message: Appended, now: float) -> None:
         """Hear from a replica how far it has come."""
-        replica = self._replicas.get(peer)
-        if replica is None or message.epoch != self._view.epoch or replica.mode is Mode.COPYING:
+        if (replica := self._who_says(peer, message, now)) is None:
             return
         if max(message.logged_op, message.applied_op) > self._standing.log.last_op:
+            self._check_history(replica)
             self._needs_copy(replica, now)  # an operator has made a node primary that lacks what others had applied
             return
         if message.logged_op > replica.matched_op or message.applied_op > replica.applied_op:
@@ -130,10 +131,11 @@ class Primary:
 
     def was_refused(self, peer: PeerId, message: Refused, now: float) -> None:
         """Hear from a replica that it did not take what was sent."""
-        replica = self._replicas.get(peer)
-        if replica is None or message.epoch != self._view.epoch or replica.mode is Mode.COPYING:
+        if (replica := self._who_says(peer, message, now)) is None:
             return
         if message.reason is Reason.BROKEN:
+            if message.hint_op:  # it is well, and holds something else as committed
+                self._check_history(replica)
             self._needs_copy(replica, now)
         elif message.reason in (Reason.GAP, Reason.MISMATCH):
             if message.hint_op < replica.matched_op:
@@ -146,6 +148,28 @@ class Primary:
             if message.reason is Reason.UNABLE and replica.state is ReplicaState.ACTIVE:
                 self._ask(replica, ReplicaState.DEAD, now)
         self._advance(now)
+
+    def _check_history(self, replica: Progress) -> None:
+        """Stop where an in-sync replica holds as committed what this log does not have.
+
+        Both cannot be in the set unless this node has lost files. It must not be copied to those that still have the
+        data: broken, it is replaced by one of them.
+        """
+        if replica.state is ReplicaState.ACTIVE:
+            raise InternalError(f"peer {replica.peer} is in sync, and holds operations that this primary has lost")
+
+    def _who_says(self, peer: PeerId, message: Appended | Refused, now: float) -> Progress | None:
+        """Give the replica whose word counts; one that is behind in the topology is asked again later."""
+        replica = self._replicas.get(peer)
+        if replica is None or message.epoch != self._view.epoch or replica.mode is Mode.COPYING:
+            return None
+        if message.revision >= replica.since:
+            return replica
+        if replica.mode is not Mode.WAITING:
+            replica.seek_again()
+            replica.wait(now, self._settings)
+            self._advance(now)
+        return None
 
     def tick(self, now: float) -> None:
         """Do what is due."""
@@ -186,7 +210,7 @@ class Primary:
 
     def _advance(self, now: float) -> None:
         for replica in self._replicas.values():
-            if replica.state is ReplicaState.PARTIAL:
+            if replica.state is not ReplicaState.ACTIVE:
                 self._advance_joiner(replica, now)
         self._commit()
         self._complete()
@@ -260,7 +284,7 @@ class Primary:
 
     def _needs_copy(self, replica: Progress, now: float) -> None:
         """Give up on sending; an Active replica must first be taken out of the set."""
-        if replica.state is ReplicaState.PARTIAL and not replica.promotion_is_open(self._view.revision):
+        if replica.state is not ReplicaState.ACTIVE and not replica.promotion_is_open(self._view.revision):
             replica.mode, replica.holds_commits = Mode.COPYING, False
             replica.retry_at = replica.quiet_since = None
             replica.is_probe_under_way = False

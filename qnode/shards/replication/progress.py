@@ -23,12 +23,17 @@ class Mode(Enum):
 
 @dataclass(slots=True)
 class Progress:
-    """A replica as seen by the primary. `matched_op`: durable there and equal to our log."""
+    """A replica as seen by the primary. `matched_op`: durable there and equal to our log.
+
+    since: what it says counts only if it obeys this revision or a later one. One that is Partial may have been dropped
+    and made anew, empty; what it said, or still says, before it heard of that is about what is gone.
+    """
 
     peer: PeerId
     state: ReplicaState
     is_connected: bool
     next_op: int
+    since: int
     mode: Mode = Mode.PROBING
     matched_op: int = 0
     applied_op: int = 0

@@ -54,10 +54,12 @@ class Replica:
         """Go on after the disk refused records."""
         self._matched_op = min(self._matched_op, self._standing.log.last_op)
         last_op = self._standing.log.last_op
+        standing = self._standing
+        last_epoch = standing.log.last_epoch
         refusal = Refused(
-            self._epoch, Reason.UNABLE, last_op, last_op, self._standing.log.last_epoch, self._standing.applied_op
+            self._epoch, Reason.UNABLE, last_op, last_op, last_epoch, standing.applied_op, standing.revision
         )
-        self._standing.actions.append(Answer(self._primary, refusal))
+        standing.actions.append(Answer(self._primary, refusal))
 
     def applied(self) -> None:
         """Go on after operations were applied."""
@@ -85,14 +87,19 @@ class Replica:
 
     def _answer(self) -> None:
         self._answered = self._position()
-        self._standing.actions.append(Answer(self._primary, Appended(self._epoch, *self._answered)))
+        self._standing.actions.append(
+            Answer(self._primary, Appended(self._epoch, *self._answered, self._standing.revision))
+        )
 
     def _answer_if_new(self) -> None:
         if self._position() != self._answered:
             self._answer()
 
     def _refuse(self, message: Append, reason: Reason, hint_op: int) -> None:
-        hint_op = max(hint_op, self._standing.committed_op)
-        hint_epoch = self._standing.log.epoch_at(hint_op) or 0
-        refusal = Refused(self._epoch, reason, message.prev_op, hint_op, hint_epoch, self._standing.applied_op)
-        self._standing.actions.append(Answer(self._primary, refusal))
+        standing = self._standing
+        hint_op = max(hint_op, standing.committed_op)
+        hint_epoch = standing.log.epoch_at(hint_op) or 0
+        refusal = Refused(
+            self._epoch, reason, message.prev_op, hint_op, hint_epoch, standing.applied_op, standing.revision
+        )
+        standing.actions.append(Answer(self._primary, refusal))

@@ -102,6 +102,7 @@ class Shard:
     def topology_changed(self, view: ShardView, now: float) -> list[Action]:
         """Follow the topology; in another epoch, in another role."""
         before, self._view = self._view, view
+        self._standing.revision = view.revision
         assert before is None or (before.epoch, before.revision) <= (view.epoch, view.revision), "views come in order"
         if before is not None and before.epoch == view.epoch:
             if isinstance(self._role, Primary):
@@ -207,7 +208,8 @@ class Shard:
             return
         is_stale = view is not None and message.epoch < view.epoch
         reason = Reason.STALE_EPOCH if is_stale else Reason.NOT_HERE
+        log, standing = self.log, self._standing
         refusal = Refused(
-            message.epoch, reason, message.prev_op, self.log.last_op, self.log.last_epoch, self.applied_op
+            message.epoch, reason, message.prev_op, log.last_op, log.last_epoch, standing.applied_op, standing.revision
         )
-        self._standing.actions.append(Answer(sender, refusal))
+        standing.actions.append(Answer(sender, refusal))

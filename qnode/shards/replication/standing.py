@@ -15,13 +15,14 @@ from qnode.shards.replication.view import PeerId, Settings
 
 @dataclass(slots=True)
 class Standing:
-    """`actions` are those of the event that is being handled."""
+    """`actions` are those of the event that is being handled, `revision` is that of the view which is obeyed."""
 
     me: PeerId
     settings: Settings
     log: LogImage
     applied_op: int
     committed_op: int
+    revision: int = 0
     actions: list[Action] = field(default_factory=list)
 
     def commit(self, op_num: int) -> bool:

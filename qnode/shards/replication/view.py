@@ -1,4 +1,4 @@
-"""A shard as the topology shows it, the commands that change it, and the bounds of the protocol. Values only.
+"""A shard as its replicas see it in the topology, the command that changes it, and the bounds of the protocol. Values.
 
 `epoch` rises with each change of the primary, and when the primary's process has started anew: an epoch is one life of one
 process. `revision` rises with every change of the shard's entry, the epoch's included. A command is guarded: applied to a shard
@@ -10,54 +10,49 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 
-from qnode.models import topology
+from qnode.models.topology import ReplicaState, Shard
+
+__all__ = ["CATCHING_UP", "PeerId", "ReplicaState", "SetState", "Settings", "ShardView", "view_of"]
 
 PeerId = int
 
-
-class ReplicaState(StrEnum):
-    """What a replica is to the others. A commit needs all that are Active; Partial ones are being caught up."""
-
-    ACTIVE = "Active"
-    PARTIAL = "Partial"
-    DEAD = "Dead"
+CATCHING_UP = frozenset({ReplicaState.INITIALIZING, ReplicaState.PARTIAL, ReplicaState.RECOVERY})
+"""The states of replicas that are sent to and that no commit needs. Beside them and the Active, nobody is sent to."""
 
 
 @dataclass(frozen=True, slots=True)
 class ShardView:
-    """A shard's entry in the topology, as far as this node has applied it."""
+    """A shard's entry in the topology, as far as this node has applied it.
+
+    floor: so many replicas must be in sync for a commit.
+    """
 
     primary: PeerId | None
     epoch: int
     revision: int
     replicas: Mapping[PeerId, ReplicaState]
+    floor: int = 1
 
     @property
     def active(self) -> frozenset[PeerId]:
         return frozenset(peer for peer, state in self.replicas.items() if state is ReplicaState.ACTIVE)
 
-
-_STATE_OF = {
-    topology.ReplicaState.ACTIVE: ReplicaState.ACTIVE,
-    topology.ReplicaState.INITIALIZING: ReplicaState.PARTIAL,
-    topology.ReplicaState.PARTIAL: ReplicaState.PARTIAL,
-    topology.ReplicaState.RECOVERY: ReplicaState.PARTIAL,
-    topology.ReplicaState.MANUAL_RECOVERY: ReplicaState.DEAD,
-    topology.ReplicaState.DEAD: ReplicaState.DEAD,
-}
+    @property
+    def followers(self) -> frozenset[PeerId]:
+        """The replicas that the primary sends to."""
+        served = (peer for peer, state in self.replicas.items() if state is ReplicaState.ACTIVE or state in CATCHING_UP)
+        return frozenset(served) - {self.primary}
 
 
-def view_of(shard: topology.Shard) -> ShardView:
+def view_of(shard: Shard, floor: int = 1) -> ShardView:
     """Say what a shard's entry in the topology means to its replicas."""
-    replicas = {peer: _STATE_OF[state] for peer, state in shard.replicas.items()}
-    return ShardView(shard.primary, shard.epoch, shard.changed, replicas)
+    return ShardView(shard.primary, shard.epoch, shard.changed, shard.replicas, floor)
 
 
 @dataclass(frozen=True, slots=True)
 class SetState:
-    """Give a replica a state, if epoch and revision are still these. Only the primary may make one Active."""
+    """Make a replica Active or Dead, if epoch and revision are still these. Only the primary may make one Active."""
 
     peer: PeerId
     state: ReplicaState
@@ -66,21 +61,9 @@ class SetState:
 
 
 @dataclass(frozen=True, slots=True)
-class ChangePrimary:
-    """Make an Active replica the primary of epoch + 1, if the epoch is still this; the old primary becomes Dead."""
-
-    primary: PeerId
-    epoch: int
-
-
-Command = SetState | ChangePrimary
-
-
-@dataclass(frozen=True, slots=True)
 class Settings:
     """Bounds and times of the protocol, the same for all shards of a node."""
 
-    write_consistency_factor: int = 1
     link_timeout_seconds: float = 2.0
     """An Active replica whose link is down holds a write up for so long, …"""
     stall_timeout_seconds: float = 10.0

@@ -12,9 +12,9 @@ SEED = int(os.environ.get("QNODE_TEST_SEED", random.SystemRandom().randrange(1 <
 MESSAGES: list[Message] = [
     Append(3, 7, 2, 6),
     Append(3, 7, 2, 6, (Record(2, 8, b"one"), Record(3, 9, b""), Record(3, 10, bytes(300)))),
-    Appended(3, 9, 8),
-    Refused(3, Reason.MISMATCH, 9, 7, 2, 5),
-    Refused((1 << 63) - 1, Reason.UNABLE, 0, 0, 0, 0),
+    Appended(3, 9, 8, 20),
+    Refused(3, Reason.MISMATCH, 9, 7, 2, 5, 20),
+    Refused((1 << 63) - 1, Reason.UNABLE, 0, 0, 0, 0, 0),
 ]
 
 APPEND_FIELDS = [1, 3, 7, 2, 6, [2, 3], [b"one", b"two"]]

@@ -1,7 +1,7 @@
 """Golden scenarios: events in, actions out, one shard of one node a file, named after what it proves.
 
 A line is an event; the lines behind it that are set in are the actions that it gives. `at` sets the time in seconds. Operations
-are written as op_num:epoch. With QNODE_REWRITE_SCENARIOS=1 the actions are written anew: to be read before they are committed.
+are written as op_num:epoch; `revision` of an answer is that which its sender obeys, else the newest. With QNODE_REWRITE_SCENARIOS=1 the actions are written anew: to be read before they are committed.
 """
 
 import os
@@ -15,6 +15,9 @@ from qnode.shards.replication.log_image import LogImage
 from qnode.shards.replication.messages import Append, Appended, Message, Reason, Refused
 from qnode.shards.replication.view import SetState, Settings
 from qnode.wal import Record
+
+NEWEST = 1_000_000
+"""The revision that a peer obeys where a scenario does not say it."""
 
 SCENARIOS = sorted((Path(__file__).parent / "scenarios").glob("*.txt"))
 
@@ -35,7 +38,7 @@ class Player:
             first_op = int(given.get("first", 1))
             records = [Record(epoch, op_num, b"") for op_num, epoch in enumerate(epochs, first_op)]
             image = LogImage.of(first_op, int(given.get("before", 0)), records)
-            settings = Settings(int(given.get("factor", 1)), window_ops=3, join_distance_ops=1)
+            settings = Settings(window_ops=3, join_distance_ops=1)
             self.shard = Shard(int(plain[0]), settings, image, int(given.get("applied", first_op - 1)))
             return []
         if event == "at":
@@ -48,7 +51,7 @@ class Player:
         if event == "view":
             replicas = {int(peer): ReplicaState(state) for peer, state in given.items() if peer.isdigit()}
             primary = int(given["primary"])
-            view = ShardView(primary, int(given["epoch"]), int(given["revision"]), replicas)
+            view = ShardView(primary, int(given["epoch"]), int(given["revision"]), replicas, int(given.get("floor", 1)))
             return shard.topology_changed(view, self.now)
         if event == "link":
             return shard.link_changed(int(plain[0]), plain[1] == "up", self.now)
@@ -76,10 +79,12 @@ def message_of(kind: str, given: dict[str, str]) -> Message:
         epochs = [int(word) for word in given.get("records", "").split(",") if word]
         records = tuple(Record(each, op_num, b"") for op_num, each in enumerate(epochs, prev_op + 1))
         return Append(epoch, prev_op, prev_epoch, int(given.get("commit", 0)), records)
+    revision = int(given.get("revision", NEWEST))
     if kind == "appended":
-        return Appended(epoch, int(given["logged"]), int(given["applied"]))
+        return Appended(epoch, int(given["logged"]), int(given["applied"]), revision)
     hint_op, hint_epoch = position_of(given.get("hint", "0:0"))
-    return Refused(epoch, Reason[kind], int(given["prev"]), hint_op, hint_epoch, int(given.get("applied", 0)))
+    applied_op = int(given.get("applied", 0))
+    return Refused(epoch, Reason[kind], int(given["prev"]), hint_op, hint_epoch, applied_op, revision)
 
 
 def position_of(word: str) -> tuple[int, int]:
@@ -95,9 +100,9 @@ def shown(action: do.Action) -> str:
         case do.SendRecords(peer, epoch, prev_op, prev_epoch, last_op, commit_op):
             ops = f"{prev_op + 1}..{last_op}" if last_op > prev_op else "none"
             return f"send {peer} epoch={epoch} prev={prev_op}:{prev_epoch} records={ops} commit={commit_op}"
-        case do.Answer(peer, Appended(epoch, logged_op, applied_op)):
+        case do.Answer(peer, Appended(epoch, logged_op, applied_op, _)):
             return f"answer {peer} appended epoch={epoch} logged={logged_op} applied={applied_op}"
-        case do.Answer(peer, Refused(epoch, reason, prev_op, hint_op, hint_epoch, applied_op)):
+        case do.Answer(peer, Refused(epoch, reason, prev_op, hint_op, hint_epoch, applied_op, _)):
             hint = f"hint={hint_op}:{hint_epoch}"
             return f"answer {peer} {reason.name} epoch={epoch} prev={prev_op} {hint} applied={applied_op}"
         case do.Propose(SetState(peer, state, epoch, revision)):

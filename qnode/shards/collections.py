@@ -209,7 +209,7 @@ class Collections:
 
     async def _peers_reached(self, index: int) -> None:
         """Return when all peers in reach have carried out what the topology of this index says, or when that takes too long."""
-        remote, peers = self._place.remote, self._place.remote.connected_peers()
+        remote, peers = self._place.remote, self._place.remote.peers_in_reach()
         telling = [remote.reached(peer, index, ACTIVATION_SECONDS) for peer in peers]
         for peer, fault in zip(peers, await asyncio.gather(*telling, return_exceptions=True), strict=True):
             if fault is not None:

@@ -97,3 +97,19 @@ def test_slow_links_slow_writes_down_and_take_nobody_out(cluster: ClusterOfProce
         ledger.wait_for_more(60)
         assert set(cluster[0].replicas("c")[0].values()) == {"Active"}
         check(cluster, ledger)
+
+
+def test_links_that_break_for_a_moment_cost_reads_and_new_collections_nothing(cluster: ClusterOfProcesses) -> None:
+    cluster[0].create("single", DIM, shard_number=1)
+    (holder,) = [member for member in cluster if member.shards("single")["local_shards"]]
+    holder.upsert("single", [{"id": 1, "vector": [1, 2, 3, 4]}])
+    asked = others_than(cluster, holder)[0]
+    for number in range(10):
+        cluster.network.break_links()
+        assert asked.count("single") == 1
+        if number % 5 == 0:
+            cluster.network.break_links()
+            asked.create(f"new{number}", DIM, replication_factor=3)
+            assert [member.count(f"new{number}") for member in cluster] == [0] * 3
+            asked.ask("DELETE", f"/collections/new{number}")
+    asked.ask("DELETE", "/collections/single")

@@ -12,6 +12,7 @@ import os
 import random
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import httpx
@@ -45,11 +46,15 @@ class PrimaryFinder:
     def __init__(self, cluster: ClusterOfProcesses, rng: random.Random) -> None:
         self._addresses = {member.peer_id: member.address for member in cluster}
         self._rng = rng
+        self._client = httpx.Client(timeout=2.0, trust_env=False)
+
+    def close(self) -> None:
+        self._client.close()
 
     def __call__(self) -> str | None:
         asked = self._rng.choice(list(self._addresses.values()))
         try:
-            answer = httpx.get(f"{asked}/cluster/telemetry", params={"details_level": 2}, timeout=2.0, trust_env=False)
+            answer = self._client.get(f"{asked}/cluster/telemetry", params={"details_level": 2})
             (shard,) = answer.json()["result"]["collections"]["c"]["shards"]
         except (httpx.HTTPError, KeyError):
             return None
@@ -81,8 +86,10 @@ def disturb(rng: random.Random, cluster: ClusterOfProcesses) -> str:
 
 def test_reads_through_the_primary_are_linearizable_while_nodes_die(cluster: ClusterOfProcesses, seed: int) -> None:
     rng = random.Random(seed)
-    reader = PrimaryFinder(cluster, rng)
-    with Registers(cluster.addresses, "c", seed=seed, reader=reader) as registers:
+    with (
+        closing(PrimaryFinder(cluster, rng)) as reader,
+        Registers(cluster.addresses, "c", seed=seed, reader=reader) as registers,
+    ):
         for _ in range(KILLS):
             registers.wait_for_more()
             victim = cluster.primary_of("c")

@@ -54,6 +54,11 @@ class PeerNetwork:
         for pair in permutations(numbers, 2):
             self._gates[pair].delay_seconds = delay_seconds
 
+    def break_links(self) -> None:
+        """End all connections at once; new ones may begin."""
+        for proxy in self._proxies.values():
+            proxy.break_connections()
+
     def heal(self) -> None:
         """Let everything through at once."""
         for gate in list(self._gates.values()):

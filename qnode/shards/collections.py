@@ -134,6 +134,7 @@ class Collections:
             if self._has_current_views or self._closing:
                 return
             self._has_current_views = True
+            self._follow()
             self._steward.remove_strays(self._topology_log.current.collections)
             await self._reconcile()
 

@@ -134,6 +134,7 @@ class Collections:
             if self._has_current_views or self._closing:
                 return
             self._has_current_views = True
+            self._follow()
             await self._steward.remove_strays(self._topology_log.current.collections)
             await self._reconcile()
 
@@ -209,7 +210,7 @@ class Collections:
 
     async def _peers_reached(self, index: int) -> None:
         """Return when all peers in reach have carried out what the topology of this index says, or when that takes too long."""
-        remote, peers = self._place.remote, self._place.remote.connected_peers()
+        remote, peers = self._place.remote, self._place.remote.peers_in_reach()
         telling = [remote.reached(peer, index, ACTIVATION_SECONDS) for peer in peers]
         for peer, fault in zip(peers, await asyncio.gather(*telling, return_exceptions=True), strict=True):
             if fault is not None:

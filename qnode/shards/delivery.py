@@ -48,7 +48,8 @@ class Delivery:
         self._timeout_seconds = timeout_seconds
         self._now = asyncio.get_running_loop().time
         self._until = self._now() + (DELIVERY_SECONDS if timeout_seconds is None else timeout_seconds)
-        self._ends = self._until if wait and timeout_seconds is not None else None
+        # On a node that runs alone a write without `wait` takes as long as its disk; beside peers, one may be cut off.
+        self._ends = self._until if timeout_seconds is not None and (wait or not remote.is_alone) else None
 
     @property
     def longest_seconds(self) -> float | None:
@@ -111,7 +112,11 @@ class Delivery:
 
 async def finished(queued: asyncio.Future[int], seconds: float | None) -> int | None:
     """Wait for a write that was queued; None if it will stay and is not complete, or not after so long."""
-    done, _ = await asyncio.wait({queued}, timeout=seconds)
+    try:
+        done, _ = await asyncio.wait({queued}, timeout=seconds)
+    except asyncio.CancelledError:
+        queued.add_done_callback(forget)
+        raise
     if not done:
         queued.add_done_callback(forget)
         return None

@@ -8,6 +8,9 @@ What is applied is durable without the log, so an index may stand behind or befo
 A received copy is put in place by one rename, of its folder to `arrived` inside the shard's folder, with its position written in
 it. From then on, also after a crash, opening moves its parts to where they belong, the index first, and begins the log anew
 behind it; each step may be done again.
+
+A damaged replica that others hold too is set aside, within its folder, until a copy has come. A mark, written before anything is
+moved and removed after the copy is in place, keeps what is opened meanwhile from passing for the empty beginning of a shard.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ from typing import Final
 import orjson
 
 from qnode.disk import fault_of, remove_trash, remove_tree, sync_directory, write_file_durably
-from qnode.errors import Corruption
+from qnode.errors import Corruption, QnodeError, Unavailable
 from qnode.index import Index, maintenance
 from qnode.index.store import RESTORE
 from qnode.models.field_schema import FieldSchema
@@ -40,16 +43,18 @@ APPLY_BYTES: Final = 32 << 20
 """… and none is added to one that has this size."""
 
 _LOG, _ARRIVED, _POSITION = "wal", "arrived", "position"
+_DAMAGED, _AWAITS_COPY = "damaged", "awaits_copy"
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class ShardFiles:
-    """An open shard: its log, its index, and the log as the protocol sees it."""
+    """An open shard: its log, its index, and the log as the protocol sees it. `fault`: why it must not pass for a replica."""
 
     log: Log
     index: Index
     image: LogImage
+    fault: QnodeError | None = None
 
     def close(self) -> None:
         try:
@@ -80,7 +85,28 @@ def open_files(path: Path, params: IndexParams, *, keep_log_bytes: int, verify: 
     except BaseException:
         index.close()
         raise
-    return ShardFiles(log, index, image)
+    fault = None
+    if (path / _AWAITS_COPY).exists():
+        fault = Unavailable(f"the replica in {path} was damaged, and waits for a copy of another one")
+    return ShardFiles(log, index, image, fault)
+
+
+def set_aside(path: Path) -> None:
+    """Move what is in the folder of a damaged shard out of the way; what is opened next waits for a copy.
+
+    Blocks; may be done again after a crash. Raises OutOfSpace, InternalError.
+    """
+    write_file_durably(path / _AWAITS_COPY, b"")
+    aside = path / _DAMAGED
+    try:
+        aside.mkdir(exist_ok=True)
+        for part in path.iterdir():
+            if part.name in (_AWAITS_COPY, _DAMAGED):
+                continue
+            remove_tree(aside / part.name)
+            part.rename(aside / part.name)
+    except OSError as error:
+        raise fault_of(error, f"the damaged files in {path} could not be moved into {aside}") from error
 
 
 def accept_copy(path: Path, copy: Path, applied_op: int, applied_epoch: int) -> None:
@@ -134,6 +160,8 @@ def _begin_log(path: Path, log: Log, index: Index, applied_op: int, applied_epoc
         raise Corruption(index.store.path / "data.mdb", fault, RESTORE)
     log.reset(applied_op + 1, applied_epoch)
     remove_tree(path / _ARRIVED)
+    remove_tree(path / _DAMAGED)
+    (path / _AWAITS_COPY).unlink(missing_ok=True)
 
 
 def _catch_up(log: Log, index: Index) -> None:

@@ -5,6 +5,9 @@ Left out: whom to ask, and whom to ask next.
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Iterable
+from time import monotonic
 from typing import Any, Final
 
 from qnode import deadline
@@ -21,12 +24,24 @@ LONGEST_CALL_SECONDS: Final = 3600.0
 GRACE_SECONDS: Final = 2.0
 """A peer that is to answer within some time may answer so much later: what it says then is better than not to know."""
 
+LINK_PATIENCE_SECONDS: Final = 2.0
+"""A link that broke may be there again within this time: as long as that its peer counts as one that can be reached."""
+
 
 class Remote:
     """The other peers, as those that hold shards. A node that runs alone has no channel, and nobody to ask."""
 
     def __init__(self, channel: Channel | None) -> None:
         self._channel = channel
+        self._broke_at: dict[int, float] = {}
+        if channel is not None:
+            channel.watch(self._connected, self._disconnected)
+
+    def _connected(self, peer: int) -> None:
+        self._broke_at.pop(peer, None)
+
+    def _disconnected(self, peer: int, reason: str) -> None:
+        self._broke_at[peer] = monotonic()
 
     @property
     def is_alone(self) -> bool:
@@ -35,8 +50,35 @@ class Remote:
     def is_connected(self, peer: int) -> bool:
         return self._channel is not None and self._channel.is_connected(peer)
 
-    def connected_peers(self) -> list[int]:
-        return [] if self._channel is None else self._channel.connected_peers()
+    def peers_in_reach(self) -> list[int]:
+        """List the peers that have a link, or had one a moment ago."""
+        if self._channel is None:
+            return []
+        lost = [peer for peer in self._broke_at if self._patience_seconds(peer) > 0]
+        return sorted({*self._channel.connected_peers(), *lost})
+
+    async def wait_for_link(self, peers: Iterable[int]) -> bool:
+        """Wait for a link to one of these peers, as long as those that have none had one a moment ago; say whether there is one."""
+        assert self._channel is not None
+        if any(map(self.is_connected, wanted := list(peers))):
+            return True
+        waits = {peer: seconds for peer in wanted if (seconds := self._patience_seconds(peer)) > 0}
+        waiting = [asyncio.ensure_future(self._channel.wait_connected(peer, waits[peer])) for peer in waits]
+        try:
+            for first in asyncio.as_completed(waiting):
+                try:
+                    await first
+                except TimedOut:
+                    continue
+                return True
+            return False
+        finally:
+            for each in waiting:
+                each.cancel()
+            await asyncio.gather(*waiting, return_exceptions=True)
+
+    def _patience_seconds(self, peer: int) -> float:
+        return self._broke_at.get(peer, 0.0) + LINK_PATIENCE_SECONDS - monotonic()
 
     async def read(self, peer: int, folder: str, shards: tuple[int, ...], request: ReadRequest) -> Any | NotServed:
         """Read shards of a peer, until the deadline of this context; raise what the peer raises, or that it was not reached."""
@@ -49,6 +91,7 @@ class Remote:
     async def reached(self, peer: int, index: int, seconds: float) -> None:
         """Return when a peer's collections are what the topology of this index says."""
         assert self._channel is not None
+        await self.wait_for_link([peer])
         call = wire.encode(ReadCall("", (), ReachedRequest(index), seconds))
         await self._channel.call(peer, Topic.READ, call, seconds)
 

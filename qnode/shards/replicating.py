@@ -82,7 +82,7 @@ class Replicating:
         self._unsynced_ticket: int | None = None
         self._refusal: QnodeError | None = None
         self._trimming = Trimming(files.log, self._keep_log_bytes)
-        self.fault: QnodeError | None = None
+        self.fault: QnodeError | None = files.fault
         self.log_end: LogEnd | None = None
         self.copying: frozenset[PeerId] = frozenset()
         self.publish()

@@ -1,8 +1,9 @@
 """Reading shards wherever they are: one replica of each, or several that must agree.
 
 A replica here is read first. The other shards are asked of as few peers as have them all, one call each; with several that serve
-equally well, they take turns. A peer that fails, or does not serve a shard any more, is passed over for the next that has it: a read
-fails when no replica is left, or for a reason that all of them would give. May be cancelled at any time.
+equally well, they take turns. A peer that fails, or does not serve a shard any more, is passed over for the next that has it; where
+the links to all that are left broke a moment ago, one is waited for. A read fails when no replica is left, or for a reason that all
+of them would give. May be cancelled at any time.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from itertools import count
 from typing import Any, Protocol, TypeVar
 
 from qnode import deadline
+from qnode.channel import LinkBroken, Unreached
 from qnode.errors import InternalError, QnodeError, TimedOut, Unavailable
 from qnode.models.query import Agreement, Consistency
 from qnode.models.shard_calls import NotServed, ReadRequest
@@ -66,8 +68,10 @@ class Scatter:
     async def _read_one_each(self, numbers: Numbers, reading: Reading[Result]) -> list[Result]:
         pending, answers = numbers, []
         tried: set[tuple[int, int]] = set()
+        lost: set[int] = set()
         fault: QnodeError | None = None
         while pending:
+            await self._wait_for_links(pending, tried)
             groups = self._grouped(pending, tried, fault)
             asking = [self._ask(peer, group, reading) for peer, group in groups]
             outcomes = [await _outcome(asking[0])] if len(asking) == 1 else await asyncio.gather(*map(_outcome, asking))
@@ -78,13 +82,29 @@ class Scatter:
                 elif isinstance(outcome, QnodeError):
                     deadline.check()
                     fault = outcome
-                    tried.update((peer, number) for number in group)
+                    is_lost = isinstance(outcome, Unreached | LinkBroken) and peer not in lost
+                    if is_lost:  # it may be asked once more, when it has a link again
+                        lost.add(peer)
+                    else:
+                        tried.update((peer, number) for number in group)
                 else:
                     answers.append(outcome)
                     continue
                 left += group
             pending = tuple(left)
         return answers
+
+    async def _wait_for_links(self, pending: Numbers, tried: set[tuple[int, int]]) -> None:
+        """Give the links to those who have a shard the moment that they need to be there again."""
+        if self._remote.is_alone:
+            return
+        for number in pending:
+            if all((peer, number) in tried for peer in self._candidates(number)):
+                holders = self._routes.active(number)
+                await self._remote.wait_for_link(
+                    peer for peer in holders if peer != self._routes.me and (peer, number) not in tried
+                )
+                deadline.check()
 
     def _grouped(
         self, pending: Numbers, tried: set[tuple[int, int]], fault: QnodeError | None

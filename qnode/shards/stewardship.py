@@ -18,9 +18,10 @@ from qnode.errors import Corruption, InternalError, QnodeError
 from qnode.index import BuilderPool
 from qnode.models.collection import CollectionConfig
 from qnode.models.field_schema import FieldSchema
-from qnode.models.topology import CollectionEntry
+from qnode.models.topology import CollectionEntry, Shard
 from qnode.shards.collection import Collection, Place
 from qnode.shards.local_shard import LocalShard
+from qnode.shards.opening import set_aside
 from qnode.shards.replication import view_of
 from qnode.shards.surroundings import Surroundings
 
@@ -195,9 +196,13 @@ class Steward:
             address = (entry.folder, number)
             if self._place.me not in shard.replicas or number in collection.shards:
                 continue
+            path = self._settings.path / entry.folder / str(number)
             if isinstance(self._unopened.get(address), Corruption):
-                continue
-            if not collection.is_current and not (self._settings.path / entry.folder / str(number)).exists():
+                if not self._can_be_copied(collection, shard):
+                    continue
+                _log.warning("shard %d of collection %s is damaged here, and is copied anew", number, collection.name)
+                await asyncio.to_thread(set_aside, path)
+            if not collection.is_current and not path.exists():
                 continue
             try:
                 opened = await self._open_shard(collection, number)
@@ -213,6 +218,10 @@ class Steward:
             collection.follow(collection.entry, is_current=collection.is_current)
             if collection.is_current:
                 self._tell(collection)
+
+    def _can_be_copied(self, collection: Collection, shard: Shard) -> bool:
+        """Tell whether others hold all that a damaged replica here held, as far as it counts."""
+        return collection.is_current and any(peer != self._place.me for peer in shard.active())
 
     async def _open_shard(self, collection: Collection, number: int) -> LocalShard:
         path = self._settings.path / collection.folder / str(number)

@@ -9,14 +9,16 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
 import httpx
 
 from tests.support.node import Node, free_port, wait_for
+from tests.support.peer_network import PeerNetwork
 
 READY_SECONDS = 60.0
 Json = dict[str, Any]
@@ -25,16 +27,32 @@ Json = dict[str, Any]
 class Member(Node):
     """A node of a cluster; it joins through `bootstrap`, or is the first."""
 
-    def __init__(self, folder: Path, bootstrap: str | None, environment: dict[str, str] | None = None) -> None:
-        super().__init__(folder, environment=environment)
+    def __init__(
+        self,
+        folder: Path,
+        bootstrap: str | None,
+        environment: dict[str, str] | None = None,
+        *,
+        told_port: Callable[[int], int] | None = None,
+        preexec: Callable[[], None] | None = None,
+    ) -> None:
+        """`told_port` stands something before the port where the node listens for peers, and gives the one that they are told."""
+        super().__init__(folder, environment=environment, preexec=preexec)
         self._bootstrap = bootstrap
         self.is_paused = False
         self._peer_id: int | None = None
-        self.move()
+        listens_at = free_port()
+        self._environment["QNODE__CLUSTER__P2P__PORT"] = str(listens_at)
+        self._address_peers(listens_at if told_port is None else told_port(listens_at))
 
     def move(self) -> None:
         """Give a node that does not run another address for peers, from its next start on."""
-        self.uri = f"http://127.0.0.1:{free_port()}"
+        port = free_port()
+        self._environment["QNODE__CLUSTER__P2P__PORT"] = str(port)
+        self._address_peers(port)
+
+    def _address_peers(self, port: int) -> None:
+        self.uri = f"http://127.0.0.1:{port}"
         joining = [] if self._bootstrap is None else ["--bootstrap", self._bootstrap]
         self.arguments = ("--uri", self.uri, *joining)
 
@@ -87,6 +105,10 @@ class Member(Node):
         except httpx.HTTPError as error:
             return repr(error)
 
+    @property
+    def has_run(self) -> bool:
+        return self._process is not None
+
     def is_alive(self) -> bool:
         return self.process.poll() is None
 
@@ -104,20 +126,51 @@ class Member(Node):
 class ClusterOfProcesses:
     """Several nodes of one cluster, the first of which the others join through."""
 
-    def __init__(self, folder: Path, nodes: int = 3, environment: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        nodes: int = 3,
+        environment: dict[str, str] | None = None,
+        *,
+        cuttable: bool = False,
+        preexec: Callable[[], None] | None = None,
+    ) -> None:
+        """`cuttable`: the nodes reach each other through `network` only."""
         self._folder = folder
         self._environment = environment
+        self._preexec = preexec
         self.members: list[Member] = []
+        self._network = PeerNetwork(self._pids) if cuttable else None
         self._opened = ExitStack()
         for _ in range(nodes):
             self._another()
 
     def _another(self) -> Member:
+        number = len(self.members)
         bootstrap = self.members[0].uri if self.members else None
-        folder = self._folder / f"node{len(self.members) + 1}"
+        folder = self._folder / f"node{number + 1}"
         folder.mkdir()
-        self.members.append(Member(folder, bootstrap, self._environment))
-        return self.members[-1]
+        told_port = None if self._network is None else partial(self._network.attach, number)
+        member = Member(folder, bootstrap, self._environment, told_port=told_port, preexec=self._preexec)
+        self.members.append(member)
+        return member
+
+    def add(self) -> Member:
+        """Launch one more node, without waiting for it."""
+        return self._opened.enter_context(_Labelled(self._another()))
+
+    @property
+    def network(self) -> PeerNetwork:
+        """What is between the nodes, if it can be cut."""
+        assert self._network is not None
+        return self._network
+
+    def _pids(self) -> dict[int, int]:
+        return {number: member.pid for number, member in enumerate(self) if member.has_run}
+
+    def number(self, member: Member) -> int:
+        """The number of a node in this cluster, from 0."""
+        return self.members.index(member)
 
     def __enter__(self) -> Self:
         try:
@@ -139,6 +192,8 @@ class ClusterOfProcesses:
             if member.is_paused:
                 member.resume()
         self._opened.close()
+        if self._network is not None:
+            self._network.close()
 
     def __getitem__(self, number: int) -> Member:
         return self.members[number]
@@ -207,7 +262,9 @@ class ClusterOfProcesses:
             raise AssertionError(f"not all replicas of {name} have become Active: {seen}") from None
 
     def heal(self) -> None:
-        """Bring back whoever is stopped or dead, and wait until all are ready."""
+        """Bring back whoever is stopped, cut off or dead, and wait until all are ready."""
+        if self._network is not None:
+            self._network.heal()
         for member in self:
             if member.is_paused:
                 member.resume()

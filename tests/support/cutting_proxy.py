@@ -9,6 +9,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from enum import Enum
 
@@ -23,10 +24,33 @@ class Way(Enum):
     BACK = "back"
 
 
+class Gate:
+    """One direction: open or not, and how slow."""
+
+    def __init__(self) -> None:
+        self.delay_seconds = 0.0
+        self._is_open = threading.Event()
+        self._is_open.set()
+
+    def shut(self) -> None:
+        self._is_open.clear()
+
+    def open(self) -> None:
+        self._is_open.set()
+
+    def pass_through(self) -> None:
+        """Return when what has arrived may go on."""
+        if self.delay_seconds:
+            time.sleep(self.delay_seconds)
+        while not self._is_open.wait(_LOOK_AGAIN_SECONDS):
+            pass
+
+
 class CuttingProxy:
     """Listens on `port` of loopback and connects to `target`, (host, port)."""
 
-    def __init__(self, target: tuple[str, int]) -> None:
+    def __init__(self, target: tuple[str, int], gates_of: Callable[[int], Mapping[Way, Gate]] | None = None) -> None:
+        """`gates_of` is given the port from which a connection comes, and gives the gates on its way; else all share two."""
         self.delay_seconds = 0.0
         """Every piece is held up so long, at least."""
         self.truncate_after_bytes: dict[Way, int | None] = {Way.THERE: None, Way.BACK: None}
@@ -35,12 +59,12 @@ class CuttingProxy:
         self._connected = threading.Condition()
         self._target = target
         self._closed = threading.Event()
-        self._open_ways = {Way.THERE: threading.Event(), Way.BACK: threading.Event()}
+        self._gates = {way: Gate() for way in Way}
+        self._gates_of = gates_of or (lambda port: self._gates)
         self._sockets: set[socket.socket] = set()
         self._lock = threading.Lock()
         self._server = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._server.getsockname()[1]
-        self.heal()
         threading.Thread(target=self._accept, daemon=True).start()
 
     def __enter__(self) -> CuttingProxy:
@@ -52,12 +76,12 @@ class CuttingProxy:
     def cut(self, *ways: Way) -> None:
         """Hold back what goes these ways (both, if none is said); connections that begin are held too."""
         for way in ways or tuple(Way):
-            self._open_ways[way].clear()
+            self._gates[way].shut()
 
     def heal(self) -> None:
         """Let everything through that was held back, and go on."""
-        for way in Way:
-            self._open_ways[way].set()
+        for gate in self._gates.values():
+            gate.open()
 
     @property
     def connections(self) -> int:
@@ -101,6 +125,7 @@ class CuttingProxy:
         with self._lock:
             self._sockets.add(near)
         try:
+            gates = self._gates_of(near.getpeername()[1])
             far = socket.create_connection(self._target)
         except OSError:
             near.close()
@@ -110,7 +135,7 @@ class CuttingProxy:
         for each in (near, far):
             each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         pumps = [
-            threading.Thread(target=self._pump, args=(source, sink, way), daemon=True)
+            threading.Thread(target=self._pump, args=(source, sink, way, gates[way]), daemon=True)
             for source, sink, way in ((near, far, Way.THERE), (far, near, Way.BACK))
         ]
         for pump in pumps:
@@ -122,22 +147,20 @@ class CuttingProxy:
         near.close()
         far.close()
 
-    def _pump(self, source: socket.socket, sink: socket.socket, way: Way) -> None:
+    def _pump(self, source: socket.socket, sink: socket.socket, way: Way, gate: Gate) -> None:
         gone_bytes = 0
         with suppress(OSError):
             while data := source.recv(_CHUNK_BYTES):
                 if self.delay_seconds:
                     time.sleep(self.delay_seconds)
-                while not self._open_ways[way].wait(_LOOK_AGAIN_SECONDS):
-                    pass
+                gate.pass_through()
                 limit = self.truncate_after_bytes[way]
                 if limit is not None and gone_bytes + len(data) >= limit:
                     sink.sendall(data[: max(0, limit - gone_bytes)])
                     break
                 sink.sendall(data)
                 gone_bytes += len(data)
-        while not self._open_ways[way].wait(_LOOK_AGAIN_SECONDS):
-            pass
+        gate.pass_through()
         for each in (source, sink):
             with suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)

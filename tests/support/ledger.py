@@ -3,7 +3,7 @@
 Each writer has ids of its own and writes one point at a time, so that what it was told of a point is the truth about it:
 
 - acknowledged: this version, or a later one, is there;
-- refused (503): this version is certainly not there;
+- refused (503, 507): this version is certainly not there;
 - anything else, an error or no answer: it may be there, now or later.
 
 A read through a node is answered from that node's own replica where it has one, so on nodes that all hold everything the
@@ -122,7 +122,7 @@ class Ledger:
                 self._count += 1
                 self._acknowledged.notify_all()
             return True
-        if answer.status_code == 503:
+        if answer.status_code in (503, 507):
             entry.unknown.discard(version)
             entry.refused.add(version)
         assert answer.status_code >= 500 or answer.status_code in (200, 408), f"{answer.status_code} {answer.text}"

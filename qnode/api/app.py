@@ -9,6 +9,7 @@ before the two ways part.
 
 from __future__ import annotations
 
+from asyncio import CancelledError
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
@@ -135,7 +136,7 @@ class Application:
             body = await read_body(receive, length, self._body_limit_bytes)
             answer = await route.endpoint(Call(name, scope["query_string"], content_type, body, started))
             status = 200
-        except Exception as error:
+        except (Exception, CancelledError) as error:
             status, text, more = explain(error)
             answer, headers = answers.failed(text, started), headers + more
         await respond(send, status, answer, headers)
@@ -161,7 +162,7 @@ class Application:
         try:
             body = await read_body(receive, length, self._body_limit_bytes)
             await self._cold(scope, _replayed(body, receive), counted_send)
-        except Exception as error:
+        except (Exception, CancelledError) as error:
             # FastAPI raises an unexpected error again after `_explained` has answered it.
             if not status:
                 status, text, more = explain(error)

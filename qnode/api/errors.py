@@ -11,6 +11,7 @@ from qnode.errors import (
     BadInput,
     BadRequest,
     Forbidden,
+    HugeBody,
     InternalError,
     MalformedBody,
     MalformedParameters,
@@ -67,4 +68,6 @@ def explain(error: Exception | CancelledError) -> tuple[int, str, list[Header]]:
     headers: list[Header] = []
     if isinstance(error, RateLimited) and error.retry_after_seconds is not None:
         headers.append((b"retry-after", str(math.ceil(error.retry_after_seconds)).encode()))
+    if isinstance(error, HugeBody):
+        headers.append((b"connection", b"close"))
     return status, str(error), headers

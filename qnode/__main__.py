@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -46,16 +47,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from qnode import check
 
             return 1 if check.run(configuration.storage.storage_path) else 0
-        from qnode import node
+    except QnodeError as error:
+        return _refused(error)
+    return _run_node(configuration)
 
+
+def _run_node(configuration: Configuration) -> int:
+    from qnode import node
+
+    code = 0
+    try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(node.run(configuration))
     except QnodeError as error:
-        print(f"qnode: {error}", file=sys.stderr)
-        return _REFUSED if isinstance(error, CannotJoin) else 1
+        code = _refused(error)
     except KeyboardInterrupt:
-        return 130
-    return 0
+        code = 130
+    if node.is_compiling():
+        # All that the node had opened is closed. A thread inside a compiler can be neither stopped nor taken along to an
+        # orderly end of the interpreter.
+        logging.shutdown()
+        sys.stderr.flush()
+        os._exit(code)
+    return code
+
+
+def _refused(error: QnodeError) -> int:
+    print(f"qnode: {error}", file=sys.stderr)
+    return _REFUSED if isinstance(error, CannotJoin) else 1
 
 
 def _run_dev_cluster(words: Sequence[str]) -> int:

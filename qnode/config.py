@@ -100,7 +100,7 @@ class Service(_Section):
     max_request_size_mb: int = 32
     parser_threads: int = 2
     enable_cors: bool = True
-    enable_compression: bool = False
+    enable_compression: bool = True
     shutdown_grace_sec: int = 10
     api_key: str | None = None
     alt_api_key: str | None = None

@@ -5,6 +5,7 @@
     │   └── AlreadyExists      409  Wrong input: …
     ├── BadRequest             400  Bad request: …
     ├── RefusedBody            400  …
+    │   └── HugeBody           400  … and the connection ends
     ├── MalformedBody          400  Format error in JSON body: …
     ├── MalformedParameters    400  Deserialize error in query parameters: …
     ├── ValidationFailed       422  Validation error in …: [path: message; …]
@@ -59,6 +60,10 @@ class BadRequest(QnodeError):
 
 class RefusedBody(QnodeError):
     """The body is too large, or is not declared as JSON; it was not read."""
+
+
+class HugeBody(RefusedBody):
+    """The body is declared so large that it is not even read and dropped."""
 
 
 class MalformedBody(QnodeError):

@@ -4,7 +4,8 @@ It starts bottom-up and stops top-down: socket bound (so that a taken port shows
 collections, application; the port is opened last, when everything can be answered. The kernels are loaded beside all
 this. A node of a cluster is a member before it opens its collections; it answers when its start has been applied, or could
 not be for a while: then reads go on, and `/readyz` says why it is not ready. To stop, the node takes no more connections,
-lets requests that are under way finish within a grace period, then closes what it opened, in reverse.
+lets requests that are under way finish within a grace period, then closes what it opened, in reverse. It does not wait for
+kernels that are still being compiled: the process must then be ended without them (`is_compiling`).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import logging
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
@@ -43,6 +45,9 @@ _log = logging.getLogger(__name__)
 
 _BACKLOG = 2048
 _KEEP_ALIVE_SECONDS = 75
+
+_WARMING = "warming"
+"""The name of the thread that loads the kernels."""
 
 _START_SECONDS = 5.0
 """A member whose start nobody could decide on for so long answers all the same."""
@@ -76,8 +81,7 @@ async def run(configuration: Configuration) -> None:
             opened.push_async_callback(replicas.close)
         if cluster is not None and replicas is not None:
             await cluster.start(replicas.log_ends)
-        warming = asyncio.create_task(asyncio.to_thread(_warm_up))
-        opened.push_async_callback(asyncio.wait, [warming])
+        threading.Thread(target=_warm_up, name=_WARMING, daemon=True).start()
         await collections.open()
         if cluster is not None:
             releasing = asyncio.create_task(_release(collections, cluster))
@@ -123,10 +127,16 @@ async def run(configuration: Configuration) -> None:
         _log.info("stopping")
 
 
+def is_compiling() -> bool:
+    """Tell whether kernels are being loaded or compiled, which nothing can interrupt."""
+    return any(thread.name == _WARMING for thread in threading.enumerate())
+
+
 def _warm_up() -> None:
     """Load the compiled kernels; on the very first start they are compiled, which takes seconds.
 
-    The port does not wait for it: requests are answered meanwhile, those that need a kernel when it is there.
+    The port does not wait for it: requests are answered meanwhile, those that need a kernel when it is there. A process that
+    ends half-way leaves a cache that is sound: numba puts its files in place by renaming, and compiles what is missing.
     """
     warm_up()
     number_scan.warm_up()

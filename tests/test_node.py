@@ -1,11 +1,13 @@
 """The process: started, asked through the client library, killed, started again, stopped."""
 
+import os
 import signal
 import socket
 import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
 from qdrant_client import QdrantClient, models
 
@@ -18,11 +20,10 @@ START_SECONDS = 60
 class Node:
     """A node in a process of its own."""
 
-    def __init__(self, storage: Path, port: int) -> None:
+    def __init__(self, storage: Path, port: int, **environment: str) -> None:
         self.port = port
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "qnode", *options(storage, port)], stderr=subprocess.PIPE, text=True
-        )
+        command = [sys.executable, "-m", "qnode", *options(storage, port)]
+        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, **environment})
 
     def wait_until_it_serves(self) -> None:
         """Read the log up to the line that says that the port is about to open, then until it is."""
@@ -84,6 +85,19 @@ def test_what_was_acknowledged_is_there_after_a_kill(tmp_path: Path) -> None:
         assert client.count("c").count == 20
         client.close()
         assert node.end(signal.SIGTERM) == 0
+    finally:
+        node.process.kill()
+        node.process.communicate()
+
+
+def test_a_node_stops_without_waiting_for_kernels_that_are_being_compiled(tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    node = Node(tmp_path / "storage", free_port(), NUMBA_CACHE_DIR=str(cache))
+    try:
+        node.wait_until_it_serves()
+        assert httpx.get(f"http://127.0.0.1:{node.port}/readyz", trust_env=False).status_code == 503
+        assert node.end(signal.SIGINT) == 0
+        assert not list(cache.rglob("shortlist.*")), "the kernels were finished first"
     finally:
         node.process.kill()
         node.process.communicate()

@@ -9,6 +9,7 @@ before the two ways part.
 
 from __future__ import annotations
 
+from asyncio import CancelledError
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
@@ -19,12 +20,11 @@ from typing import TYPE_CHECKING
 from fastapi import FastAPI, Request, Response
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
-from starlette.middleware.gzip import GZipMiddleware
-from starlette.types import ASGIApp
 
 from qnode import __version__
 from qnode.api import answers, cluster_routes, definitions, documentation, service, unsupported
 from qnode.api.cluster_surface import ClusterSurface
+from qnode.api.compression import COMPRESSED_FROM_BYTES, accepts_gzip, compressed
 from qnode.api.errors import explain
 from qnode.api.http import JSON, SMALL_BODY_BYTES, Call, Header, Message, Receive, Scope, Send, read_body, respond
 from qnode.api.points import DirectEndpoint, Endpoint, Points
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from qnode.shards.replicas import Replicas
 
 _COLLECTIONS = "/collections/"
-_COMPRESSED_FROM_BYTES = 1024
 _REMEMBERED_URLS = 256
 AnswerNow = Callable[[bytes, float], bytes | None]
 """Gives the answer to a body, or None; the number is the reading of perf_counter at which the request began."""
@@ -57,7 +56,7 @@ class HotRoute:
 
 
 class Application:
-    """The outermost ASGI application, without compression."""
+    """The outermost ASGI application."""
 
     def __init__(
         self,
@@ -68,6 +67,7 @@ class Application:
         *,
         body_limit_bytes: int,
         allow_any_origin: bool,
+        compress: bool,
     ) -> None:
         self._hot = {
             (method, rest): HotRoute(endpoint, counts.of(method, f"/collections/{{collection_name}}/{rest}"))
@@ -83,6 +83,7 @@ class Application:
         self._counts = counts
         self._body_limit_bytes = body_limit_bytes
         self._allow_any_origin = allow_any_origin
+        self._compress = compress
         for kind in (QnodeError, Exception):
             cold.add_exception_handler(kind, _explained)
         cold.add_exception_handler(HTTPException, _unrouted)
@@ -92,7 +93,7 @@ class Application:
         found = self._direct_of(method, url)
         if found is None:
             return None
-        length, content_type, has_origin = _glance(headers)
+        length, content_type, has_origin, _ = _glance(headers)
         is_plain = content_type == JSON and not has_origin and 0 < length <= self._small_body_bytes
         return found if is_plain else None
 
@@ -129,13 +130,16 @@ class Application:
         """Answer a request for points."""
         headers: list[Header] = []
         try:
-            length, content_type, has_origin = _glance(scope["headers"])
+            length, content_type, has_origin, accepted = _glance(scope["headers"])
             if has_origin and self._allow_any_origin:
                 headers = [_ALLOW_ORIGIN]
             body = await read_body(receive, length, self._body_limit_bytes)
             answer = await route.endpoint(Call(name, scope["query_string"], content_type, body, started))
             status = 200
-        except Exception as error:
+            if self._compress and len(answer) >= COMPRESSED_FROM_BYTES and accepts_gzip(accepted):
+                answer, more = await compressed(answer)
+                headers += more
+        except (Exception, CancelledError) as error:
             status, text, more = explain(error)
             answer, headers = answers.failed(text, started), headers + more
         await respond(send, status, answer, headers)
@@ -144,7 +148,7 @@ class Application:
     async def _pass_on(self, scope: Scope, receive: Receive, send: Send, started: float) -> None:
         """Let FastAPI answer; the body is read first, within the limit."""
         scope.setdefault("state", {})["started"] = started
-        length, _, has_origin = _glance(scope["headers"])
+        length, _, has_origin, _ = _glance(scope["headers"])
         headers = [_ALLOW_ORIGIN] if has_origin and self._allow_any_origin else []
         if headers and scope["method"] == "OPTIONS":
             await respond(send, 200, b"{}", [*headers, *_preflight(scope["headers"])])
@@ -161,7 +165,7 @@ class Application:
         try:
             body = await read_body(receive, length, self._body_limit_bytes)
             await self._cold(scope, _replayed(body, receive), counted_send)
-        except Exception as error:
+        except (Exception, CancelledError) as error:
             # FastAPI raises an unexpected error again after `_explained` has answered it.
             if not status:
                 status, text, more = explain(error)
@@ -211,8 +215,8 @@ def build_application(
     body_limit_bytes: int,
     read_timeout_seconds: int | None = None,
     allow_any_origin: bool = True,
-    compress: bool = False,
-) -> ASGIApp:
+    compress: bool = True,
+) -> Application:
     """Build the HTTP application over the node's collections; `parsers` runs the parsing of large bodies.
 
     A node that runs alone has no `cluster` and no `replicas`; its `topology` is there all the same.
@@ -226,17 +230,15 @@ def build_application(
     cold.include_router(definitions.routes(collections, points, lambda: _spread(defaults, topology())))
     cold.include_router(unsupported.routes())
     documentation.complete(cold, points.routes())
-    application: ASGIApp = Application(
+    return Application(
         points.routes(),
         points.direct_routes(),
         cold,
         counts,
         body_limit_bytes=body_limit_bytes,
         allow_any_origin=allow_any_origin,
+        compress=compress,
     )
-    if compress:
-        application = GZipMiddleware(application, minimum_size=_COMPRESSED_FROM_BYTES, compresslevel=1)
-    return application
 
 
 def _spread(defaults: CollectionDefaults, topology: Topology) -> CollectionDefaults:
@@ -244,9 +246,9 @@ def _spread(defaults: CollectionDefaults, topology: Topology) -> CollectionDefau
     return replace(defaults, shard_number=max(1, len(topology.peers)))
 
 
-def _glance(headers: list[Header]) -> tuple[int, bytes, bool]:
-    """Take from the headers the declared length, the content type, and whether there is an origin."""
-    length, content_type, has_origin = 0, b"", False
+def _glance(headers: list[Header]) -> tuple[int, bytes, bool, bytes]:
+    """Take from the headers the declared length, the content type, whether there is an origin, and the accepted encodings."""
+    length, content_type, has_origin, accepted = 0, b"", False, b""
     for name, value in headers:
         if name == b"content-length":
             length = int(value) if value.isdigit() else 0
@@ -254,7 +256,9 @@ def _glance(headers: list[Header]) -> tuple[int, bytes, bool]:
             content_type = value
         elif name == b"origin":
             has_origin = True
-    return length, content_type, has_origin
+        elif name == b"accept-encoding":
+            accepted = value
+    return length, content_type, has_origin, accepted
 
 
 def _preflight(headers: list[Header]) -> list[Header]:

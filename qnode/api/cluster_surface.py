@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from qnode.api import cluster_answers
+from qnode.api import cluster_answers, number_scan
 from qnode.api.cluster_json import NewShardKey, Operation
 from qnode.errors import BadRequest, NeedsCluster, NotFound, QnodeError
 from qnode.models.topology import STANDALONE_PEER, CollectionEntry, KeyState, Topology, Transfer
@@ -62,7 +62,7 @@ class ClusterSurface:
 
     def reason_not_ready(self) -> str | None:
         """Say what this node still waits for before it does its full part; None if nothing."""
-        if not self._collections.all_served:
+        if not self._collections.all_served or not number_scan.is_warm():
             return "a collection is not served yet, or searches are still being compiled"
         return None if self._cluster is None else self._cluster.reason_not_ready()
 

@@ -16,8 +16,6 @@ from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, cast
 
-from starlette.types import ASGIApp
-
 from qnode.api.app import AnswerNow, Application
 from qnode.api.protocol import EnvelopeProtocol
 
@@ -28,10 +26,8 @@ if TYPE_CHECKING:
 _HEAD = b"HTTP/1.1 200 OK\r\n%bcontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b"
 
 
-def protocol_of(application: ASGIApp) -> type[asyncio.Protocol]:
-    """Choose what speaks HTTP for an application."""
-    if not isinstance(application, Application):  # something stands around it that wants to see every answer
-        return EnvelopeProtocol
+def protocol_of(application: Application) -> type[asyncio.Protocol]:
+    """Give what speaks HTTP for an application."""
     return cast("type[asyncio.Protocol]", partial(DirectProtocol, application))
 
 
@@ -77,8 +73,9 @@ class DirectProtocol(EnvelopeProtocol):
 
     def shutdown(self) -> None:
         if self._answer_now is not None:
-            self._hand_over()
-        super().shutdown()
+            self.transport.close()
+        else:
+            super().shutdown()
 
     def _answering_now(self) -> AnswerNow | None:
         is_under_way = self.cycle is not None and not self.cycle.response_complete

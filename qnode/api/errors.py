@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import math
+from asyncio import CancelledError
 
 from qnode.errors import (
     AlreadyExists,
     BadInput,
     BadRequest,
     Forbidden,
+    HugeBody,
     InternalError,
     MalformedBody,
     MalformedParameters,
@@ -48,8 +50,13 @@ Header = tuple[bytes, bytes]
 _log = logging.getLogger(__name__)
 
 
-def explain(error: Exception) -> tuple[int, str, list[Header]]:
-    """Turn an error into status, text and headers; log what is not the client's doing."""
+def explain(error: Exception | CancelledError) -> tuple[int, str, list[Header]]:
+    """Turn an error into status, text and headers; log what is not the client's doing.
+
+    A request is cancelled only when the node stops and has waited long enough.
+    """
+    if isinstance(error, CancelledError):
+        error = Unavailable("the node stops, and nobody knows what becomes of this request")
     if not isinstance(error, QnodeError):
         _log.error("A request failed unexpectedly", exc_info=error)
         return 500, "Service internal error: an unexpected error, see the log of this node", []
@@ -61,4 +68,6 @@ def explain(error: Exception) -> tuple[int, str, list[Header]]:
     headers: list[Header] = []
     if isinstance(error, RateLimited) and error.retry_after_seconds is not None:
         headers.append((b"retry-after", str(math.ceil(error.retry_after_seconds)).encode()))
+    if isinstance(error, HugeBody):
+        headers.append((b"connection", b"close"))
     return status, str(error), headers

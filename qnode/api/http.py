@@ -2,7 +2,7 @@
 
 A body is read whole before an endpoint sees it. One that is too large is refused by its declared length or, when it
 comes in chunks, as soon as the limit is passed; the rest is read and dropped up to a bound, so that the client gets
-to read the refusal.
+to read the refusal. One that is declared beyond that bound is refused at once, and its connection ends.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl
 
 import orjson
 
-from qnode.errors import MalformedBody, MalformedParameters, RefusedBody, ValidationFailed
+from qnode.errors import HugeBody, MalformedBody, MalformedParameters, RefusedBody, ValidationFailed
 from qnode.models.query import Agreement, Consistency
 
 if TYPE_CHECKING:
@@ -69,8 +69,10 @@ class Parameters:
 async def read_body(receive: Receive, declared_bytes: int, limit_bytes: int) -> bytes:
     """Read a body; raise RefusedBody when it is too large or the client goes away."""
     if declared_bytes > limit_bytes:
-        await _drain(receive, declared_bytes, limit_bytes)
         text = f"JSON payload ({declared_bytes} bytes) is larger than allowed (limit: {limit_bytes} bytes)."
+        if declared_bytes > _DRAINED_LIMITS * limit_bytes:
+            raise HugeBody(text)
+        await _drain(receive, declared_bytes)
         raise RefusedBody(text)
     message = await receive()
     if message["type"] == "http.disconnect":
@@ -89,12 +91,11 @@ async def read_body(receive: Receive, declared_bytes: int, limit_bytes: int) -> 
         size += len(pieces[-1])
     pieces.clear()
     if message.get("more_body", False):
-        await _drain(receive, limit_bytes, limit_bytes)
+        await _drain(receive, limit_bytes)
     raise RefusedBody(f"JSON payload has exceeded limit ({limit_bytes} bytes).")
 
 
-async def _drain(receive: Receive, expected_bytes: int, limit_bytes: int) -> None:
-    left = min(expected_bytes, _DRAINED_LIMITS * limit_bytes)
+async def _drain(receive: Receive, left: int) -> None:
     while left > 0:
         message = await receive()
         if message["type"] == "http.disconnect" or not message.get("more_body", False):

@@ -293,6 +293,11 @@ def warm_up() -> None:
     _is_warm.set()
 
 
+def is_warm() -> bool:
+    """Say whether the scan is loaded."""
+    return _is_warm.is_set()
+
+
 def part(body: bytes) -> tuple[npt.NDArray[np.float32], bytes] | None:
     """Take out the one long array of numbers: (its numbers, the rest with MARK in its place).
 

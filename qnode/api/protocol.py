@@ -1,6 +1,7 @@
 """HTTP as uvicorn reads it, with every refusal in the envelope.
 
-Also of what is no HTTP, which no application gets to see.
+Also of what is no HTTP, which no application gets to see. When the node stops, a request whose body has not come whole is
+dropped at once: nothing of it has begun, and nobody knows when the rest would come.
 """
 
 from __future__ import annotations
@@ -29,3 +30,10 @@ class EnvelopeProtocol(HttpToolsProtocol):
         body = answers.failed(str(BadRequest(msg)), perf_counter())
         self.transport.write(_REFUSAL % (len(body), body))
         self.transport.close()
+
+    def shutdown(self) -> None:
+        """Let a request that is under way be answered, close any other connection."""
+        if self.cycle is not None and self.cycle.more_body and not self.pipeline:
+            self.transport.close()
+        else:
+            super().shutdown()

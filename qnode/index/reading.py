@@ -60,6 +60,10 @@ class _Superseded(Exception):
     """A vector went while its point was read: an operation replaced it, and a build has dropped the old row since."""
 
 
+LARGEST_SCORE = float(np.finfo(np.float32).max)
+"""What stands for an infinite score; negative also for one that is no number, as of a sum of both infinities."""
+
+
 def _whole(read: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
     """Read anew, from a later transaction, what was superseded while it was read."""
 
@@ -180,10 +184,12 @@ def _search_heap(index: Index, space: Space, request: QueryRequest, vector: Vect
 
 
 def reported(similarity: npt.NDArray[np.float32], distance: Distance) -> npt.NDArray[np.float32]:
-    """Turn internal similarities into the scores that users see."""
+    """Turn internal similarities into the scores that users see; JSON has no number for sums that have overflowed."""
     if distance is Distance.EUCLID:
-        return np.sqrt(np.abs(similarity))
-    return np.abs(similarity) if distance is Distance.MANHATTAN else similarity
+        similarity = np.sqrt(np.abs(similarity))
+    elif distance is Distance.MANHATTAN:
+        similarity = np.abs(similarity)
+    return similarity if np.isfinite(similarity).all() else np.nan_to_num(similarity, nan=-LARGEST_SCORE)
 
 
 def _select(index: Index, chosen: Filter | None) -> tuple[Mask | None, int, int]:

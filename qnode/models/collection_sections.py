@@ -221,6 +221,8 @@ def collection_name_faults(name: str) -> list[Fault]:
     """Check the name of a collection to be created."""
     if faults := collection_address_faults(name):
         return faults
+    if name in (".", ".."):
+        return [("name", "collection name cannot be `.` or `..`: clients take them out of a path")]
     for character in _FORBIDDEN_IN_NAMES:
         if character in name:
             return [("name", f'collection name cannot contain "{character}" char')]

@@ -111,7 +111,7 @@ class Collection:
     async def write(self, request: WriteRequest, *, wait: bool, timeout_seconds: float | None = None) -> UpdateResult:
         """Log and apply a request on every shard that it concerns; all parts that stay here are queued before the first waits.
 
-        Raises BadInput for a wrong vector in any part before any part is queued. On a node that runs alone only who waits can run out of
+        Raises BadInput for a wrong vector, NotFound for an unknown point in any part before any part is queued. On a node that runs alone only who waits can run out of
         time: without `wait`, too, the answer comes when the write is durable.
         """
         check(request, self._vectors)
@@ -122,6 +122,8 @@ class Collection:
             self._current_routes, self.shards, self._place.remote, self._place.news,
             wait=wait, timeout_seconds=timeout_seconds,
         )  # fmt: skip
+        if len(parts) > 1:
+            await delivery.check_existing(request, parts)
         answered = [delivery.begin(shard, part) for shard, part in parts.items()]
         _, pending = await asyncio.wait(answered, timeout=delivery.longest_seconds)
         if pending:

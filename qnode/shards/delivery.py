@@ -14,10 +14,12 @@ from typing import Any, Final
 
 from qnode.channel import Unreached
 from qnode.errors import InternalError, NotPrimary, NotYetApplied, QnodeError, Unavailable
+from qnode.models.point_id import PointKey
 from qnode.models.write import WriteRequest
 from qnode.shards.local_shard import LocalShard
 from qnode.shards.news import News
 from qnode.shards.remote import Remote
+from qnode.shards.resolve import demanded, no_such_point
 from qnode.shards.routes import Routes
 
 DELIVERY_SECONDS: Final = 10.0
@@ -55,6 +57,20 @@ class Delivery:
     def longest_seconds(self) -> float | None:
         """How long to wait for what `begin` gives: beside peers, each part looks at the time itself."""
         return self._timeout_seconds if self._wait and self._remote.is_alone else None
+
+    async def check_existing(self, request: WriteRequest, parts: Mapping[int, WriteRequest]) -> None:
+        """Raise NotFound if a point is missing without which a part of the request is refused: then no part is begun.
+
+        As far as primaries are on this node. A point that is deleted meanwhile is still found out only by its own part.
+        """
+        routes = self._routes()
+        missing: set[PointKey] = set()
+        for number, part in parts.items():
+            shard = self._held.get(number)
+            if shard is not None and routes.primary(number) == routes.me and (keys := demanded(part)):
+                missing.update(await shard.absent(keys))
+        if missing:
+            raise no_such_point(next(key for key in demanded(request) if key in missing))
 
     def begin(self, number: int, part: WriteRequest) -> asyncio.Future[Any]:
         """Hand a part over; what is for a primary here is queued before this returns. Gives its op_num, or None if time ran out."""

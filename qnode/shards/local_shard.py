@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -22,6 +22,7 @@ from typing import Any
 from qnode import memory
 from qnode.index import BuilderPool, Index, compaction, maintenance
 from qnode.models.field_schema import FieldSchema
+from qnode.models.point_id import PointKey
 from qnode.models.topology import STANDALONE_PEER
 from qnode.models.vector_params import IndexParams
 from qnode.models.write import WriteRequest
@@ -30,6 +31,7 @@ from qnode.shards.replicating import Replicating
 from qnode.shards.replication import Settings, ShardView
 from qnode.shards.replication.failover import LogEnd
 from qnode.shards.replication.view import PeerId
+from qnode.shards.resolve import absent
 from qnode.shards.surroundings import ALONE, Surroundings
 from qnode.shards.writer import Writer
 
@@ -212,6 +214,16 @@ class LocalShard:
     async def run(self, work: Callable[[], Any]) -> Any:
         """Run a function on the writer thread, between groups."""
         return await self._writer.run(work)
+
+    async def absent(self, keys: Sequence[PointKey]) -> list[PointKey]:
+        """List those of the keys that are no points once all writes that were taken before are applied; empty if that cannot be told."""
+        if not await asyncio.to_thread(absent, keys, self.index):
+            return []
+        return list(await self._writer.run(partial(self._absent_of_all, keys)))
+
+    def _absent_of_all(self, keys: Sequence[PointKey]) -> list[PointKey]:
+        end = self._driver.log_end
+        return absent(keys, self.index) if end is not None and end.last_op <= self.index.applied_op else []
 
     async def create_field_index(self, field: str, schema: FieldSchema) -> None:
         """Begin to index a payload field; it is built between writes."""

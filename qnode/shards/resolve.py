@@ -73,6 +73,23 @@ def needs_state(request: WriteRequest) -> bool:
     return not (isinstance(request, DeleteRequest) and request.selector.keys is not None)
 
 
+def demanded(request: WriteRequest) -> Sequence[PointKey]:
+    """List the points without which a request is refused."""
+    match request:
+        case UpdateVectorsRequest():
+            return request.keys
+        case SetPayloadRequest() | OverwritePayloadRequest() | DeletePayloadRequest() | ClearPayloadRequest():
+            return request.selector.keys or ()
+        case _:
+            return ()
+
+
+def absent(keys: Sequence[PointKey], index: Index) -> list[PointKey]:
+    """List those of the keys that are no points."""
+    present = reading.existing(index, keys)
+    return [key for key in keys if key not in present]
+
+
 def resolve(request: WriteRequest, index: Index, vectors: Mapping[str, VectorParams]) -> Operation:
     """Make the operation; raise NotFound for points that must exist and do not."""
     match request:
@@ -105,10 +122,13 @@ def _selected(selector: Selector, index: Index, *, must_exist: bool = True) -> l
 
 
 def _check_existing(keys: Sequence[PointKey], index: Index) -> None:
-    present = reading.existing(index, keys)
-    for key in keys:
-        if key not in present:
-            raise NotFound(f"No point with id {id_of(key)} found")
+    if missing := absent(keys, index):
+        raise no_such_point(missing[0])
+
+
+def no_such_point(key: PointKey) -> NotFound:
+    """Make the refusal of a change of a point that is not there."""
+    return NotFound(f"No point with id {id_of(key)} found")
 
 
 def _upsert(request: UpsertRequest, index: Index, vectors: Mapping[str, VectorParams]) -> Upsert:

@@ -10,6 +10,7 @@ import httpx
 import orjson
 import pytest
 
+from qnode.api import number_scan
 from qnode.api.app import build_application
 from qnode.index.vectors import warm_up
 from qnode.models.collection import CollectionDefaults
@@ -54,6 +55,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     path: Path = tmp_path_factory.mktemp("node")
     (path / "raft").mkdir()
     warm_up()
+    number_scan.warm_up()
     with asyncio.Runner() as runner, ThreadPoolExecutor(1) as parsers:
         topology = StandaloneLog(path / "raft")
 

@@ -12,6 +12,7 @@ import pytest
 from pydantic import TypeAdapter
 from qdrant_client.http import models
 
+from qnode.api import number_scan
 from qnode.api.app import build_application
 from qnode.channel import with_key
 from qnode.cluster import Cluster, ClusterSettings
@@ -35,6 +36,7 @@ async def no_log_ends(peer: int, addresses: Any) -> dict[Any, Any]:
 def member(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     path: Path = tmp_path_factory.mktemp("member")
     warm_up()
+    number_scan.warm_up()
     port = free_port()
     key = with_key("a key of more than sixteen bytes")
     with asyncio.Runner() as runner, ThreadPoolExecutor(1) as parsers:

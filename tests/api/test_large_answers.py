@@ -1,5 +1,6 @@
 """Answers that are written beside the event loop are the same as small ones."""
 
+import random
 from typing import Any
 
 import orjson
@@ -10,6 +11,7 @@ from tests.api.conftest import Client
 
 C = "/collections/large"
 COUNT = 700
+SEED = 11
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +60,28 @@ def test_a_large_batch_with_a_wrong_query_is_refused_whole(client: Client) -> No
     queries: list[dict[str, Any]] = [{"query": [1.0] * 40}] * 80 + [{"query": [1.0]}]
     status, text = client.error("POST", f"{C}/points/query/batch", {"searches": queries})
     assert (status, text) == (400, "Wrong input: Vector dimension error: expected dim: 40, got 1")
+
+
+def test_large_answers_are_compressed_where_that_gains_much(client: Client) -> None:
+    client.result("PUT", "/collections/zipped", {"vectors": {"size": 200, "distance": "Dot"}})
+    chance = random.Random(SEED)
+    text = {"text": "so many words " * 30}
+    points = [{"id": i, "vector": [chance.gauss(0, 1) for _ in range(200)], "payload": text} for i in range(400)]
+    for at in (0, 200):
+        client.result("PUT", "/collections/zipped/points?wait=true", {"points": points[at : at + 200]})
+
+    def encoding(accepted: str, **body: int) -> str | None:
+        headers = {"accept-encoding": accepted, "content-type": "application/json"}
+        answer = client.send("POST", "/collections/zipped/points/scroll", orjson.dumps(body), headers=headers)
+        assert len(orjson.loads(answer.content)["result"]["points"]) == body["limit"]
+        return answer.headers.get("content-encoding")
+
+    assert encoding("br, GZIP;q=0.5, deflate", limit=400) == "gzip"
+    for accepted in ("identity", "gzip;q=0", "gzip; q=0.00", "deflate"):
+        assert encoding(accepted, limit=400) is None
+    assert encoding("gzip", limit=400, with_payload=False, with_vector=True) is None
+    assert encoding("gzip", limit=20) is None
+    client.result("DELETE", "/collections/zipped")
 
 
 def test_nothing_is_listed_as_an_empty_array() -> None:

@@ -59,7 +59,19 @@ def test_a_connection_goes_on_after_a_body_over_the_limit(node: Node) -> None:
     piece = b" " * (LIMIT_BYTES // 2)
     assert statuses(node, post(4 * piece), post(b"{}")) == [400, 200, 200]
     assert statuses(node, chunked([piece] * 5), chunked([b"{", b"}"])) == [400, 200, 200]
-    assert statuses(node, post(12 * piece), post(b"{}")) == [400, 200, 200]
+    assert statuses(node, post(8 * piece), post(b"{}")) == [400, 200, 200]
+
+
+def test_a_body_that_is_declared_huge_is_refused_by_its_head(node: Node) -> None:
+    for path in (b"/collections/c/points", b"/collections/d"):
+        with socket.create_connection(("127.0.0.1", node.port), 30) as connection:
+            connection.sendall(b"PUT %b HTTP/1.1\r\n%bContent-Length: 99999999999\r\n\r\n" % (path, HEAD))
+            answer = b""
+            while piece := connection.recv(1 << 16):
+                answer += piece
+        assert answer.startswith(b"HTTP/1.1 400 ")
+        assert b"\r\nconnection: close\r\n" in answer
+        assert b"JSON payload (99999999999 bytes) is larger than allowed (limit: 1048576 bytes)." in answer
 
 
 def test_a_request_in_many_pieces_is_one_request(node: Node) -> None:

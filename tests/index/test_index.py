@@ -34,6 +34,7 @@ from qnode.models.point_id import key_of
 from qnode.models.query import (
     ALL_PAYLOAD,
     ALL_VECTORS,
+    NO_PAYLOAD,
     CountRequest,
     Nearest,
     QueryRequest,
@@ -233,6 +234,23 @@ def test_a_built_segment_finds_what_a_scan_finds_and_survives_reopening(one):
     hits = np.mean([len(set(a) & set(b)) / 5 for a, b in zip(found, wanted, strict=True)])
     assert hits > 0.97
     assert nearest(one.index, values[50], params=SearchParams(exact=True)) == wanted[1]
+
+
+@pytest.mark.parametrize("distance", list(Distance))
+def test_scores_that_overflow_are_shown_as_the_largest_numbers(tmp_path, distance):
+    driver = Driver(tmp_path, IndexParams((VectorParams("", 0, DIM, distance),)))
+    values = np.full((3, DIM), 3e38, np.float32)
+    values[1], values[2, ::2] = -3e38, -3e38
+    driver.apply(
+        Upsert([key_of(i) for i in range(3)], [b"{}"] * 3, {"": VectorColumn(np.arange(3, dtype=np.int32), values)})
+    )
+    for payload in (ALL_PAYLOAD, NO_PAYLOAD):
+        found = reading.search(driver.index, QueryRequest(Nearest(values[0]), limit=3, with_payload=payload), values[0])
+        scores = [float(point.score) for point in found]
+        assert len(scores) == 3
+        assert np.isfinite(scores).all()
+        assert max(map(abs, scores)) == (reading.LARGEST_SCORE if distance is not Distance.COSINE else scores[0])
+    driver.index.close()
 
 
 def test_what_changes_while_a_segment_is_built_is_right_afterwards(one):

@@ -28,11 +28,21 @@ from qnode.models.query import (
 from qnode.models.shard_choice import ShardChoice, ShardKey
 from qnode.models.topology import KeyState
 from qnode.models.topology_commands import AddReplica, ChangePrimary, Command, CreateShardKey, DropReplica
-from qnode.models.write import DeleteRequest, Selector, SetPayloadRequest, UpdateStatus, UpsertRequest
+from qnode.models.write import (
+    ClearPayloadRequest,
+    DeleteRequest,
+    OverwritePayloadRequest,
+    Selector,
+    SetPayloadRequest,
+    UpdateStatus,
+    UpdateVectorsRequest,
+    UpsertRequest,
+)
 from qnode.raft.topology import Rejected
 from tests.shards.nodes import Group, Node, ids, nodes, upsert
 
 EVEN = parse_filter({"must": [{"key": "even", "match": {"value": True}}]})
+ODD = parse_filter({"must": [{"key": "even", "match": {"value": False}}]})
 SPREAD = ((1,), (2,), (3,))
 
 
@@ -92,6 +102,46 @@ def test_a_write_by_filter_reaches_every_shard(tmp_path: Path) -> None:
             await collection.write(SetPayloadRequest(Selector(keys=(key_of(7777),)), b"{}"), wait=True)
 
     run(tmp_path, 3, act)
+
+
+def test_a_write_that_names_an_unknown_point_changes_no_shard(tmp_path: Path) -> None:
+    async def act(group: Group) -> None:
+        await group.create(((1,), (1,), (1,)))
+        collection = group[1].collections.get("c")
+        await collection.write(upsert(*range(20), even=False), wait=False)
+        everybody, one_more = (tuple(map(key_of, range(count))) for count in (20, 21))
+        vectors = upsert(*reversed(range(21)))
+        for refused in (
+            SetPayloadRequest(Selector(keys=one_more), b'{"even":true}'),
+            OverwritePayloadRequest(Selector(keys=one_more), b'{"even":true}'),
+            ClearPayloadRequest(Selector(keys=one_more)),
+            UpdateVectorsRequest(vectors.keys, vectors.vectors),
+        ):
+            with pytest.raises(NotFound) as told:
+                await collection.write(refused, wait=True)
+            assert str(told.value) == "Not found: No point with id 20 found"
+        assert await collection.count(CountRequest(EVEN)) == 0
+        assert await collection.count(CountRequest(ODD)) == 20
+        await collection.write(SetPayloadRequest(Selector(keys=everybody), b'{"even":true}'), wait=True)
+        assert await collection.count(CountRequest(EVEN)) == 20
+
+    run(tmp_path, 1, act)
+
+
+def test_a_point_that_is_still_to_be_written_is_no_unknown_one(tmp_path: Path) -> None:
+    async def act(group: Group) -> None:
+        await group.create(((1,), (1,), (1,)))
+        collection = group[1].collections.get("c")
+        points = tuple(map(key_of, range(20)))
+        waiting = []
+        for _ in range(20):
+            waiting.append(asyncio.create_task(collection.write(DeleteRequest(Selector(keys=points)), wait=True)))
+            waiting.append(asyncio.create_task(collection.write(upsert(*range(20)), wait=True)))
+            await asyncio.sleep(0)  # both have been queued
+            await collection.write(SetPayloadRequest(Selector(keys=points), b'{"even":true}'), wait=True)
+        await asyncio.gather(*waiting)
+
+    run(tmp_path, 1, act)
 
 
 def test_faults_of_a_request_are_told_as_if_the_shard_were_here(tmp_path: Path) -> None:

@@ -29,6 +29,9 @@ REQUEST_SECONDS = 15.0
 PAUSE_SECONDS = 0.02
 """A writer that was not served waits so long before it goes to the next node."""
 
+_CERTAIN = (200, 404)
+"""Of what is asked for here; 404 is for the payload of a point that somebody has deleted."""
+
 UPSERT = f"/collections/{NAME}/points?wait=true"
 
 
@@ -55,7 +58,7 @@ class Writer(threading.Thread, ABC):
             raise
 
     def send(self, method: str, path: str, body: bytes) -> int:
-        """Send a request and give the status of its answer, 0 if there is none; go to the next node unless it is 200."""
+        """Send a request and give the status of its answer, 0 for none; go to the next node unless it is certain."""
         status = 0
         with suppress(OSError, http.client.HTTPException):
             if self._connection is None:
@@ -67,8 +70,8 @@ class Writer(threading.Thread, ABC):
             answer = self._connection.getresponse()
             text = answer.read()
             status = answer.status
-            assert status in (200, 408) or status >= 500, text
-        if status != 200:
+            assert status in (*_CERTAIN, 408) or status >= 500, text
+        if status not in _CERTAIN:
             if self._connection is not None:
                 self._connection.close()
             self._connection = None

@@ -214,6 +214,7 @@ def replicas(dataset: Dataset) -> list[Row]:
 
 def elsewhere(dataset: Dataset) -> list[Row]:
     """Search through the node that holds everything and through one that holds nothing, in turns."""
+    vectors = dataset.vectors
     with _cluster() as cluster:
         cluster.members[0].create(vectors.shape[1], shard_number=1, replication_factor=1)
         cluster.wait_active()

@@ -48,9 +48,9 @@ def upsert(dataset: Dataset) -> list[Row]:
             for _ in range(UPSERT_ROUNDS):
                 for server, measured in rates.items():
                     server.create(dataset.vectors.shape[1])
-                    bodies = _bodies(server, dataset.vectors[:points])
+                    bodies = encoded_batches(server, dataset.vectors[:points])
                     before = cpu_seconds(server.processes[:1])
-                    measured.append(points / _upload(server, bodies))
+                    measured.append(points / upload(server, bodies))
                     used[server] += cpu_seconds(server.processes[:1]) - before
                     if isinstance(server, Node):
                         server.wait_until_indexed()
@@ -78,7 +78,7 @@ def search(dataset: Dataset) -> list[Row]:
         with node.running(), chroma.running():
             for server in servers:
                 server.create(dataset.vectors.shape[1])
-                _upload(server, _bodies(server, dataset.vectors))
+                upload(server, encoded_batches(server, dataset.vectors))
             node.wait_until_indexed()
             recall = {server: _recall(server, dataset) for server in servers}
             rounds: dict[Server, list[Latencies]] = {server: [] for server in servers}
@@ -91,18 +91,18 @@ def search(dataset: Dataset) -> list[Row]:
                     rounds[server].append(closed_loop(server.port, requests, CONNECTIONS, ROUND_SECONDS))
                     used[server] += cpu_seconds(server.processes[:1]) - before
     shown = {
-        server: f"{_median_rate(found):,.0f} requests/s, p50 {_median_ms(found, 50):.2f} ms, "
-        f"p99 {_median_ms(found, 99):.2f} ms, {used[server] / sum(len(each.each) for each in found) * 1e6:,.0f} µs of "
+        server: f"{median_rate(found):,.0f} requests/s, p50 {median_ms(found, 50):.2f} ms, "
+        f"p99 {median_ms(found, 99):.2f} ms, {used[server] / sum(len(each.each) for each in found) * 1e6:,.0f} µs of "
         f"CPU a request, recall {recall[server]:.4f}"
         for server, found in rounds.items()
     }
-    factor = _median_rate(rounds[node]) / _median_rate(rounds[chroma])
+    factor = median_rate(rounds[node]) / median_rate(rounds[chroma])
     return [
         Row(
             f"search over HTTP/JSON, one process, {CONNECTIONS} connections, ef {EF} ({dataset.name})",
             f"≥ {SEARCH_FACTOR:.0f} × Chroma's server, p99 < {SEARCH_P99_MS:.0f} ms",
             f"**{factor:.1f} ×**; qnode {shown[node]}; Chroma {shown[chroma]}",
-            factor >= SEARCH_FACTOR and _median_ms(rounds[node], 99) < SEARCH_P99_MS,
+            factor >= SEARCH_FACTOR and median_ms(rounds[node], 99) < SEARCH_P99_MS,
         )
     ]
 
@@ -114,7 +114,7 @@ def node(dataset: Dataset) -> list[Row]:
         server = Node(Path(temporary) / "qnode")
         with server.running():
             server.create(dataset.vectors.shape[1])
-            bodies = _bodies(server, dataset.vectors)
+            bodies = encoded_batches(server, dataset.vectors)
             server.upsert(bodies[0])
             stall = _stall(server, bodies, dataset)
             recall = _recall(server, dataset)
@@ -193,7 +193,7 @@ class MemorySampler(threading.Thread):
 def _stall(server: Node, bodies: list[bytes], dataset: Dataset) -> Stall:
     load = SteadyLoad(server.port, server.search_requests(dataset.queries), SEARCHES_A_SECOND)
     with load, MemorySampler(server) as sampler:
-        took = _upload(server, bodies)
+        took = upload(server, bodies)
         uploading = load.lap()
         server.wait_until_indexed()
         indexing = load.lap()
@@ -202,11 +202,12 @@ def _stall(server: Node, bodies: list[bytes], dataset: Dataset) -> Stall:
     return Stall(uploading, indexing, idle, len(dataset.vectors) / took, sampler.peak_bytes)
 
 
-def _bodies(server: Server, vectors: Floats) -> list[bytes]:
+def encoded_batches(server: Server, vectors: Floats) -> list[bytes]:
+    """Encode upserts of points, numbered from 0, BATCH at a time."""
     return [server.upsert_body(first, vectors[first : first + BATCH]) for first in range(0, len(vectors), BATCH)]
 
 
-def _upload(server: Server, bodies: list[bytes]) -> float:
+def upload(server: Server, bodies: list[bytes]) -> float:
     """Send all batches, one after the other; return the seconds that it took."""
     started = time.perf_counter()
     for body in bodies:
@@ -218,11 +219,13 @@ def _recall(server: Server, dataset: Dataset) -> float:
     return dataset.recall([np.array(server.search(query)) for query in dataset.queries[:RECALL_QUERIES]])
 
 
-def _median_rate(rounds: list[Latencies]) -> float:
+def median_rate(rounds: list[Latencies]) -> float:
+    """The median of the rounds' requests a second."""
     return statistics.median(found.rate for found in rounds)
 
 
-def _median_ms(rounds: list[Latencies], percentile: float) -> float:
+def median_ms(rounds: list[Latencies], percentile: float) -> float:
+    """The median of the rounds' percentiles."""
     return statistics.median(found.milliseconds(percentile) for found in rounds)
 
 

@@ -36,7 +36,7 @@ class Server(ABC):
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
-        self.port = _free_port()
+        self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
         self._connection: http.client.HTTPConnection | None = None
 
@@ -144,9 +144,9 @@ class Node(Server):
     def is_up(self) -> bool:
         return bool(self.ask("GET", "/collections"))
 
-    def create(self, dimensions: int) -> None:
-        """Make the collection and two payload indexes."""
-        settings = {
+    def create(self, dimensions: int, **settings: Any) -> None:
+        """Make the collection, with what else it shall be told, and two payload indexes."""
+        settings |= {
             "vectors": {"size": dimensions, "distance": "Cosine"},
             "hnsw_config": {"m": M, "ef_construct": EF_CONSTRUCT},
         }
@@ -237,12 +237,20 @@ class Chroma(Server):
 
 def cpu_seconds(processes: Sequence[int]) -> float:
     """The processor time that processes have used so far: says more than the clock on a machine that others use too."""
-    ticks = 0
-    for pid in processes:
-        with contextlib.suppress(OSError):
-            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-            ticks += int(fields[11]) + int(fields[12])
-    return ticks / os.sysconf("SC_CLK_TCK")
+    return sum(_ticks(Path(f"/proc/{pid}/stat")) for pid in processes) / os.sysconf("SC_CLK_TCK")
+
+
+def loop_seconds(process: int) -> float:
+    """The processor time that the first thread of a process has used so far: of a node, its event loop."""
+    return _ticks(Path(f"/proc/{process}/task/{process}/stat")) / os.sysconf("SC_CLK_TCK")
+
+
+def _ticks(stat: Path) -> int:
+    try:
+        fields = stat.read_text().rpartition(")")[2].split()
+    except OSError:  # it has ended
+        return 0
+    return int(fields[11]) + int(fields[12])
 
 
 def resident_bytes(processes: Sequence[int]) -> int:
@@ -265,7 +273,7 @@ def memory_of(processes: Sequence[int]) -> dict[str, int]:
     return total
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -3,22 +3,31 @@
 The copy is complete and on disk before it takes the place of the file, by two renames; a crash between them is finished
 at the next open (`store.finish_exchange`). Writes wait for the copy, which is as long as what is left; searches wait for
 the renames only.
+
+It is copied item by item: LMDB's own copy without free pages ends the process where a posting list has pages of its own
+(0.9.36: mdb_env_cwalk reads them through a cursor that knows no database).
 """
 
 from __future__ import annotations
 
 import logging
+from itertools import islice
+from pathlib import Path
+from typing import Any
 
 import lmdb
 
 from qnode.disk import remove_tree, sync_directory, sync_file
-from qnode.index.store import Store, compacted_path
+from qnode.index.store import DATABASES, LMDB_ENGINE, MAP_BYTES, MAX_DATABASES, Store, compacted_path
 
 SMALLEST_BYTES = 32 << 20
 """A smaller file is left alone."""
 
 LARGEST_USED_SHARE = 0.5
 """A file is copied when no more than this share of its pages is used."""
+
+ITEMS_A_COMMIT = 20_000
+"""What a copy has not committed yet is kept in memory."""
 
 _log = logging.getLogger(__name__)
 
@@ -27,6 +36,19 @@ def is_due(store: Store) -> bool:
     """Whether a copy would be much smaller than the file, and nobody holds the file as it is."""
     total = store.total_bytes
     return not store.is_held and total > SMALLEST_BYTES and store.used_bytes() < LARGEST_USED_SHARE * total
+
+
+def _copy_items(store: Store, folder: Path) -> None:
+    engine: dict[str, Any] = {"lib_version": LMDB_ENGINE}
+    made = lmdb.open(str(folder), map_size=MAP_BYTES, max_dbs=MAX_DATABASES, lock=False, sync=False, **engine)
+    with made as copy, store.reading() as txn:
+        for name, flags in DATABASES.items():
+            database = copy.open_db(name.encode(), **flags)
+            with txn.cursor(db=getattr(store, name)) as cursor:
+                items, taken = cursor.iternext(), ITEMS_A_COMMIT
+                while taken == ITEMS_A_COMMIT:
+                    with copy.begin(write=True) as written, written.cursor(db=database) as into:
+                        taken, _ = into.putmulti(islice(items, ITEMS_A_COMMIT), append=True)
 
 
 def compact(store: Store) -> None:
@@ -42,7 +64,7 @@ def compact(store: Store) -> None:
     remove_tree(unfinished)
     try:
         unfinished.mkdir()
-        store.env.copy(str(unfinished), compact=True)
+        _copy_items(store, unfinished)
         sync_file(unfinished / "data.mdb")
     except (lmdb.Error, OSError) as error:
         remove_tree(unfinished)

@@ -53,6 +53,21 @@ PAUSE_ATTEMPTS = 50
 LMDB_ENGINE = 0
 """The 0.9 engine (data format v1); the formats of the two bundled engines do not read each other's files."""
 
+MAX_DATABASES = 16
+
+_NUMBER_KEYS: dict[str, Any] = {"integerkey": True}
+DATABASES: dict[str, dict[str, Any]] = {
+    "ids": {},
+    "records": _NUMBER_KEYS,
+    "payloads": _NUMBER_KEYS,
+    "free": _NUMBER_KEYS,
+    "dead": {},
+    "checks": {},
+    "postings": POSTINGS_FLAGS,
+    "fields": FIELDS_FLAGS,
+    "meta": {},
+}
+
 Numbers = npt.NDArray[np.uint32]
 
 _U64 = struct.Struct("<Q")
@@ -89,7 +104,7 @@ class Store:
             self.env = lmdb.open(
                 str(self.path),
                 map_size=MAP_BYTES,
-                max_dbs=16,
+                max_dbs=MAX_DATABASES,
                 max_readers=MAX_READERS,
                 max_spare_txns=4,
                 readonly=self.read_only,
@@ -103,20 +118,19 @@ class Store:
         if not self.read_only:
             self._cover_all_pages()
         self._file_number = file.stat().st_ino
-        number_keys: dict[str, Any] = {"integerkey": True}
 
-        def database(name: str, **flags: Any) -> Any:
-            return self.env.open_db(name.encode(), create=not self.read_only, **flags)
+        def database(name: str) -> Any:
+            return self.env.open_db(name.encode(), create=not self.read_only, **DATABASES[name])
 
         try:
             self.ids = database("ids")
-            self.records = database("records", **number_keys)
-            self.payloads = database("payloads", **number_keys)
-            self.free = database("free", **number_keys)
+            self.records = database("records")
+            self.payloads = database("payloads")
+            self.free = database("free")
             self.dead = database("dead")
             self.checks = database("checks")
-            self.postings = database("postings", **POSTINGS_FLAGS)
-            self.fields = database("fields", **FIELDS_FLAGS)
+            self.postings = database("postings")
+            self.fields = database("fields")
             self.meta = database("meta")
         except (lmdb.CorruptedError, lmdb.PageNotFoundError) as error:
             self.env.close()
@@ -279,12 +293,8 @@ class Store:
 
     def used_bytes(self) -> int:
         """The pages that hold something."""
-        databases = (
-            self.ids, self.records, self.payloads, self.free, self.dead, self.checks,
-            self.postings, self.fields, self.meta,
-        )  # fmt: skip
         with self.reading() as txn:
-            stats = [txn.stat(db) for db in databases]
+            stats = [txn.stat(getattr(self, name)) for name in DATABASES]
         pages = sum(stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"] for stat in stats)
         return int(pages * stats[0]["psize"])
 

@@ -90,6 +90,22 @@ def test_a_copy_holds_what_the_index_held(driver: Driver, tmp_path: Path) -> Non
     assert driver.index.store.is_held is False
 
 
+def test_posting_lists_that_have_pages_of_their_own_are_copied_and_compacted(tmp_path: Path) -> None:
+    count = 5000  # of one value: more than a list in a page of others holds
+    made = Driver(tmp_path / "shard", ONE)
+    maintenance.create_field(made.index, "n", FieldSchema("integer"))
+    made.apply(upsert(range(count), vectors(count), [{"n": 7}] * count))
+    while not maintenance.step_fields(made.index, 1000):
+        pass
+    expected = state(made.index)
+    copy_index(made.index, tmp_path / "copy")
+    assert opened_state(tmp_path / "copy") == (made.index.applied_op, expected)
+    compaction.compact(made.index.store)
+    assert list(faults(made.index)) == []
+    assert state(made.index) == expected
+    made.index.close()
+
+
 def test_a_copy_of_an_empty_index_is_empty(tmp_path: Path) -> None:
     empty = Driver(tmp_path / "shard", ONE)
     assert copy_index(empty.index, tmp_path / "copy") == 0

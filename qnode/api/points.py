@@ -17,7 +17,7 @@ import orjson
 
 from qnode import deadline
 from qnode.api import answers, number_scan, reads_json, recurring, writes_json
-from qnode.api.http import SMALL_BODY_BYTES, Call, json_of, read_parameters, unsigned_of, write_parameters
+from qnode.api.http import JSON, SMALL_BODY_BYTES, Call, json_of, read_parameters, unsigned_of, write_parameters
 from qnode.api.writes_json import Sizes
 from qnode.errors import BadInput, NotFound, QnodeError, TimedOut
 from qnode.models.point_id import PointKey, id_of, key_of
@@ -101,14 +101,15 @@ class Points:
         return None if points is None else answers.ok(answers.listed(points, answers.hit), call.started)
 
     def _found_now(self, call: Call, parse: recurring.Parse) -> Sequence[Point] | None:
-        request = recurring.read(call.body, parse)
+        collection = self._collection(call)
+        request = recurring.read(call.body, parse) if collection.is_all_here else None
         if request is None or request.with_vector.enabled or request.limit > answers.QUICK_POINTS:
             return None
-        return self._collection(call).query_now(request)
+        return collection.query_now(request)
 
     async def query(self, call: Call) -> bytes:
         """Answer one query."""
-        request, collection = await self._read(call, reads_json.parse_query)
+        request, collection = await self._read_search(call, reads_json.parse_query)
         points = await _found(call, collection, request)
         return await _written(call, lambda: {"points": answers.listed(points, answers.hit)}, points)
 
@@ -121,7 +122,7 @@ class Points:
 
     async def search(self, call: Call) -> bytes:
         """Answer one search in the older form."""
-        request, collection = await self._read(call, reads_json.parse_search)
+        request, collection = await self._read_search(call, reads_json.parse_search)
         points = await _found(call, collection, request)
         return await _written(call, lambda: answers.listed(points, answers.hit), points)
 
@@ -201,6 +202,14 @@ class Points:
     async def _read(self, call: Call, parse: Callable[[object], Result]) -> tuple[Result, Collection]:
         self._read_parameters(call)
         return await self._parsed(call, parse), self._collection(call)
+
+    async def _read_search(self, call: Call, parse: recurring.Parse) -> tuple[QueryRequest, Collection]:
+        if call.content_type == JSON and len(call.body) <= SMALL_BODY_BYTES:
+            request = recurring.read(call.body, parse)
+            if request is not None:
+                self._read_parameters(call)
+                return request, self._collection(call)
+        return await self._read(call, parse)
 
     def _read_parameters(self, call: Call) -> None:
         call.timeout_seconds = self._read_timeout_seconds

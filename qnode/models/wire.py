@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from dataclasses import fields, is_dataclass
 from enum import Enum
+from functools import lru_cache
 from math import prod
 from typing import Any, Final
 
@@ -37,6 +38,8 @@ _DEPTH_ON_STACK: Final = 16
 
 _TUPLE, _SET, _ARRAY, _VALUE, _CHOICE = 1, 2, 3, 4, 5
 _DTYPES: Final = frozenset({"<f4", "<f8", "<f2", "<i4", "<i8", "<u4", "<u8", "|u1", "|i1", "|b1"})
+
+_NAMES_OF_DTYPES: Final = {np.dtype(name): name for name in _DTYPES}
 
 _CLASSES: Final[dict[int, type]] = {
     1: payload_path.PayloadPath,
@@ -97,6 +100,17 @@ _CLASSES: Final[dict[int, type]] = {
     56: field_schema.FieldSchema,
     57: shard_choice.ShardChoice,
 }
+_RECURRING: Final = frozenset(
+    {query.PayloadSelector, query.VectorSelector, query.QuantizationParams, query.SearchParams}
+)
+"""Small values of which most requests have the same: written and read once, and shared."""
+
+_BUFFER_BYTES: Final = 512
+"""What writing begins with. The library's 256 KB come from the system each time, which costs more than most values do."""
+
+_REMEMBERED: Final = 256
+_LONGEST_REMEMBERED_BYTES: Final = 256
+
 _CHOICES: Final[dict[int, type[Enum]]] = {
     1: write.UpdateMode,
     2: write.UpdateStatus,
@@ -116,12 +130,16 @@ def _names_of(kind: type) -> tuple[str, ...]:
 
 _KNOWN: Final = {kind: (number, _names_of(kind)) for number, kind in _CLASSES.items()}
 _KNOWN_CHOICES: Final = {kind: number for number, kind in _CHOICES.items()}
+_RECURRING_NUMBERS: Final = frozenset(bytes([_KNOWN[kind][0]]) for kind in _RECURRING)
+"""As they stand in a value's bytes, behind the one byte that begins a short list."""
 assert all(names or is_dataclass(kind) for kind, (_, names) in _KNOWN.items())
 
 
 def encode(value: object) -> bytes:
     """Write a value; it is a mistake of ours if it is of a class that is not known here."""
-    return bytes(msgpack.packb(value, default=_extension, strict_types=True))
+    packer = msgpack.Packer(default=_extension, strict_types=True, buf_size=_BUFFER_BYTES)
+    packed: bytes = packer.pack(value)
+    return packed
 
 
 def decode(content: bytes) -> Any:
@@ -145,19 +163,41 @@ def decode(content: bytes) -> Any:
 def _extension(value: object) -> msgpack.ExtType:
     """Write what msgpack does not know."""
     kind = type(value)
-    if (known := _KNOWN.get(kind)) is not None:
-        number, names = known
-        return msgpack.ExtType(_VALUE, encode([number, *[getattr(value, name) for name in names]]))
+    if kind is np.ndarray or isinstance(value, np.generic):
+        return _written_array(value)
+    if kind in _RECURRING:
+        return _recurring(value)
+    if kind in _KNOWN:
+        return _written(value)
     if isinstance(value, tuple):
         return msgpack.ExtType(_TUPLE, encode(list(value)))
-    if isinstance(value, np.ndarray | np.generic):
-        assert value.dtype.str in _DTYPES, f"an array of {value.dtype}"
-        return msgpack.ExtType(_ARRAY, msgpack.packb((value.dtype.str, value.shape, value.tobytes())))
     if isinstance(value, frozenset):
         return msgpack.ExtType(_SET, encode(list(value)))
     assert kind in _KNOWN_CHOICES, f"a {kind.__name__} has no form between peers"
     assert isinstance(value, Enum)
     return msgpack.ExtType(_CHOICE, msgpack.packb((_KNOWN_CHOICES[kind], value.value)))
+
+
+def _written_array(value: Any) -> msgpack.ExtType:
+    name = _NAMES_OF_DTYPES.get(value.dtype)
+    assert name is not None, f"an array of {value.dtype}"
+    packer = msgpack.Packer(buf_size=value.nbytes + _BUFFER_BYTES)
+    return msgpack.ExtType(_ARRAY, packer.pack((name, value.shape, value.tobytes())))
+
+
+def _written(value: object) -> msgpack.ExtType:
+    number, names = _KNOWN[type(value)]
+    return msgpack.ExtType(_VALUE, encode([number, *[getattr(value, name) for name in names]]))
+
+
+_recurring = lru_cache(_REMEMBERED)(_written)
+
+
+@lru_cache(_REMEMBERED)
+def _read_before(content: bytes) -> Any:
+    """Read a value of a recurring class; who reads the same bytes gets the same value."""
+    number, *values = _Reader().read(content)
+    return _class(_CLASSES, number)(*values)
 
 
 class _Reader:
@@ -177,6 +217,8 @@ class _Reader:
         return value
 
     def _value(self, code: int, content: bytes) -> Any:
+        if code == _VALUE and content[1:2] in _RECURRING_NUMBERS and len(content) <= _LONGEST_REMEMBERED_BYTES:
+            return _read_before(content)
         self._depth += 1
         if self._depth > MAX_DEPTH:
             raise BadWire("a message of a peer nests too deep")

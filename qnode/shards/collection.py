@@ -101,10 +101,12 @@ class Collection:
         active = frozenset(number for number in self.shards if self._place.me in self._routes.active(number))
         self._readable = active if is_current else frozenset[int]()
         self._spare = frozenset[int]() if is_current else active
-        self._all_here = (
+        self.is_all_here = (
             not self._routes.is_custom and bool(self.shards) and self._readable.issuperset(self._routes.numbers)
         )
-        self._all_parts = [Part(number, self.shards[number], None) for number in self._routes.numbers if self._all_here]
+        self._all_parts = [
+            Part(number, self.shards[number], None) for number in self._routes.numbers if self.is_all_here
+        ]
 
     # Writes
 
@@ -161,7 +163,7 @@ class Collection:
 
     def query_now(self, request: QueryRequest) -> Sequence[Point] | None:
         """Answer a query that is sure to be quick, without leaving the event loop; None for any other."""
-        if not self._all_here or request.shards is not None or not self.is_quick(request):
+        if not self.is_all_here or request.shards is not None or not self.is_quick(request):
             return None
         return self._query(request)
 
@@ -194,7 +196,7 @@ class Collection:
 
     def _is_direct(self, choice: ShardChoice | None, consistency: Consistency | None) -> bool:
         """Tell whether a read is about shards here alone."""
-        return self._all_here and choice is None and (consistency in (None, 1) or self._routes.most_replicas == 1)
+        return self.is_all_here and choice is None and (consistency in (None, 1) or self._routes.most_replicas == 1)
 
     def _scan_bytes(self, slot: int) -> int:
         scan_bytes = 0
@@ -336,7 +338,7 @@ class Collection:
 
     def local(self, numbers: Numbers) -> list[Part]:
         """Give shards of this node, each with the shard key that its points show."""
-        if self._all_here and numbers is self._routes.numbers:
+        if self.is_all_here and numbers is self._routes.numbers:
             return self._all_parts
         return local_reads.parts_of(self.shards, numbers, self._routes.key_of)
 
@@ -344,7 +346,7 @@ class Collection:
 
     async def info(self) -> CollectionInfo:
         """Tell how the collection stands on all nodes: one replica of each shard counts."""
-        if self._all_here or not self._routes.numbers:
+        if self.is_all_here or not self._routes.numbers:
             return self.local_info()
         reading = ValueReading(InfoRequest(), self.info_here, CollectionInfo)
         return local_reads.merge_infos(await self._scatter().read(self._routes.numbers, reading))

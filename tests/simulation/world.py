@@ -240,6 +240,7 @@ class World:
         self.is_faulty = False
         self.network.heal()
         self._last_write: bytes | None = None
+        self._last_write_epoch = 0
         for node in self.nodes.values():
             node.is_cut_off = False
             if node.is_up:
@@ -255,8 +256,11 @@ class World:
         if not primary.is_up or not primary.shard.is_primary:
             return False
         fate = Fate.PENDING if self._last_write is None else self.checks.fates.get(self._last_write, Fate.PENDING)
-        if self._last_write is None or fate in (Fate.REFUSED, Fate.UNKNOWN):
-            self._last_write = self._new_write()
+        is_left_behind = (
+            fate is Fate.ACKNOWLEDGED and view.epoch != self._last_write_epoch
+        )  # who was to tell has stepped down
+        if self._last_write is None or fate in (Fate.REFUSED, Fate.UNKNOWN) or is_left_behind:
+            self._last_write, self._last_write_epoch = self._new_write(), view.epoch
             primary.guard(lambda: primary.write([self._last_write or b""]))
             return False
         return fate is Fate.COMPLETED

@@ -63,7 +63,10 @@ class JournalStore(Protocol):
     def load(self) -> Stored: ...
 
     def commit(self, changes: Changes) -> None:
-        """Make the changes durable before returning. After it has raised, the journal must not be used again."""
+        """Make the changes durable before returning. OutOfSpace: nothing was changed, and it may be tried again.
+
+        After anything else that it has raised, the journal must not be used again.
+        """
 
     def close(self) -> None: ...
 

@@ -9,12 +9,13 @@ knows one of three things: it took effect and this is the result, it certainly d
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random, SystemRandom
 from typing import Final
 
-from qnode.errors import BadRequest, InternalError, QnodeError
+from qnode.errors import BadRequest, InternalError, OutOfSpace, QnodeError
 from qnode.raft.applied import AppliedState, Machine
 from qnode.raft.commands import PROPOSAL_ID_BYTES, encode_change, encode_regular
 from qnode.raft.core import Core
@@ -23,6 +24,8 @@ from qnode.raft.library import LEADER, Peer, Timing, now
 from qnode.raft.membership import ADD, LARGEST_ID, REMOVE, Membership, MembershipChange, is_id
 from qnode.raft.snapshot import Snapshot
 from qnode.raft.transport import Links, PeerTransport
+
+_log = logging.getLogger(__name__)
 
 FOUNDING_INDEX: Final = 2
 """The group's first snapshot; entry 1 is every empty journal's, so that nobody takes it for the group's beginning."""
@@ -103,6 +106,7 @@ class Replica:
         self._proposals: dict[bytes, _Proposal] = {}
         self._applied = AppliedState(machine, self._on_applied)
         self.is_expelled = False
+        self._is_silent = False
         self._journal = Journal(store, self._random.randint(1, LARGEST_ID))
         if found and self._journal.is_new:
             membership = Membership({peer: self._journal.incarnation})
@@ -170,8 +174,12 @@ class Replica:
             self._fail_all()
             return
         self._attempt_proposals()
-        self._core.doTick(0.0)
-        self._transport.release()
+        try:
+            self._core.doTick(0.0)
+        except OutOfSpace as error:
+            self._fall_silent(error)
+        else:
+            self._release()
 
     def connected(self, peer: int) -> None:
         self._core.link_changed(Peer(peer))
@@ -185,7 +193,22 @@ class Replica:
         """Take a peer's message."""
         if not self.is_expelled:
             self._transport.received(peer, message)
+            self._release()
+
+    def _release(self) -> None:
+        try:
             self._transport.release()
+        except OutOfSpace as error:
+            self._fall_silent(error)
+        else:
+            self._is_silent = False
+
+    def _fall_silent(self, error: OutOfSpace) -> None:
+        """Say nothing that is not durable. What is to be written is tried again with every tick; others lead meanwhile."""
+        self._transport.discard()
+        if not self._is_silent:
+            self._is_silent = True
+            _log.error("This peer takes no part in consensus until there is room on its disk: %s", error)
 
     def close(self) -> None:
         """Leave as it is; nothing needs to be said or written."""

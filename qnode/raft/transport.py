@@ -60,11 +60,15 @@ class PeerTransport(Transport):  # type: ignore[misc]
         return True
 
     def release(self) -> None:
-        """Make everything durable, then send what waits."""
+        """Make everything durable, then send what waits. Raise OutOfSpace, and nothing was sent."""
         self._journal.flush()
         outbox, self._outbox = self._outbox, []
         for peer, message in outbox:
             self._links.send(peer, encode(message, self._journal.incarnation))
+
+    def discard(self) -> None:
+        """Send nothing of what waits."""
+        self._outbox.clear()
 
     def connected(self, peer: int) -> None:
         """Hear that there is a link to a peer now."""

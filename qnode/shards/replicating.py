@@ -360,6 +360,7 @@ class Replicating:
 
     def _apply_some(self, now: float) -> None:
         if not self._applying.apply_some(self._shard.committed_op, now):
+            self._say_unable()
             if now - self._applying.no_room_since >= APPLY_PATIENCE_SECONDS:
                 self._ledger.give_up_applying(self._shard.committed_op, "there is no room on the disk")
             return
@@ -367,6 +368,12 @@ class Replicating:
         self._perform(self._shard.applied(applied_op, monotonic()))
         if not self._shard.is_primary:
             self._tail.forget_up_to(applied_op)
+
+    def _say_unable(self) -> None:
+        """Tell the primary that nobody should wait for this replica to apply anything."""
+        view = self._view
+        if view is not None and view.primary is not None and not self._shard.is_primary:
+            self._surroundings.send(view.primary, encode(Refused(view.epoch, Reason.UNABLE, 0, 0, 0, 0, view.revision)))
 
     def _make_way(self, peer: PeerId, message: Message) -> None:
         """Send on what had to wait until a replica answered."""

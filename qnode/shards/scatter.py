@@ -12,7 +12,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Collection, Sequence
 from itertools import count
-from typing import Any, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from qnode import deadline
 from qnode.channel import LinkBroken, Unreached
@@ -24,6 +24,9 @@ from qnode.shards.routes import Routes
 
 Result = TypeVar("Result")
 Numbers = tuple[int, ...]
+
+MOST_LOST_LINKS: Final = 2
+"""A peer whose link broke under a read is asked again so often."""
 
 _PASSED_OVER = (Unavailable, InternalError, TimedOut)
 """What another replica may do better."""
@@ -68,7 +71,7 @@ class Scatter:
     async def _read_one_each(self, numbers: Numbers, reading: Reading[Result]) -> list[Result]:
         pending, answers = numbers, []
         tried: set[tuple[int, int]] = set()
-        lost: set[int] = set()
+        lost: Counter[int] = Counter()
         fault: QnodeError | None = None
         while pending:
             await self._wait_for_links(pending, tried)
@@ -82,9 +85,9 @@ class Scatter:
                 elif isinstance(outcome, QnodeError):
                     deadline.check()
                     fault = outcome
-                    is_lost = isinstance(outcome, Unreached | LinkBroken) and peer not in lost
-                    if is_lost:  # it may be asked once more, when it has a link again
-                        lost.add(peer)
+                    is_lost = isinstance(outcome, Unreached | LinkBroken)
+                    if is_lost and lost[peer] < MOST_LOST_LINKS:  # it may be asked again when it has a link
+                        lost[peer] += 1
                     else:
                         tried.update((peer, number) for number in group)
                 else:
@@ -99,11 +102,12 @@ class Scatter:
         if self._remote.is_alone:
             return
         for number in pending:
-            if all((peer, number) in tried for peer in self._candidates(number)):
-                holders = self._routes.active(number)
-                await self._remote.wait_for_link(
-                    peer for peer in holders if peer != self._routes.me and (peer, number) not in tried
-                )
+            left = [
+                peer for peer in self._routes.active(number) if peer != self._routes.me and (peer, number) not in tried
+            ]
+            while all((peer, number) in tried for peer in self._candidates(number)):
+                if not await self._remote.wait_for_link(left):  # one that is there may be gone again by now
+                    break
                 deadline.check()
 
     def _grouped(

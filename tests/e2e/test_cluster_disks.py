@@ -81,7 +81,7 @@ def test_node_with_a_full_disk_loses_nothing_and_comes_back(cluster: ClusterOfPr
             wait_for(lambda: any("507" in fault for fault in ledger.faults))
         else:
             ledger.wait_for_more(100)
-            wait_for(lambda: cluster[0].replicas("c")[0][victim.peer_id] != "Active")
+            wait_for(lambda: primary.replicas("c")[0][victim.peer_id] != "Active")
         resource.prlimit(victim.pid, resource.RLIMIT_FSIZE, (UNLIMITED, UNLIMITED))
         ledger.wait_for_more(50)
         ledger.stop()

@@ -122,6 +122,8 @@ class Primary:
             replica.quiet_since = None
             if replica.asked_state is ReplicaState.DEAD:
                 replica.asked_state = None
+        if message.applied_op > replica.applied_op or message.applied_op >= self._standing.committed_op:
+            replica.is_stuck = False
         replica.retry_seconds = 0.0
         replica.matched_op = max(replica.matched_op, message.logged_op)
         replica.applied_op = message.applied_op
@@ -145,8 +147,8 @@ class Primary:
         else:
             replica.seek_again()
             replica.wait(now, self._settings)
-            if message.reason is Reason.UNABLE and replica.state is ReplicaState.ACTIVE:
-                self._ask(replica, ReplicaState.DEAD, now)
+            if message.reason is Reason.UNABLE:
+                self._give_up_waiting(replica, now)
         self._advance(now)
 
     def _check_history(self, replica: Progress) -> None:
@@ -179,12 +181,18 @@ class Primary:
             stalls_at = replica.stalls_at(self._settings)
             if stalls_at is None or now < stalls_at:
                 continue
-            if replica.state is ReplicaState.ACTIVE or replica.promotion_is_open(self._view.revision):
-                self._ask(replica, ReplicaState.DEAD, now)
-            else:
-                replica.holds_commits = False  # nobody was asked to make it Active
+            self._give_up_waiting(replica, now)
+            if not replica.is_required(self._view.revision):
                 replica.seek_again()
         self._advance(now)
+
+    def _give_up_waiting(self, replica: Progress, now: float) -> None:
+        """Let no commit wait for a replica that does not get on."""
+        replica.is_stuck = True
+        if replica.state is ReplicaState.ACTIVE or replica.promotion_is_open(self._view.revision):
+            self._ask(replica, ReplicaState.DEAD, now)
+        else:
+            replica.holds_commits = False  # nobody was asked to make it Active
 
     @property
     def deadline(self) -> float | None:
@@ -237,7 +245,11 @@ class Primary:
     def _advance_joiner(self, replica: Progress, now: float) -> None:
         """Bring a Partial replica nearer to being Active."""
         is_there = replica.mode is Mode.STREAMING and replica.is_connected
-        if is_there and self._standing.log.last_op - replica.matched_op <= self._settings.join_distance_ops:
+        if (
+            is_there
+            and not replica.is_stuck
+            and self._standing.log.last_op - replica.matched_op <= self._settings.join_distance_ops
+        ):
             replica.holds_commits = True
         if self._may_become_active(replica):
             self._ask(replica, ReplicaState.ACTIVE, now)

@@ -45,6 +45,8 @@ class Progress:
     """When it last got on; None while nothing waits for it."""
     holds_commits: bool = False
     """A Partial replica that was close enough: no commit passes it by."""
+    is_stuck: bool = False
+    """It did not get on, though it answers: nothing waits for it again before it has applied something."""
     asked_state: ReplicaState | None = None
     """The state proposed for it at `asked_revision`, and when it is proposed again."""
     asked_revision: int = -1

@@ -202,7 +202,9 @@ def test_inline_storage_without_quantization_gives_a_warning() -> None:
     assert read({**inline, "quantization_config": {"binary": {}}}).warnings() == []
 
 
-@pytest.mark.parametrize("name", ["", ".", "..", "a" * 256, "a/b", "a\\b", "a:b", "a?b", "a*b", 'a"b', "a<b", "a\0b", "a\x1fb"])
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", "a" * 256, "a/b", "a\\b", "a:b", "a?b", "a*b", 'a"b', "a<b", "a\0b", "a\x1fb"]
+)
 def test_a_forbidden_collection_name_is_a_fault(name: str) -> None:
     assert collection_name_faults(name)
 

@@ -11,7 +11,7 @@ import os
 import resource
 import threading
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import accumulate
 from pathlib import Path
 from time import time
@@ -19,6 +19,8 @@ from time import time
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
+
+from qnode import memory
 
 DURATION_BOUNDS_SECONDS = (
     0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 50.0,
@@ -147,10 +149,14 @@ class RestCounts:
 
 
 class RestCollector(Collector):
-    """Shows the counts of the endpoints that work on points, as Qdrant does; per_collection: with a label for it."""
+    """Shows the counts of the endpoints that work on points, as Qdrant does; per_collection: with a label for it.
 
-    def __init__(self, counts: RestCounts, *, per_collection: bool) -> None:
+    name_of: how a collection is called there.
+    """
+
+    def __init__(self, counts: RestCounts, name_of: Callable[[str], str], *, per_collection: bool) -> None:
         self._counts = counts
+        self._name_of = name_of
         self._per_collection = per_collection
 
     def collect(self) -> Iterable[Metric]:
@@ -171,7 +177,7 @@ class RestCollector(Collector):
             for status, count in endpoint.by_status.items():
                 values = [endpoint.method, endpoint.endpoint, str(status)]
                 if self._per_collection:
-                    values.append(endpoint.collection)
+                    values.append(self._name_of(endpoint.collection))
                 total.add_metric(values, count.count)
                 if status != _OK:
                     continue
@@ -195,9 +201,30 @@ class ProcessCollector(Collector):
         soft_limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         yield GaugeMetricFamily("process_max_fds", "limit for open file descriptors", soft_limit)
         if resident_bytes() is not None:
-            yield GaugeMetricFamily("memory_resident_bytes", "resident memory in bytes", resident_bytes())
+            for name, value in memory_bytes().items():
+                yield GaugeMetricFamily(f"memory_{name}", f"{name.removesuffix('_bytes')} memory in bytes", value)
             yield GaugeMetricFamily("process_open_fds", "count of open file descriptors", _count_entries("fd"))
             yield GaugeMetricFamily("process_open_mmaps", "count of open mmaps", _count_entries("maps"))
+            limit = int(Path("/proc/sys/vm/max_map_count").read_text())
+            yield GaugeMetricFamily("system_max_mmaps", "limit for open mmaps", limit)
+
+
+def memory_bytes() -> dict[str, int]:
+    """Tell what is known of the memory of this process, by the names that Qdrant gives it.
+
+    glibc counts what it needs for itself as part of the blocks, so there is no `metadata` beside them.
+    """
+    shown: dict[str, int] = {}
+    if (heap := memory.heap()) is not None:
+        shown = {
+            "active_bytes": heap.active_bytes,
+            "allocated_bytes": heap.allocated_bytes,
+            "metadata_bytes": 0,
+            "retained_bytes": heap.retained_bytes,
+        }
+    if (resident := resident_bytes()) is not None:
+        shown["resident_bytes"] = resident
+    return shown
 
 
 def resident_bytes() -> int | None:

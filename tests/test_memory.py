@@ -3,6 +3,7 @@ import re
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from qnode import memory
@@ -37,3 +38,14 @@ def test_the_pages_of_a_file_that_is_written_through_its_mapping_stay(tmp_path: 
         mapped[:] = b"x" * len(mapped)
         memory.return_pages_of(path)
         assert resident_kilobytes(path) == 4 * PAGES
+
+
+@pytest.mark.skipif(memory.heap() is None, reason="the allocator is not glibc's")
+def test_what_is_allocated_shows_in_the_heap() -> None:
+    before = memory.heap()
+    array = np.zeros(64 << 20, np.uint8)
+    after = memory.heap()
+    assert before is not None
+    assert after is not None
+    assert after.allocated_bytes >= before.allocated_bytes + array.nbytes // 2
+    assert after.active_bytes >= after.allocated_bytes

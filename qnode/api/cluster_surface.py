@@ -56,6 +56,11 @@ class ClusterSurface:
         if self._cluster is None:
             raise NeedsCluster
 
+    @property
+    def me(self) -> int:
+        """The id of this node."""
+        return STANDALONE_PEER if self._cluster is None else self._cluster.me
+
     def standing(self) -> ClusterStatus | None:
         """Tell how consensus stands here; None on a node that runs alone."""
         return None if self._cluster is None else self._cluster.status()
@@ -78,8 +83,11 @@ class ClusterSurface:
     def show_collection(self, name: str) -> object:
         """Show where the shards of a collection are."""
         name, entry = self._found(name)
-        me = STANDALONE_PEER if self._cluster is None else self._cluster.me
-        return cluster_answers.collection(entry, me, partial(self._points_count, name), self._comment)
+        return cluster_answers.collection(entry, self.me, partial(self._points_count, name), self._comment)
+
+    def show_transfers(self, entry: CollectionEntry) -> object:
+        """Show which shards of a collection are being copied."""
+        return cluster_answers.transfers(entry, self._comment)
 
     def show_shard_keys(self, name: str) -> object:
         """Show the shard keys of a collection."""

@@ -181,7 +181,7 @@ class Space:
         Rows less similar than `floor`, the worst winner so far, may be left out.
         """
         segment = part.segment
-        if params.indexed_only and not segment.indexed and segment.vector_bytes > self.small_bytes:
+        if params.indexed_only and self._awaits_graph(segment):
             return np.empty(0, np.float32), np.empty(0, np.int32)
         return segment.search(
             query,
@@ -194,6 +194,14 @@ class Space:
             quantization=params.quantization,
             floor=floor,
         )
+
+    @property
+    def left_out(self) -> int:
+        """How many alive rows a search with `indexed_only` does not look at."""
+        return sum(part.living for part in self.parts if self._awaits_graph(part.segment))
+
+    def _awaits_graph(self, segment: GrowingSegment | SealedSegment) -> bool:
+        return not segment.indexed and segment.vector_bytes > self.small_bytes
 
     def _ef(self, k: int, params: SearchParams) -> int:
         return max(params.hnsw_ef or max(self.params.ef_construct, DEFAULT_EF_FLOOR), k)

@@ -37,6 +37,9 @@ __all__ = [
     "parse_field_schema",
 ]
 
+_TWO_BITS = ("two_bits", "one_and_half_bits")
+"""Encodings that are made with two bits for each component: neither may find less than it promises."""
+
 FORMAT_VERSION = 1
 
 MAX_SHARDS = 128
@@ -341,4 +344,6 @@ def _quantization(section: Section | None) -> Quantization | None:
     if section is None:
         return None
     kind = next(iter(section))
-    return Quantization(QuantizationKind(kind), section[kind].get("quantile"))
+    return Quantization(
+        QuantizationKind(kind), section[kind].get("quantile"), section[kind].get("encoding") in _TWO_BITS
+    )

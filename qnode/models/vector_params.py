@@ -42,10 +42,11 @@ class QuantizationKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Quantization:
-    """The user's quantization settings. `quantile` is of |x|, scalar only."""
+    """The user's quantization settings. `quantile` is of |x|, scalar only; `two_bits`: more than one for a component, binary only."""
 
     kind: QuantizationKind
     quantile: float | None = None
+    two_bits: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ peers. What they give has the form in which it is merged once more, with what ot
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -130,6 +130,12 @@ def info(
         vectors_size_bytes=sum(part.segment.disk_bytes for part in parts),
         payloads_size_bytes=sum(shard.index.store.disk_bytes for shard in shards),
     )
+
+
+def left_out(shards: Iterable[LocalShard], vectors: Iterable[VectorParams]) -> dict[str, int]:
+    """Count, by the names of vectors, those that a search with `indexed_only` does not look at."""
+    held = list(shards)
+    return {params.name: sum(shard.index.spaces[params.slot].left_out for shard in held) for params in vectors}
 
 
 def merge_hits(found: Sequence[Sequence[Point]], params: VectorParams, limit: int) -> Sequence[Point]:

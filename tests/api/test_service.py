@@ -70,6 +70,53 @@ def test_metrics_tell_collections_apart_when_they_are_asked_to(client: Client) -
         client.result("DELETE", f"/collections/{name}")
 
 
+def test_metrics_show_what_dashboards_of_one_node_ask_for(client: Client) -> None:
+    client.result("PUT", "/collections/m", {"vectors": {"v": DOT}})
+    samples = {
+        sample.name: (sample.value, sample.labels)
+        for family in text_string_to_metric_families(client.send("GET", "/metrics").text)
+        for sample in family.samples
+    }
+    assert samples["app_status_recovery_mode"] == (0, {})
+    assert samples["collection_running_optimizations"] == (0, {"id": "m"})
+    assert samples["system_max_mmaps"][0] > 1000
+    for name in ("active", "allocated", "resident"):
+        assert samples[f"memory_{name}_bytes"][0] > 1 << 20
+    client.result("DELETE", "/collections/m")
+
+
+def test_what_is_anonymous_holds_no_word_of_the_users(client: Client) -> None:
+    settings = {"vectors": {"secretvector": DOT}, "metadata": {"of": "secretowner"}}
+    client.result("PUT", "/collections/secretname", settings)
+    client.result("POST", "/collections/secretname/points/scroll", {})
+    plain = client.send("GET", "/telemetry?details_level=9").text
+    for word in ("secretname", "secretvector", "secretowner"):
+        assert word in plain
+    hidden = client.result("GET", "/telemetry?details_level=9&anonymize=true")
+    assert "secret" not in str(hidden)
+    (shown,) = hidden["collections"]["collections"]
+    (vector,) = shown["config"]["params"]["vectors"]
+    assert shown["shards"][0]["local"]["num_vectors_by_name"] == {vector: 0}
+    metrics = client.send("GET", "/metrics?anonymize=true&per_collection=true").text
+    assert "secret" not in metrics
+    assert f'collection_vectors{{collection="{shown["id"]}",vector="{vector}"}} 0.0' in metrics
+    client.result("DELETE", "/collections/secretname")
+
+
+def test_telemetry_tells_of_shards_from_level_three_on(client: Client) -> None:
+    client.result("PUT", "/collections/t", {"vectors": DOT, "shard_number": 2})
+    client.result("PUT", "/collections/t/points?wait=true", {"points": [{"id": i, "vector": [i, 1]} for i in range(9)]})
+    for level in (2, 3, 4):
+        (shown,) = client.result("GET", f"/telemetry?details_level={level}")["collections"]["collections"]
+        assert ("shards" in shown, "transfers" in shown, "resharding" in shown) == (level > 2,) * 3
+        if level > 2:
+            assert [shard["id"] for shard in shown["shards"]] == [0, 1]
+            assert sum(shard["local"]["num_points"] for shard in shown["shards"]) == 9
+            assert list(shown["shards"][0]["replicate_states"].values()) == ["Active"]
+            assert ("indexed_only_excluded_vectors" in shown["shards"][0]["local"]) == (level > 3)
+    client.result("DELETE", "/collections/t")
+
+
 @pytest.mark.parametrize("level", [0, 1, 2, 4])
 def test_telemetry_is_what_the_client_library_reads(client: Client, level: int) -> None:
     client.result("PUT", "/collections/t", {"vectors": DOT})
@@ -79,6 +126,8 @@ def test_telemetry_is_what_the_client_library_reads(client: Client, level: int) 
     TypeAdapter(models.CollectionsTelemetry).validate_json(orjson.dumps(shown["collections"]), strict=True)
     assert shown["collections"]["number_of_collections"] == 1
     assert ("memory" in shown) == (level >= 1)
+    if level:
+        TypeAdapter(models.MemoryTelemetry).validate_json(orjson.dumps(shown["memory"]), strict=True)
     assert shown["requests"]["rest"]["responses"]["PUT /collections/{collection_name}"]["200"]["count"] >= 1
     client.result("DELETE", "/collections/t")
 

@@ -13,7 +13,7 @@ import pytest
 from qdrant_client import AsyncQdrantClient, QdrantClient, models
 from qdrant_client.http.exceptions import UnexpectedResponse
 
-from tests.support.node import Node
+from tests.support.node import Node, wait_for
 
 DIM = 16
 COUNT = 300
@@ -340,14 +340,33 @@ def test_collection_that_is_there_is_not_made_again(client: QdrantClient, things
 
 
 def test_quantized_search_is_rescored(client: QdrantClient) -> None:
+    """On a graph with codes: scores by codes alone are near, those that are rescored are exact."""
+    count = 6000
+    vectors = np.random.default_rng(7).normal(size=(count, DIM)).astype(np.float32)
     quantization = models.ScalarQuantization(
         scalar=models.ScalarQuantizationConfig(type=models.ScalarType.INT8, quantile=0.99, always_ram=True)
     )
-    client.create_collection("coded", vectors_config=DENSE, quantization_config=quantization)
-    client.upload_collection("coded", VECTORS, ids=range(COUNT), wait=True)
-    search = models.QuantizationSearchParams(rescore=True, oversampling=3.0)
-    params = models.SearchParams(hnsw_ef=128, quantization=search)
-    assert ids(client.query_points("coded", query=QUERY, limit=10, search_params=params).points) == nearest(QUERY, 10)
+    optimizers = models.OptimizersConfigDiff(indexing_threshold=100)
+    client.create_collection(
+        "coded", vectors_config=DENSE, quantization_config=quantization, optimizers_config=optimizers
+    )
+    client.upload_collection("coded", vectors, ids=range(count), wait=True)
+    wait_for(lambda: client.get_collection("coded").indexed_vectors_count == count)
+
+    def scores(**quantization: Any) -> dict[Any, float]:
+        params = models.SearchParams(hnsw_ef=64, quantization=models.QuantizationSearchParams(**quantization))
+        found = client.query_points("coded", query=QUERY, limit=10, search_params=params).points
+        return {hit.id: hit.score for hit in found}
+
+    exactly = client.query_points("coded", query=QUERY, limit=10, search_params=models.SearchParams(exact=True)).points
+    true = {hit.id: hit.score for hit in exactly}
+    rescored, by_codes = scores(rescore=True, oversampling=3.0), scores(rescore=False)
+    assert len(rescored.keys() & true.keys()) >= 9
+    for point in rescored.keys() & true.keys():
+        assert rescored[point] == true[point]
+    assert by_codes != rescored
+    for point in by_codes.keys() & true.keys():
+        assert by_codes[point] == pytest.approx(true[point], abs=0.02)
     assert client.update_collection("coded", optimizers_config=models.OptimizersConfigDiff(indexing_threshold=20000))
     assert client.get_collection("coded").config.optimizer_config.indexing_threshold == 20000
 

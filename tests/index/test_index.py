@@ -236,6 +236,27 @@ def test_a_built_segment_finds_what_a_scan_finds_and_survives_reopening(one):
     assert nearest(one.index, values[50], params=SearchParams(exact=True)) == wanted[1]
 
 
+def test_a_search_of_what_is_indexed_passes_over_a_large_segment_without_a_graph(tmp_path):
+    params = IndexParams((replace(ONE.vectors[0], full_scan_threshold_kb=10),), indexing_threshold_kb=10)
+    driver, values = Driver(tmp_path, params), vectors(2000)
+    only = SearchParams(indexed_only=True)
+    driver.apply(upsert(range(300), values[:300]))  # 9.4 KB
+    assert nearest(driver.index, values[7], params=only) == exact(values[:300], list(range(300)), values[7])
+    assert driver.index.spaces[0].left_out == 0
+    driver.apply(upsert(range(300, 1000), values[300:1000]))
+    assert nearest(driver.index, values[7], params=only) == []
+    assert nearest(driver.index, values[7]) == exact(values[:1000], list(range(1000)), values[7])
+    assert driver.index.spaces[0].left_out == 1000
+    driver.build()
+    assert nearest(driver.index, values[7], params=only) == exact(values[:1000], list(range(1000)), values[7])
+    assert driver.index.spaces[0].left_out == 0
+    driver.apply(upsert(range(1000, 2000), values[1000:]))
+    assert nearest(driver.index, values[7], params=only) == exact(values[:1000], list(range(1000)), values[7])
+    assert nearest(driver.index, values[7]) == exact(values, list(range(2000)), values[7])
+    assert driver.index.spaces[0].left_out == 1000
+    driver.index.close()
+
+
 @pytest.mark.parametrize("distance", list(Distance))
 def test_scores_that_overflow_are_shown_as_the_largest_numbers(tmp_path, distance):
     driver = Driver(tmp_path, IndexParams((VectorParams("", 0, DIM, distance),)))

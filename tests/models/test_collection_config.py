@@ -202,6 +202,14 @@ def test_inline_storage_without_quantization_gives_a_warning() -> None:
     assert read({**inline, "quantization_config": {"binary": {}}}).warnings() == []
 
 
+@pytest.mark.parametrize("encoding", [None, "one_bit", "two_bits", "one_and_half_bits"])
+def test_encodings_finer_than_one_bit_are_made_with_two(encoding: str | None) -> None:
+    config = read({"vectors": DOT, "quantization_config": {"binary": {"encoding": encoding}}})
+    (vector,) = config.index_params().vectors
+    assert vector.quantization is not None
+    assert vector.quantization.two_bits == (encoding in ("two_bits", "one_and_half_bits"))
+
+
 @pytest.mark.parametrize(
     "name", ["", ".", "..", "a" * 256, "a/b", "a\\b", "a:b", "a?b", "a*b", 'a"b', "a<b", "a\0b", "a\x1fb"]
 )

@@ -4,7 +4,9 @@ int8: code = round(x · 127/limit), clipped. One limit for a sealed segment (a h
 two rows can be compared without their scales; one for each row of a growing segment. Beside each int8 row stand three
 float32: its scale, the length of what the code misses (rounded up), and the length of the vector. From them a scan gets
 a bound that the exact score cannot pass.
-bf16: the upper half of a float32. bits: one sign for each component, in whole 64-bit words.
+bf16: the upper half of a float32. bits: one sign for each component, in whole 64-bit words. two bits: one says whether a
+component is above the limit, one whether it is above minus the limit, so that bits which differ count the
+steps between low, middle and high.
 """
 
 from __future__ import annotations
@@ -26,6 +28,9 @@ OWN_QUANTILE = 0.9999
 USER_QUANTILE = 0.99
 """Qdrant's default when the user asks for scalar quantisation and names no quantile."""
 
+MIDDLE = 0.35
+"""With two bits, this share of the components is between low and high. With less or more fewer neighbours are found."""
+
 SAMPLE_ROWS = 2048
 SAMPLE_QUERIES = 64
 SAMPLE_LIMIT = 10
@@ -45,6 +50,7 @@ class CodeKind(StrEnum):
     INT8 = "int8"
     BF16 = "bf16"
     BITS = "bits"
+    TWO_BITS = "two_bits"
     NONE = "none"
 
 
@@ -54,14 +60,14 @@ def code_bytes(kind: CodeKind, dimensions: int) -> int:
         return -(-dimensions // INT8_ALIGNMENT) * INT8_ALIGNMENT
     if kind is CodeKind.BF16:
         return 2 * dimensions
-    assert kind is CodeKind.BITS
-    return -(-dimensions // (8 * WORD_BYTES)) * WORD_BYTES
+    bits = 2 * dimensions if kind is CodeKind.TWO_BITS else dimensions
+    return -(-bits // (8 * WORD_BYTES)) * WORD_BYTES
 
 
 def code_scorer(kind: CodeKind, distance: Distance) -> Scorer:
     """Choose the routine for codes, without the scale."""
-    if kind is CodeKind.BITS:
-        return Scorer(scoring.BITS, 0, 1.0)
+    if kind in (CodeKind.BITS, CodeKind.TWO_BITS):
+        return Scorer(scoring.BITS if kind is CodeKind.BITS else scoring.TWO_BITS, 0, 1.0)
     element = "int8" if kind is CodeKind.INT8 else "bf16"
     if distance is Distance.EUCLID:
         function = scoring.c_function("sqeuclidean", element)
@@ -131,8 +137,18 @@ def from_bf16(codes: npt.NDArray[np.uint16]) -> Floats:
 
 def to_bits(values: Floats) -> npt.NDArray[np.uint8]:
     """Keep the signs: (n, width) bytes, the first component in the lowest bit."""
-    packed = np.packbits(values > 0, axis=1, bitorder="little")
-    codes = np.zeros((values.shape[0], code_bytes(CodeKind.BITS, values.shape[1])), np.uint8)
+    return _packed(values > 0)
+
+
+def to_two_bits(values: Floats, limit: float) -> npt.NDArray[np.uint8]:
+    """Keep what is above the limit and what is above minus the limit: (n, width) bytes."""
+    return _packed(np.hstack([values > limit, values > -limit]))
+
+
+def _packed(bits: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:
+    """Pack each row's bits into whole words."""
+    packed = np.packbits(bits, axis=1, bitorder="little")
+    codes = np.zeros((bits.shape[0], code_bytes(CodeKind.BITS, bits.shape[1])), np.uint8)
     codes[:, : packed.shape[1]] = packed
     return codes
 
@@ -141,6 +157,8 @@ def encode(kind: CodeKind, values: Floats, limit: float) -> npt.NDArray[Any]:
     """Encode rows as `kind`."""
     if kind is CodeKind.INT8:
         return to_int8(values, limit)[0]
+    if kind is CodeKind.TWO_BITS:
+        return to_two_bits(values, limit)
     return to_bits(values) if kind is CodeKind.BITS else to_bf16(values)
 
 
@@ -152,12 +170,12 @@ def limit_of(sample: Floats, quantile: float) -> float:
 def choose(params: VectorParams, sample: Floats) -> tuple[CodeKind, float]:
     """Decide on a segment's codes from a sample of its vectors: what the user asked for, else what is good enough.
 
-    Returns the kind and, for int8, the limit.
+    Returns the kind and, for int8 and two bits, the limit.
     """
     if params.datatype is Datatype.UINT8 and not _asks(params.quantization, QuantizationKind.BINARY):
         return CodeKind.NONE, 0.0
-    if _asks(params.quantization, QuantizationKind.BINARY):
-        return CodeKind.BITS, 0.0
+    if params.quantization is not None and _asks(params.quantization, QuantizationKind.BINARY):
+        return (CodeKind.TWO_BITS, limit_of(sample, MIDDLE)) if params.quantization.two_bits else (CodeKind.BITS, 0.0)
     if params.distance is Distance.MANHATTAN:
         return CodeKind.NONE, 0.0
     if params.quantization is not None and _asks(params.quantization, QuantizationKind.SCALAR):

@@ -49,7 +49,9 @@ class BuildJob:
         params = fields["params"]
         quantization = params["quantization"]
         if quantization is not None:
-            params["quantization"] = Quantization(QuantizationKind(quantization["kind"]), quantization["quantile"])
+            params["quantization"] = Quantization(
+                QuantizationKind(quantization["kind"]), quantization["quantile"], quantization["two_bits"]
+            )
         params["distance"], params["datatype"] = Distance(params["distance"]), Datatype(params["datatype"])
         fields["params"] = VectorParams(**params)
         fields["output"] = Path(fields["output"])

@@ -25,7 +25,7 @@ SIGNED, UNSIGNED, FLOAT = 0, 1, 2
 
 DOT_F32, SQUARED_F32, ABSOLUTE_F32 = 3, 4, 5
 DOT_F16, SQUARED_F16, ABSOLUTE_F16 = 6, 7, 8
-ABSOLUTE_U8, COSINE_U8, BITS = 9, 10, 11
+ABSOLUTE_U8, COSINE_U8, BITS, TWO_BITS = 9, 10, 11, 12
 
 STORED_TYPE: dict[Datatype, np.dtype[np.generic]] = {
     Datatype.FLOAT32: np.dtype("<f4"),
@@ -117,8 +117,10 @@ def score(
         total = native.absolute_u8(row_at, query_at, dimensions)
     elif kind == COSINE_U8:
         total = cosine_u8(function, row_at, query_at, dimensions, cell)
-    else:
+    elif kind == BITS:
         total = agreement(row_at, query_at, dimensions)
+    else:
+        total = agreement(row_at, query_at, 2 * dimensions)
     return np.float32(total * np.float32(factor) + np.float32(0))  # + 0: no negative zero
 
 

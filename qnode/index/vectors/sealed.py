@@ -220,6 +220,8 @@ def named(quantization: Quantization | None) -> str:
     """Name quantization settings, so that changed ones are told from the same ones."""
     if quantization is None:
         return ""
+    if quantization.two_bits:
+        return f"{quantization.kind.value}:two_bits"
     return (
         quantization.kind.value
         if quantization.quantile is None
@@ -242,7 +244,7 @@ def _map_codes(directory: Path, params: VectorParams, description: Description) 
     kind, rows = CodeKind(description.codes), description.rows
     if kind is CodeKind.NONE:
         return None
-    dtype: Any = {CodeKind.INT8: np.int8, CodeKind.BF16: np.dtype("<u2"), CodeKind.BITS: np.uint8}[kind]
+    dtype: Any = {CodeKind.INT8: np.int8, CodeKind.BF16: np.dtype("<u2")}.get(kind, np.uint8)
     width = code_bytes(kind, params.size) // np.dtype(dtype).itemsize
     values = files.map_array(directory / "codes.bin", dtype, (rows, width))
     bounds = None

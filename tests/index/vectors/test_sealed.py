@@ -1,6 +1,7 @@
 """Sealed segments: recall at any selectivity, what the user's quantisation does, and damage."""
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -119,6 +120,23 @@ def test_quantised_scores_are_reported_only_without_rescoring(tmp_path, kind):
     else:
         assert rough[0][0] == 256  # all signs agree
     assert segment.description.codes == ("int8" if kind is QuantizationKind.SCALAR else "bits")
+
+
+@pytest.mark.parametrize("distance", [Distance.COSINE, Distance.EUCLID])
+def test_two_bits_find_more_than_one(tmp_path, distance):
+    found = {}
+    for two_bits in (False, True):
+        quantization = Quantization(QuantizationKind.BINARY, two_bits=two_bits)
+        params = params_of(100, distance, quantization=quantization)
+        vectors = vectors_for(params, 3000, seed=1)
+        segment = sealed_of(tmp_path / str(two_bits), params, vectors)
+        assert segment.description.codes == ("two_bits" if two_bits else "bits")
+        queries = vectors_for(params, 60, seed=2)
+        found[two_bits] = recall(segment, vectors, queries, quantization=QuantizationParams(oversampling=4.0))
+    assert found[True] > found[False] + 0.05, found
+    one_bit = replace(params, quantization=Quantization(QuantizationKind.BINARY))
+    assert segment.fits(params)
+    assert not segment.fits(one_bit)
 
 
 def test_heavy_tails_get_finer_codes(tmp_path):

@@ -48,8 +48,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 1 if check.run(configuration.storage.storage_path) else 0
         from qnode import node
 
+        recovery = node.Recovery(tuple(options.snapshot), options.storage_snapshot, options.force_snapshot)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(node.run(configuration))
+            runner.run(node.run(configuration, recovery))
     except QnodeError as error:
         print(f"qnode: {error}", file=sys.stderr)
         return _REFUSED if isinstance(error, CannotJoin) else 1
@@ -80,7 +81,22 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--uri", help="where other peers reach this node, http://host:6335; makes it one of a cluster")
     parser.add_argument("--bootstrap", metavar="URI", help="a peer through which a new node joins its cluster")
     parser.add_argument("--storage", type=Path, metavar="FOLDER", help="where to store (default ./storage)")
+    parser.add_argument(
+        "--snapshot", "--collection-snapshot", action="append", default=[], type=_snapshot, metavar="FILE:NAME",
+        help="recover a collection from a snapshot before answering; may be given several times",
+    )  # fmt: skip
+    parser.add_argument("--storage-snapshot", type=Path, metavar="FILE", help="recover all collections of a snapshot")
+    parser.add_argument(
+        "-f", "--force-snapshot", action="store_true", help="replace collections that are there already"
+    )
     return parser
+
+
+def _snapshot(word: str) -> tuple[Path, str]:
+    path, _, name = word.rpartition(":")
+    if not path or not name:
+        raise argparse.ArgumentTypeError(f"{word!r} is not FILE:NAME")
+    return Path(path), name
 
 
 def _overrides(options: argparse.Namespace) -> dict[str, Any]:

@@ -23,6 +23,7 @@ import orjson
 from qnode.disk import fault_of, remove_trash, remove_tree, sync_directory, write_file_durably
 from qnode.errors import Corruption
 from qnode.index import Index, maintenance
+from qnode.index.rewriting import applied_op_of, renumber
 from qnode.index.store import RESTORE
 from qnode.models.field_schema import FieldSchema
 from qnode.models.operation import Operation, decode
@@ -81,6 +82,13 @@ def open_files(path: Path, params: IndexParams, *, keep_log_bytes: int, verify: 
         index.close()
         raise
     return ShardFiles(log, index, image)
+
+
+def move_behind(copy: Path, last_op: int) -> int:
+    """Let a copy stand behind an operation, and behind its own; give where it stands then."""
+    op_num = max(last_op, applied_op_of(copy)) + 1
+    renumber(copy, op_num)
+    return op_num
 
 
 def accept_copy(path: Path, copy: Path, applied_op: int, applied_epoch: int) -> None:

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import orjson
 
-from qnode.errors import BadInput
+from qnode.errors import BadInput, QnodeError
 from qnode.models.collection import CollectionConfig
 from qnode.models.collection_sections import collection_name_faults
 from qnode.models.field_schema import FieldSchema
@@ -106,9 +106,11 @@ class Manifest:
                 tuple(_shard_part(shard) for shard in stored["shards"]),
             )
             manifest._check()
-            return manifest
-        except (ValueError, TypeError, KeyError, AttributeError, AssertionError) as error:
+        except BadInput:
+            raise
+        except (QnodeError, ValueError, TypeError, KeyError, AttributeError, AssertionError) as error:
             raise BadInput(f"the manifest of the snapshot cannot be read: {error!r}") from None
+        return manifest
 
     def _check(self) -> None:
         config = CollectionConfig.from_json(self.config)

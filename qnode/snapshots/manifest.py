@@ -21,6 +21,7 @@ from qnode.errors import BadInput, QnodeError
 from qnode.models.collection import CollectionConfig
 from qnode.models.collection_sections import collection_name_faults
 from qnode.models.field_schema import FieldSchema
+from qnode.models.payload_path import parse_path
 from qnode.models.shard_choice import ShardKey
 from qnode.models.topology import CollectionEntry, ShardingMethod
 
@@ -30,6 +31,7 @@ MANIFEST: Final = "manifest.json"
 CHECKSUMS: Final = "checksums.json"
 MOST_MANIFEST_BYTES: Final = 4 << 20
 MOST_SHARDS: Final = 1 << 16
+_MOST_SLOTS: Final = 1 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,10 +115,9 @@ class Manifest:
         return manifest
 
     def _check(self) -> None:
-        config = CollectionConfig.from_json(self.config)
-        config.index_params()
-        config.shown()
-        for schema in self.fields.values():
+        _check_config(self.config, len(self.numbers))
+        for path, schema in self.fields.items():
+            parse_path(path)
             FieldSchema.from_json(schema)
         held = [shard.number for shard in self.shards]
         if (not held and self.numbers) or len(set(held)) != len(held) or not set(held) <= set(self.numbers):
@@ -126,6 +127,28 @@ class Manifest:
             raise BadInput("the manifest of the snapshot names other shard keys than its shards have")
         if len(self.numbers) > MOST_SHARDS or collection_name_faults(self.collection):
             raise BadInput("the manifest of the snapshot names no collection")
+
+
+def _check_config(stored: Mapping[str, Any], shards: int) -> None:
+    """Refuse settings that nobody could have asked for, or that are of another number of shards."""
+    config = CollectionConfig.from_json(stored)
+    sections = {
+        "hnsw_config": config.hnsw,
+        "optimizers_config": config.optimizers,
+        "wal_config": config.wal,
+        "quantization_config": config.quantization,
+        "strict_mode_config": config.strict_mode,
+        "metadata": config.metadata,
+    }
+    asked = {name: section for name, section in sections.items() if section is not None}
+    again = CollectionConfig.from_request({**config.params, "vectors": config.vectors, **asked})
+    slots = list(config.slots.values())
+    if config.slots.keys() != again.slots.keys() or sorted(set(slots)) != sorted(slots):
+        raise BadInput("the manifest of the snapshot numbers its vectors wrongly")
+    if any(type(slot) is not int or not 0 <= slot < _MOST_SLOTS for slot in slots):
+        raise BadInput("the manifest of the snapshot numbers its vectors wrongly")
+    if config.params.get("sharding_method") != ShardingMethod.CUSTOM and config.shard_number != shards:
+        raise BadInput("the manifest of the snapshot names other shards than the collection has")
 
 
 def _number(value: object) -> int:

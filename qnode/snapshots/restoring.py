@@ -11,11 +11,11 @@ Shards of an archive and of a collection belong together by their order, within 
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
+from weakref import WeakValueDictionary
 
 from qnode.errors import BadInput, BadRequest, NotFound, TimedOut, Unavailable
 from qnode.models.collection import CollectionConfig
@@ -32,6 +32,10 @@ from qnode.snapshots.examining import examine
 from qnode.snapshots.fetching import Priority
 from qnode.snapshots.fitting import INCOMPATIBLE, check_fits, check_vectors_fit, paired
 from qnode.snapshots.manifest import Manifest
+
+ATTEMPTS: Final = 5
+RETRY_SECONDS: Final = 1.0
+"""A shard whose primary does not take a copy is tried again when the topology has changed, or after this."""
 
 FOLLOW_SECONDS: Final = 10.0
 """So long a shard may take to hear of the epoch that was begun for it."""
@@ -55,7 +59,7 @@ class Restoring:
         self._me = me
         self._send = send
         self._news = News()
-        self._locks: defaultdict[tuple[str, int], asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._locks: WeakValueDictionary[tuple[str, int], asyncio.Lock] = WeakValueDictionary()
         topology_log.subscribe(self._news.tell)
 
     async def restore_collection(self, name: str, file: Path, folder: Path, priority: Priority) -> None:
@@ -98,7 +102,7 @@ class Restoring:
 
     async def restore_here(self, name: str, number: int, folder: Path) -> None:
         """Put a copy that may be trusted in the place of a shard of which this node is the primary; raise Unavailable if not."""
-        async with self._locks[name, number]:
+        async with self._locks.setdefault((name, number), asyncio.Lock()):
             shard = self._local(name, number)
             await shard.restore(folder, lambda: self._begin_epoch(name, number, shard))
 
@@ -129,16 +133,23 @@ class Restoring:
         await self._collections.wait_everywhere(name)
 
     async def _restore(self, name: str, number: int, folder: Path, manifest: Manifest, priority: Priority) -> None:
-        """Restore a shard on the node that is its primary, wherever that is."""
-        shard = self._shard(name, number)
-        if priority is Priority.REPLICA and len(shard.active()) > 1:
-            return  # what the others hold counts, and all hold the same
-        if shard.primary is None:
-            raise Unavailable(f"shard {number} of {name} has no active replica")
-        if shard.primary == self._me:
-            await self.restore_here(name, number, folder)
-        else:
-            await self._send(shard.primary, name, number, folder, manifest)
+        """Restore a shard on the node that is its primary, wherever that is; where that changes meanwhile, on the next one."""
+        for attempt in range(1, ATTEMPTS + 1):
+            shard, mark = self._shard(name, number), self._news.mark()
+            if priority is Priority.REPLICA and len(shard.active()) > 1:
+                return  # what the others hold counts, and all hold the same
+            try:
+                if shard.primary is None:
+                    raise Unavailable(f"shard {number} of {name} has no active replica")
+                if shard.primary == self._me:
+                    await self.restore_here(name, number, folder)
+                else:
+                    await self._send(shard.primary, name, number, folder, manifest)
+                return
+            except Unavailable:
+                if attempt == ATTEMPTS:
+                    raise
+                await self._news.wait(mark, RETRY_SECONDS)
 
     async def _make(self, name: str, manifest: Manifest) -> None:
         """Make an empty collection like the one that was copied."""

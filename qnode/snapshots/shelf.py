@@ -18,13 +18,15 @@ from pathlib import Path
 from typing import Final
 
 from qnode.disk import fault_of, make_directory, sync_directory, write_file_durably
-from qnode.errors import NotFound
+from qnode.errors import BadInput, NotFound
 
 SUFFIX: Final = ".snapshot"
 _CHECKSUM: Final = ".checksum"
 _PART: Final = ".part"
 _NAME: Final = re.compile(r"[^/\\\0]{1,240}\.snapshot")
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
+_MOST_PREFIX_BYTES: Final = 180
+_MOST_FOLDER_BYTES: Final = 255
 _STAMP: Final = "%Y-%m-%d-%H-%M-%S"
 
 
@@ -61,7 +63,8 @@ class Shelf:
     def finish(self, part: Path, checksum: str) -> SnapshotDescription:
         """Give a complete, durable file a name, and keep its checksum beside it."""
         made_at = datetime.now(UTC)
-        while (path := self.folder / f"{self._prefix}-{made_at.strftime(_STAMP)}{SUFFIX}").exists():
+        prefix = self._prefix.encode()[:_MOST_PREFIX_BYTES].decode(errors="ignore")
+        while (path := self.folder / f"{prefix}-{made_at.strftime(_STAMP)}{SUFFIX}").exists():
             made_at += timedelta(seconds=1)  # two within a second must not have one name
         write_file_durably(path.with_name(path.name + _CHECKSUM), checksum.encode())
         try:
@@ -112,7 +115,10 @@ def shelf_of_storage(root: Path) -> Shelf:
 
 def folder_name(collection: str) -> str:
     """Give a collection's folder: its name, but for the two that mean other folders."""
-    return collection.replace(".", "%2E") if collection in (".", "..") else collection
+    folder = collection.replace(".", "%2E") if collection in (".", "..") else collection
+    if "/" in folder or len(folder.encode()) > _MOST_FOLDER_BYTES:
+        raise BadInput("a collection of this name can have no folder for its snapshots")
+    return folder
 
 
 def remove_parts(root: Path) -> None:

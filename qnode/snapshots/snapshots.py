@@ -10,15 +10,17 @@ One snapshot of a collection is made, or restored, at a time.
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
 from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
+from weakref import WeakValueDictionary
 
 from qnode.channel import Channel
 from qnode.errors import BadInput, CannotStart, NeedsCluster, NotFound, Unavailable
+from qnode.models import reading
+from qnode.models.collection_sections import collection_name_faults
 from qnode.models.topology import STANDALONE_PEER, CollectionEntry
 from qnode.raft.topology_log import TopologyLog
 from qnode.shards.collection import Collection
@@ -76,7 +78,7 @@ class Snapshots:
         self._peers = None
         if channel is not None:
             self._peers = Peers(channel, self._staging, collections.get, self._restoring.restore_here)
-        self._busy: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._background: set[asyncio.Task[Any]] = set()
 
     async def close(self) -> None:
@@ -115,7 +117,7 @@ class Snapshots:
         name = self._resolved(name)
         if of_cluster and self._peers is None:
             raise NeedsCluster
-        async with self._busy[name]:
+        async with self._busy(name):
             return await self._create(name, self.of_collection(name), await self._holders(name, of_cluster))
 
     async def create_of_shard(self, name: str, number: int) -> SnapshotDescription:
@@ -129,7 +131,7 @@ class Snapshots:
             files: dict[str, Path] = {}
             for name in await self._collections.names():
                 path = place / f"{len(files)}.snapshot"
-                async with self._busy[name]:
+                async with self._busy(name):
                     await self._write(name, path, await self._holders(name, False))
                 files[name] = path
             shelf, aliases = self.of_storage(), self._topology_log.current.aliases
@@ -229,7 +231,7 @@ class Snapshots:
         """Restore a collection, or a shard of one, from a file."""
         self._check_target(name, shard)
         name = self._topology_log.current.collection_named(name) or name
-        async with self._busy[name], self._staging.place() as folder:
+        async with self._busy(name), self._staging.place() as folder:
             if shard is None:
                 await self._restoring.restore_collection(name, file, folder, priority)
             else:
@@ -256,6 +258,10 @@ class Snapshots:
 
     # Finding
 
+    def _busy(self, name: str) -> asyncio.Lock:
+        """The lock of what is made or restored of a collection."""
+        return self._locks.setdefault(name, asyncio.Lock())
+
     def _resolved(self, name: str) -> str:
         resolved = self._topology_log.current.collection_named(name)
         if resolved is None:
@@ -263,8 +269,11 @@ class Snapshots:
         return resolved
 
     def _check_target(self, name: str, shard: int | None) -> None:
+        """Raise NotFound for a shard that is not there, ValidationFailed for a name that no collection can have."""
         if shard is not None:
             self._check_shard(self._resolved(name), shard)
+        elif self._topology_log.current.collection_named(name) is None:
+            reading.raise_faults(collection_name_faults(name), "path parameters")
 
     def _check_shard(self, name: str, number: int) -> None:
         if number not in self._topology_log.current.collections[name].shards:

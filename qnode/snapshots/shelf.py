@@ -19,6 +19,7 @@ from typing import Final
 
 from qnode.disk import fault_of, make_directory, sync_directory, write_file_durably
 from qnode.errors import BadInput, NotFound
+from qnode.models.topology import STANDALONE_PEER
 
 SUFFIX: Final = ".snapshot"
 _CHECKSUM: Final = ".checksum"
@@ -49,16 +50,17 @@ class SnapshotDescription:
 
 
 class Shelf:
-    """A folder of snapshots of one thing. `prefix`: how the names begin that are given here."""
+    """A folder of snapshots of one thing, which nodes may share. `prefix`: how the names begin that are given here."""
 
-    def __init__(self, folder: Path, prefix: str) -> None:
+    def __init__(self, folder: Path, prefix: str, peer: int) -> None:
         self.folder = folder
         self._prefix = prefix
+        self._peer = peer
 
     def new_part(self) -> Path:
         """Name a file that is to become a snapshot; nobody sees it before `finish`."""
         make_directory(self.folder)
-        return self.folder / f".{secrets.token_hex(8)}{_PART}"
+        return self.folder / f".{self._peer}-{secrets.token_hex(8)}{_PART}"
 
     def finish(self, part: Path, checksum: str) -> SnapshotDescription:
         """Give a complete, durable file a name, and keep its checksum beside it."""
@@ -100,17 +102,17 @@ class Shelf:
 
 def shelf_of_collection(root: Path, name: str, peer: int) -> Shelf:
     """Where the snapshots of a collection stand."""
-    return Shelf(root / folder_name(name), f"{name}-{peer}")
+    return Shelf(root / folder_name(name), f"{name}-{peer}", peer)
 
 
 def shelf_of_shard(root: Path, name: str, number: int, peer: int) -> Shelf:
     """Where the snapshots of a shard stand."""
-    return Shelf(root / folder_name(name) / "shards" / str(number), f"{name}-shard-{number}-{peer}")
+    return Shelf(root / folder_name(name) / "shards" / str(number), f"{name}-shard-{number}-{peer}", peer)
 
 
-def shelf_of_storage(root: Path) -> Shelf:
+def shelf_of_storage(root: Path, peer: int) -> Shelf:
     """Where the snapshots of everything stand."""
-    return Shelf(root, "full-snapshot")
+    return Shelf(root, "full-snapshot" if peer == STANDALONE_PEER else f"full-snapshot-{peer}", peer)
 
 
 def folder_name(collection: str) -> str:
@@ -121,10 +123,10 @@ def folder_name(collection: str) -> str:
     return folder
 
 
-def remove_parts(root: Path) -> None:
-    """Remove what an earlier process has begun to write; blocks."""
+def remove_parts(root: Path, peer: int) -> None:
+    """Remove what an earlier process of this node has begun to write; blocks."""
     for depth in ("", "*/", "*/shards/*/"):
-        for path in root.glob(f"{depth}.*{_PART}"):
+        for path in root.glob(f"{depth}.{peer}-*{_PART}"):
             path.unlink(missing_ok=True)
 
 

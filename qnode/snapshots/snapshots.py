@@ -73,7 +73,7 @@ class Snapshots:
         self._me = me
         self._channel = channel
         self._staging = Staging(settings.staging)
-        remove_parts(settings.folder)
+        remove_parts(settings.folder, me)
         self._restoring = Restoring(collections, topology_log, me, self._send)
         self._peers = None
         if channel is not None:
@@ -108,7 +108,7 @@ class Snapshots:
 
     def of_storage(self) -> Shelf:
         """The snapshots of everything."""
-        return shelf_of_storage(self._settings.folder)
+        return shelf_of_storage(self._settings.folder, self._me)
 
     # Making
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from tests.support.cluster import ClusterOfProcesses, Member
@@ -52,7 +55,7 @@ def downloaded(node: Node, name: str, **params: Any) -> bytes:
 
 def upload(node: Node, name: str, content: bytes, **params: Any) -> None:
     answer = node.client.post(f"/collections/{name}/snapshots/upload", params=params, files={"snapshot": content})
-    assert answer.status_code == 200, answer.text
+    assert answer.status_code == (202 if params.get("wait") == "false" else 200), answer.text
 
 
 def other_than_primary(cluster: ClusterOfProcesses, name: str) -> Member:
@@ -123,3 +126,73 @@ def test_replicas_count_where_they_are_to(cluster: ClusterOfProcesses) -> None:
     expected = everything(first, "kept")
     upload(first, "kept", content, priority="replica")
     replicas_agree(cluster, "kept", expected)
+
+
+class Writing:
+    """A writer that upserts 0, 1, 2, … through one node, each waited for; `acknowledged`: how many were."""
+
+    def __init__(self, address: str, name: str) -> None:
+        self._client = httpx.Client(base_url=address, timeout=30.0, trust_env=False)
+        self._path = f"/collections/{name}/points"
+        self._is_over = threading.Event()
+        self.begun = self.acknowledged = 0
+        self._thread = threading.Thread(target=self._run)
+
+    def _run(self) -> None:
+        while not self._is_over.is_set():
+            body = {"points": points(range(self.begun, self.begun + 1), version=self.begun)}
+            self.begun += 1
+            try:
+                answer = self._client.put(self._path, json=body, params={"wait": "true"})
+            except httpx.HTTPError:
+                continue
+            self.acknowledged += answer.status_code == 200
+
+    @contextmanager
+    def under_way(self) -> Iterator[None]:
+        self._thread.start()
+        try:
+            yield
+        finally:
+            self._is_over.set()
+            self._thread.join()
+            self._client.close()
+
+
+def test_a_snapshot_under_writes_holds_all_that_was_acknowledged_and_no_gap(cluster: ClusterOfProcesses) -> None:
+    cluster[0].create("busy", DIM, replication_factor=3)
+    writing = Writing(cluster[1].address, "busy")
+    with writing.under_way():
+        wait_for(lambda: writing.acknowledged >= 50)
+        acknowledged = writing.acknowledged
+        content = downloaded(cluster[2], "busy", cluster="true")
+        begun = writing.begun
+    upload(cluster[0], "busy-again", content)
+    held = [point["id"] for point in everything(cluster[1], "busy-again")]
+    assert held == list(range(len(held)))
+    assert acknowledged <= len(held) <= begun
+
+
+def test_restoring_under_writes_leaves_replicas_identical_also_when_the_primary_dies(
+    cluster: ClusterOfProcesses,
+) -> None:
+    cluster[0].create("torn", DIM, replication_factor=3)
+    cluster[0].upsert("torn", points(range(100_000, 100_200)))
+    content = downloaded(cluster[0], "torn")
+    writing = Writing(cluster[1].address, "torn")
+    with writing.under_way():
+        wait_for(lambda: writing.acknowledged >= 20)
+        upload(cluster[2], "torn", content)
+        wait_for(lambda: cluster[0].count("torn") > 205)
+        upload(cluster[0], "torn", content, wait="false")
+        primary = cluster.primary_of("torn")
+        primary.kill()
+        wait_for(lambda: primary.process.poll() is not None)
+        primary.start()
+        cluster.wait_ready()
+    cluster.wait_active("torn", 3)
+    expected = everything(cluster[0], "torn")
+    assert [point["id"] for point in expected[-200:]] == list(range(100_000, 100_200))
+    replicas_agree(cluster, "torn", expected)
+    cluster[0].upsert("torn", points(range(5), version=-1))
+    replicas_agree(cluster, "torn", everything(cluster[1], "torn"))

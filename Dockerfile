@@ -17,6 +17,7 @@ COPY --chown=qnode config /qnode/config
 
 ENV PATH="/opt/qnode/bin:$PATH" \
     PYTHONUNBUFFERED=1 \
+    QNODE__STORAGE__SNAPSHOTS_PATH=/qnode/storage/snapshots \
     RUN_MODE=production
 USER qnode
 WORKDIR /qnode

@@ -49,16 +49,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 1 if check.run(configuration.storage.storage_path) else 0
     except QnodeError as error:
         return _refused(error)
-    return _run_node(configuration)
+    return _run_node(configuration, options)
 
 
-def _run_node(configuration: Configuration) -> int:
+def _run_node(configuration: Configuration, options: argparse.Namespace) -> int:
     from qnode import node
 
     code = 0
+    recovery = node.Recovery(tuple(options.snapshot), options.storage_snapshot, options.force_snapshot)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(node.run(configuration))
+            runner.run(node.run(configuration, recovery))
     except QnodeError as error:
         code = _refused(error)
     except KeyboardInterrupt:
@@ -102,7 +103,22 @@ def _parser() -> argparse.ArgumentParser:
         "--reinit", action="store_true", help="begin anew as the only member, when most other members are gone for good"
     )
     parser.add_argument("--storage", type=Path, metavar="FOLDER", help="where to store (default ./storage)")
+    parser.add_argument(
+        "--snapshot", "--collection-snapshot", action="append", default=[], type=_snapshot, metavar="FILE:NAME",
+        help="recover a collection from a snapshot before answering; may be given several times",
+    )  # fmt: skip
+    parser.add_argument("--storage-snapshot", type=Path, metavar="FILE", help="recover all collections of a snapshot")
+    parser.add_argument(
+        "-f", "--force-snapshot", action="store_true", help="replace collections that are there already"
+    )
     return parser
+
+
+def _snapshot(word: str) -> tuple[Path, str]:
+    path, _, name = word.rpartition(":")
+    if not path or not name:
+        raise argparse.ArgumentTypeError(f"{word!r} is not FILE:NAME")
+    return Path(path), name
 
 
 def _overrides(options: argparse.Namespace) -> dict[str, Any]:

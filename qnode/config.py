@@ -83,6 +83,7 @@ class Storage(_Section):
     """Where data lives, and what collections are like that do not say it themselves."""
 
     storage_path: Path = Path("./storage")
+    snapshots_path: Path = Path("./snapshots")
     on_disk_payload: bool = True
     verify_files: bool = True
     wal: Wal = Field(default_factory=Wal)
@@ -107,6 +108,7 @@ class Service(_Section):
     read_only_api_key: str | None = None
     jwt_rbac: bool | None = None
     enable_tls: bool = False
+    enable_snapshot_url_recovery: bool = True
 
 
 class P2p(_Section):

@@ -22,6 +22,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
 import uvicorn
@@ -40,6 +41,7 @@ from qnode.raft import StandaloneLog, TopologyLog
 from qnode.shards.collections import Collections, CollectionsSettings
 from qnode.shards.local_shard import ShardSettings
 from qnode.shards.replicas import Replicas
+from qnode.snapshots import Priority, Snapshots, SnapshotSettings
 
 _log = logging.getLogger(__name__)
 
@@ -57,8 +59,20 @@ _SWITCH_SECONDS = 0.0002
 turn: with Python's own 5 ms, the median of searches was more than twice as long, and the writer got no more done."""
 
 
-async def run(configuration: Configuration) -> None:
-    """Run a node until it is told to stop; raise CannotStart."""
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """What is to be recovered at start: files with the collections that they become, and one of a whole storage."""
+
+    collections: tuple[tuple[Path, str], ...] = ()
+    storage: Path | None = None
+    replaces: bool = False
+
+
+NOTHING = Recovery()
+
+
+async def run(configuration: Configuration, recovery: Recovery = NOTHING) -> None:
+    """Run a node until it is told to stop; raise CannotStart, or what is wrong with a snapshot to be recovered."""
     sys.setswitchinterval(_SWITCH_SECONDS)
     memory.use_one_arena()
     service, storage = configuration.service, configuration.storage
@@ -87,6 +101,9 @@ async def run(configuration: Configuration) -> None:
             releasing = asyncio.create_task(_release(collections, cluster))
             opened.push_async_callback(_cancel, releasing)
             await asyncio.wait([releasing], timeout=_START_SECONDS)
+        snapshots = _snapshots(configuration, collections, topology, cluster)
+        opened.push_async_callback(snapshots.close)
+        await _recover(snapshots, recovery)
         parsers = opened.enter_context(ThreadPoolExecutor(service.parser_threads, "parser"))
         application = build_application(
             collections,
@@ -95,6 +112,7 @@ async def run(configuration: Configuration) -> None:
             topology=lambda: topology.current,
             cluster=cluster,
             replicas=replicas,
+            taken=snapshots,
             body_limit_bytes=service.max_request_size_mb << 20,
             read_timeout_seconds=storage.performance.search_timeout_sec,
             allow_any_origin=service.enable_cors,
@@ -165,6 +183,30 @@ def _collections(
     if cluster is None:
         return Collections(settings, topology)
     return Collections(settings, topology, me=cluster.me, replicas=replicas, channel=cluster.channel)
+
+
+def _snapshots(
+    configuration: Configuration, collections: Collections, topology: TopologyLog, cluster: Cluster | None
+) -> Snapshots:
+    storage = configuration.storage
+    settings = SnapshotSettings(
+        storage.snapshots_path, storage.storage_path / "staging", configuration.service.enable_snapshot_url_recovery
+    )
+    if cluster is None:
+        return Snapshots(settings, collections, topology)
+    return Snapshots(settings, collections, topology, me=cluster.me, channel=cluster.channel)
+
+
+async def _recover(snapshots: Snapshots, recovery: Recovery) -> None:
+    """Restore what the operator has named; the port is not open yet."""
+    for file in (*(file for file, _ in recovery.collections), *filter(None, [recovery.storage])):
+        if not file.is_file():
+            raise CannotStart(f"there is no snapshot {file} (--snapshot, --storage-snapshot)")
+    if recovery.storage is not None:
+        await snapshots.restore_storage(recovery.storage, replaces=recovery.replaces)
+    for file, name in recovery.collections:
+        snapshots.check_may_replace(name, replaces=recovery.replaces)
+        await snapshots.restore(name, file, Priority.SNAPSHOT)
 
 
 async def _release(collections: Collections, cluster: Cluster) -> None:

@@ -11,7 +11,7 @@ FLOORS = {
     "errors": 0, "models": 0, "config": 0, "metrics": 0, "disk": 0, "memory": 0, "deadline": 0,
     "wal": 1, "index": 1, "raft": 1, "channel": 1,
     "shards": 2,
-    "cluster": 3,
+    "cluster": 3, "snapshots": 3,
     "api": 4,
     "node": 5, "check": 5, "dev_cluster": 5,
     "__main__": 6,

@@ -26,6 +26,7 @@ def test_the_shipped_file_shows_exactly_the_built_in_defaults() -> None:
     not_shown = {"api_key", "alt_api_key", "read_only_api_key", "jwt_rbac", "enable_tls"}
     built_in["service"] = {key: value for key, value in built_in["service"].items() if key not in not_shown}
     built_in["storage"]["storage_path"] = "./storage"
+    built_in["storage"]["snapshots_path"] = "./snapshots"
     assert shipped == built_in
 
 

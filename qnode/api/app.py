@@ -22,7 +22,7 @@ from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
 from qnode import __version__
-from qnode.api import answers, cluster_routes, definitions, documentation, service, unsupported
+from qnode.api import answers, cluster_routes, definitions, documentation, service, snapshots, unsupported
 from qnode.api.cluster_surface import ClusterSurface
 from qnode.api.compression import COMPRESSED_FROM_BYTES, accepts_gzip, compressed
 from qnode.api.errors import explain
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from qnode.models.topology import Topology
     from qnode.shards.collections import Collections
     from qnode.shards.replicas import Replicas
+    from qnode.snapshots import Snapshots
 
 _COLLECTIONS = "/collections/"
 _REMEMBERED_URLS = 256
@@ -146,7 +147,7 @@ class Application:
         route.count.add(name, status, perf_counter() - started)
 
     async def _pass_on(self, scope: Scope, receive: Receive, send: Send, started: float) -> None:
-        """Let FastAPI answer; the body is read first, within the limit."""
+        """Let FastAPI answer; the body is read first, within the limit, unless it is a snapshot."""
         scope.setdefault("state", {})["started"] = started
         length, _, has_origin, _ = _glance(scope["headers"])
         headers = [_ALLOW_ORIGIN] if has_origin and self._allow_any_origin else []
@@ -163,8 +164,9 @@ class Application:
             await send(message)
 
         try:
-            body = await read_body(receive, length, self._body_limit_bytes)
-            await self._cold(scope, _replayed(body, receive), counted_send)
+            if not snapshots.is_upload(scope["method"], scope["path"]):
+                receive = _replayed(await read_body(receive, length, self._body_limit_bytes), receive)
+            await self._cold(scope, receive, counted_send)
         except (Exception, CancelledError) as error:
             # FastAPI raises an unexpected error again after `_explained` has answered it.
             if not status:
@@ -212,6 +214,7 @@ def build_application(
     topology: Callable[[], Topology],
     cluster: Cluster | None = None,
     replicas: Replicas | None = None,
+    taken: Snapshots | None = None,
     body_limit_bytes: int,
     read_timeout_seconds: int | None = None,
     allow_any_origin: bool = True,
@@ -219,7 +222,8 @@ def build_application(
 ) -> Application:
     """Build the HTTP application over the node's collections; `parsers` runs the parsing of large bodies.
 
-    A node that runs alone has no `cluster` and no `replicas`; its `topology` is there all the same.
+    A node that runs alone has no `cluster` and no `replicas`; its `topology` is there all the same. Without `taken` there are
+    no endpoints of snapshots.
     """
     counts = RestCounts()
     points = Points(collections, parsers, read_timeout_seconds)
@@ -228,6 +232,8 @@ def build_application(
     cold.include_router(service.routes(collections, counts, surface))
     cold.include_router(cluster_routes.routes(surface))
     cold.include_router(definitions.routes(collections, points, lambda: _spread(defaults, topology())))
+    if taken is not None:
+        cold.include_router(snapshots.routes(taken))
     cold.include_router(unsupported.routes())
     documentation.complete(cold, points.routes())
     return Application(

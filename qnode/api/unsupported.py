@@ -7,7 +7,6 @@ from fastapi import APIRouter, Request, Response
 from qnode.errors import BadRequest
 
 _COLLECTION = "/collections/{collection_name}"
-_SHARD = f"{_COLLECTION}/shards/{{shard_id}}"
 
 NOT_YET = (
     ("GET", f"{_COLLECTION}/optimizations"),
@@ -26,23 +25,6 @@ NOT_YET = (
     ("POST", f"{_COLLECTION}/points/recommend/groups"),
     ("POST", f"{_COLLECTION}/points/discover"),
     ("POST", f"{_COLLECTION}/points/discover/batch"),
-    ("GET", f"{_COLLECTION}/snapshots"),
-    ("POST", f"{_COLLECTION}/snapshots"),
-    ("GET", f"{_COLLECTION}/snapshots/{{snapshot_name}}"),
-    ("DELETE", f"{_COLLECTION}/snapshots/{{snapshot_name}}"),
-    ("PUT", f"{_COLLECTION}/snapshots/recover"),
-    ("POST", f"{_COLLECTION}/snapshots/upload"),
-    ("GET", f"{_SHARD}/snapshots"),
-    ("POST", f"{_SHARD}/snapshots"),
-    ("GET", f"{_SHARD}/snapshots/{{snapshot_name}}"),
-    ("DELETE", f"{_SHARD}/snapshots/{{snapshot_name}}"),
-    ("PUT", f"{_SHARD}/snapshots/recover"),
-    ("POST", f"{_SHARD}/snapshots/upload"),
-    ("GET", f"{_SHARD}/snapshot"),
-    ("GET", "/snapshots"),
-    ("POST", "/snapshots"),
-    ("GET", "/snapshots/{snapshot_name}"),
-    ("DELETE", "/snapshots/{snapshot_name}"),
     ("GET", "/quotas"),
     ("PUT", "/quotas"),
 )

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -144,13 +144,33 @@ class LocalShard:
         assert self._installing is None or self._installing.done(), "one copy at a time"
         if epoch is None:
             epoch = -1 if self._view is None else self._view.epoch
-        self._installing = asyncio.create_task(self._install(folder, applied_op, applied_epoch, epoch))
+        begin = partial(self._writer.install, folder, applied_op, applied_epoch, epoch)
+        self._installing = asyncio.create_task(self._install(begin))
         await asyncio.shield(self._installing)
 
-    async def _install(self, folder: Path, applied_op: int, applied_epoch: int, epoch: int) -> None:
+    async def restore(self, folder: Path, begin_epoch: Callable[[], Awaitable[int]]) -> None:
+        """Put a copy with a history of its own, durable and on the same file system, in place of what is here.
+
+        `begin_epoch` has the topology make this replica the only Active one, in a new epoch, which it gives when it was followed.
+        Raises what it raises, and Unavailable if that epoch has passed by then: nothing has changed in the shard. What is written
+        meanwhile is replaced too.
+        """
+        assert self._installing is None or self._installing.done(), "one copy at a time"
+        self._writer.tell(partial(self._let_promote, False))
+        try:
+            epoch = await begin_epoch()
+            self._installing = asyncio.create_task(self._install(partial(self._writer.restore, folder, epoch)))
+            await asyncio.shield(self._installing)
+        finally:
+            self._writer.tell(partial(self._let_promote, True))
+
+    def _let_promote(self, may: bool) -> None:
+        self._driver.may_promote = may
+
+    async def _install(self, begin: Callable[[], Awaitable[None]]) -> None:
         await self._stop_optimizing()
         try:
-            await self._writer.install(folder, applied_op, applied_epoch, epoch)
+            await begin()
         finally:
             self.index = self._driver.index
             self._begin_optimizing()

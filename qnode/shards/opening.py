@@ -26,6 +26,7 @@ import orjson
 from qnode.disk import fault_of, remove_trash, remove_tree, sync_directory, write_file_durably
 from qnode.errors import Corruption, QnodeError, Unavailable
 from qnode.index import Index, maintenance
+from qnode.index.rewriting import applied_op_of, renumber
 from qnode.index.store import RESTORE
 from qnode.models.field_schema import FieldSchema
 from qnode.models.operation import Operation, decode
@@ -107,6 +108,13 @@ def set_aside(path: Path) -> None:
             part.rename(aside / part.name)
     except OSError as error:
         raise fault_of(error, f"the damaged files in {path} could not be moved into {aside}") from error
+
+
+def move_behind(copy: Path, last_op: int) -> int:
+    """Let a copy stand behind an operation, and behind its own; give where it stands then."""
+    op_num = max(last_op, applied_op_of(copy)) + 1
+    renumber(copy, op_num)
+    return op_num
 
 
 def accept_copy(path: Path, copy: Path, applied_op: int, applied_epoch: int) -> None:

@@ -11,9 +11,8 @@ So with other replicas records are on their way before our own disk has them.
 - **With others**, what is committed cannot be taken back. Where there is no room to apply it, new writes are refused until there
   is, and who waits for it to be visible is told after a while that it is durable and not yet applied.
 - Any other failure makes the shard **broken**: it takes nothing more, and has no log to tell of, until it is opened anew or the
-  copy that it asks its primary for is installed. Who waits then learns that nobody knows.
-
-Every event may raise; the caller then calls `break_down`.
+  copy that it asks its primary for is installed. Who waits then learns that nobody knows. Every event may raise; the caller
+  then calls `break_down`.
 """
 
 from __future__ import annotations
@@ -29,9 +28,10 @@ from typing import Final
 from qnode.errors import InternalError, NotFound, NotPrimary, OutOfSpace, QnodeError, Unavailable, UnknownOutcome
 from qnode.models.field_schema import FieldSchema
 from qnode.models.operation import Operation
+from qnode.models.topology import ReplicaState
 from qnode.models.vector_params import IndexParams
 from qnode.shards.applying import Applying
-from qnode.shards.opening import ShardFiles, accept_copy, restore_fields
+from qnode.shards.opening import ShardFiles, accept_copy, move_behind, restore_fields
 from qnode.shards.outgoing import Outgoing
 from qnode.shards.replication import Settings, Shard, ShardView
 from qnode.shards.replication import actions as do
@@ -43,8 +43,7 @@ from qnode.shards.tail import Tail
 from qnode.shards.trimming import Trimming
 from qnode.shards.waiting import Ledger, Resolved, fault_of, text_of
 
-APPLY_PATIENCE_SECONDS: Final = 5.0
-"""Who waits for a write to be applied is told after this time that there is no room."""
+APPLY_PATIENCE_SECONDS: Final = 5.0  # who waits for a write to be applied is told then that there is no room
 
 _log = logging.getLogger(__name__)
 
@@ -70,6 +69,7 @@ class Replicating:
         self._links: set[PeerId] = set()
         self._ledger = Ledger()
         self._schemas: Mapping[str, FieldSchema] | None = None  # while a copy is being put in place
+        self.may_promote = True  # whether replicas may be proposed to become Active
         self._take_files(files)
 
     def _take_files(self, files: ShardFiles) -> None:
@@ -104,8 +104,7 @@ class Replicating:
             return self.fault
         if self._applying.no_room is not None:
             return self._applying.no_room
-        text = self._shard.refusal()
-        if text is None:
+        if (text := self._shard.refusal()) is None:
             return None
         return Unavailable(text) if self._shard.is_primary else NotPrimary(text)
 
@@ -148,10 +147,9 @@ class Replicating:
         if self.fault is not None:
             self.log_end, self.copying = None, frozenset()
             return
-        end = self.log_end
-        last_epoch, last_op = self._shard.log.last_epoch, self._shard.log.last_op
-        if end is None or end.last_op != last_op or end.last_epoch != last_epoch:
-            self.log_end = LogEnd(last_epoch, last_op)
+        end = LogEnd(self._shard.log.last_epoch, self._shard.log.last_op)
+        if self.log_end != end:
+            self.log_end = end
         self.copying = self._shard.copying
 
     # Events
@@ -253,16 +251,30 @@ class Replicating:
         view = self._view
         if view is None or view.epoch != epoch or self._me in view.active:
             raise Unavailable("the copy came too late: the shard's replicas have changed")
-        old = self.index
-        self._schemas = (
-            old.fields.schemas if self._schemas is None else self._schemas
-        )  # an attempt that failed closed it
-        accept_copy(old.path, copy, applied_op, applied_epoch)
+        self._put_in_place(copy, applied_op, applied_epoch, view)
+
+    def restore(self, copy: Path, epoch: int) -> None:
+        """Let a copy with another history be the shard, of which this is the only Active replica; raise as `install`.
+
+        `may_promote` must be off since before the epoch, or a replica might become Active with the old history. The shard goes on
+        behind all that was logged here, so no other replica's log fits it: they ask for copies.
+        """
+        view = self._view
+        if view is None or (view.epoch, view.primary) != (epoch, self._me) or len(view.active) > 1 or self.may_promote:
+            raise Unavailable("the shard's replicas have changed while a snapshot was being restored")
+        op_num = move_behind(copy, self._shard.log.last_op)
+        self._ledger.fail(UnknownOutcome("the shard was replaced by a snapshot"))
+        self._put_in_place(copy, op_num, epoch, view)
+
+    def _put_in_place(self, copy: Path, applied_op: int, applied_epoch: int, view: ShardView) -> None:
+        if self._schemas is None:  # else an attempt failed, and closed it
+            self._schemas = self.index.fields.schemas
+        accept_copy(self.index.path, copy, applied_op, applied_epoch)
         self.log_end = None
         try:
             with suppress(QnodeError):  # what the old log could not make durable is not needed any more
                 self._files.close()
-            self._take_files(self._reopen(old.params))
+            self._take_files(self._reopen(self.index.params))
             restore_fields(self.index, self._schemas)
             self._schemas = None
         except Exception as error:
@@ -301,7 +313,8 @@ class Replicating:
             case do.StepDown(committed_op):
                 self._ledger.step_down(committed_op)
             case do.Propose(command):
-                self._surroundings.propose(command)
+                if self.may_promote or command.state is not ReplicaState.ACTIVE:
+                    self._surroundings.propose(command)
             case do.NeedsCopy(peer):
                 self.copying = self._shard.copying  # who is asked for a copy may look at once
                 self._surroundings.copy_needed(peer)
@@ -336,9 +349,8 @@ class Replicating:
             self._take_out(store, error)
             return
         self._trimming.logged(sum(len(record.payload) for record in store.records))
-        now = monotonic()
-        self._perform(self._shard.synced(store.ticket, now))
-        self._perform(self._shard.applied(store.records[-1].op_num, now))
+        self._perform(self._shard.synced(store.ticket, monotonic()))
+        self._perform(self._shard.applied(store.records[-1].op_num, monotonic()))
 
     def _take_out(self, store: do.Store, error: Exception) -> None:
         """Remove what was logged and could not be applied; nobody was told that it was there.

@@ -15,3 +15,5 @@ class Topic(IntEnum):
     COPY = 7
     STATUS = 8
     COPY_OFFER = 9
+    SNAPSHOT_TAKE = 10
+    SNAPSHOT = 11

@@ -101,6 +101,10 @@ class Writer:
         """Queue the installation of a copy, as `Replicating.install`; also where the shard is broken."""
         return self._put(lambda: self._driver.install(copy, applied_op, applied_epoch, epoch), True)
 
+    def restore(self, copy: Path, epoch: int) -> asyncio.Future[None]:
+        """Queue the restoring of a snapshot, as `Replicating.restore`; also where the shard is broken."""
+        return self._put(lambda: self._driver.restore(copy, epoch), True)
+
     def tell(self, event: Event) -> None:
         """Queue an event of the driver, in the order of the calls."""
         with self._gate:

@@ -16,16 +16,18 @@ from qnode.index.vectors import warm_up
 from qnode.models.collection import CollectionDefaults
 from qnode.raft import StandaloneLog
 from qnode.shards.collections import Collections, CollectionsSettings
+from qnode.snapshots import Snapshots, SnapshotSettings
 
 BODY_LIMIT_BYTES = 1 << 20
 
 
 class Client:
-    """Sends requests to the application; `result` also checks the envelope."""
+    """Sends requests to the application; `result` also checks the envelope. `folder`: where the node keeps all it has."""
 
-    def __init__(self, runner: asyncio.Runner, http: httpx.AsyncClient) -> None:
+    def __init__(self, runner: asyncio.Runner, http: httpx.AsyncClient, folder: Path) -> None:
         self.runner = runner
         self.http = http
+        self.folder = folder
 
     def send(self, method: str, path: str, body: Any = None, **options: Any) -> httpx.Response:
         if body is not None:
@@ -59,21 +61,25 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     with asyncio.Runner() as runner, ThreadPoolExecutor(1) as parsers:
         topology = StandaloneLog(path / "raft")
 
-        async def opened() -> tuple[Collections, httpx.AsyncClient]:
+        async def opened() -> tuple[Collections, Snapshots, httpx.AsyncClient]:
             collections = Collections(CollectionsSettings(path / "collections"), topology)
             await collections.open()
+            settings = SnapshotSettings(path / "snapshots", path / "staging")
+            snapshots = Snapshots(settings, collections, topology)
             application = build_application(
                 collections,
                 parsers,
                 CollectionDefaults(),
                 topology=lambda: topology.current,
+                taken=snapshots,
                 body_limit_bytes=BODY_LIMIT_BYTES,
             )
             transport = httpx.ASGITransport(application, raise_app_exceptions=False)
-            return collections, httpx.AsyncClient(transport=transport, base_url="http://node")
+            return collections, snapshots, httpx.AsyncClient(transport=transport, base_url="http://node")
 
-        collections, http = runner.run(opened())
-        yield Client(runner, http)
+        collections, snapshots, http = runner.run(opened())
+        yield Client(runner, http, path)
         runner.run(http.aclose())
+        runner.run(snapshots.close())
         runner.run(collections.close())
         topology.close()

@@ -65,7 +65,7 @@ def member(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
             return cluster, collections, httpx.AsyncClient(transport=transport, base_url="http://node")
 
         cluster, collections, http = runner.run(opened())
-        yield Client(runner, http)
+        yield Client(runner, http, path)
         runner.run(http.aclose())
         runner.run(collections.close())
         runner.run(cluster.close())

@@ -1,0 +1,147 @@
+"""What nodes do for each other's snapshots: copy their shards for one that makes an archive, restore what they are primary of.
+
+    asker                                   peer
+    take: collection, shards, token ──call──▸ copies its shards, packs them
+           archive of those shards ◂─stream── with the token
+                                    ◂─────── answer
+    archive of a shard             ──stream─▸ restores it, if it is its primary
+                                    ◂─────── answer
+
+An archive of a peer is checked against its checksums, and not examined: peers have proved who they are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Final
+
+import orjson
+
+from qnode.channel import Channel, IncomingStream
+from qnode.disk import fault_of
+from qnode.errors import BadRequest, TimedOut, Unavailable
+from qnode.shards.collection import Collection
+from qnode.shards.copying import PIECE_BYTES, to_its_end
+from qnode.shards.topics import Topic
+from qnode.snapshots import archive
+from qnode.snapshots.fetching import Arriving
+from qnode.snapshots.manifest import Manifest, ShardPart
+from qnode.snapshots.staging import Staging
+from qnode.snapshots.taking import copy_shards
+
+TAKE_SECONDS: Final = 3600.0
+RESTORE_SECONDS: Final = 3600.0
+STALL_SECONDS: Final = 30.0
+
+_TAKEN, _TO_RESTORE = "taken", "restore"
+
+
+class Peers:
+    """The other nodes. `find`: an open collection by its name; `restore`: put a copy in the place of a shard of this node."""
+
+    def __init__(
+        self,
+        channel: Channel,
+        staging: Staging,
+        find: Callable[[str], Collection],
+        restore: Callable[[str, int, Path], Awaitable[None]],
+    ) -> None:
+        self._channel = channel
+        self._staging = staging
+        self._find = find
+        self._restore = restore
+        self._expected: dict[str, Path] = {}
+        channel.on_call(Topic.SNAPSHOT_TAKE, self._take)
+        channel.on_stream(Topic.SNAPSHOT, self._arrives)
+
+    async def take(self, peer: int, name: str, numbers: list[int], place: Path) -> tuple[ShardPart, ...]:
+        """Have a peer copy shards that are Active there; put the copies into `place`/<number>, and say where they stand."""
+        token = secrets.token_hex(16)
+        async with self._staging.place() as own:
+            self._expected[token] = own / "archive"
+            try:
+                asked = orjson.dumps([name, numbers, token])
+                await self._channel.call(peer, Topic.SNAPSHOT_TAKE, asked, TAKE_SECONDS)
+                manifest = await asyncio.to_thread(archive.unpack, own / "archive", place)
+            finally:
+                del self._expected[token]
+        if sorted(shard.number for shard in manifest.shards) != sorted(numbers):
+            raise Unavailable(f"peer {peer} has copied other shards of {name} than it was asked for")
+        return manifest.shards
+
+    async def restore(self, peer: int, name: str, number: int, folder: Path, manifest: Manifest) -> None:
+        """Have a peer restore a shard of which it is the primary. `manifest`: with the copy in `folder` alone."""
+        (part,) = manifest.shards
+        async with self._staging.place() as own:
+            file = own / "archive"
+            await to_its_end(asyncio.to_thread(archive.pack, file, manifest, {part.number: folder}))
+            await self._send(peer, [_TO_RESTORE, name, number], file, RESTORE_SECONDS)
+
+    # What peers ask
+
+    async def _take(self, peer: int, content: bytes) -> bytes:
+        try:
+            name, numbers, token = orjson.loads(content)
+            wanted = [int(number) for number in numbers]
+        except (ValueError, TypeError) as error:
+            raise BadRequest(f"not the order of a snapshot: {error}") from None
+        collection = self._find(str(name))
+        if list(collection.can_answer(tuple(wanted))) != wanted:
+            raise Unavailable(f"peer {self._channel.me} does not have all of these shards of {name} in sync")
+        async with self._staging.place() as place:
+            shards = {number: collection.shards[number] for number in wanted}
+            entry = collection.entry
+            parts = await copy_shards(shards, {number: entry.shards[number].key for number in wanted}, place)
+            manifest, file = Manifest.of(collection.name, entry, parts), place / "archive"
+            folders = {number: place / str(number) for number in wanted}
+            await to_its_end(asyncio.to_thread(archive.pack, file, manifest, folders))
+            await self._send(peer, [_TAKEN, str(token)], file, STALL_SECONDS)
+        return b""
+
+    async def _arrives(self, peer: int, header: bytes, stream: IncomingStream) -> bytes:
+        try:
+            kind, *about = orjson.loads(header)
+            if kind == _TAKEN and (target := self._expected.get(about[0])) is not None:
+                await _receive(stream, target)
+                return b""
+            if kind == _TO_RESTORE:
+                name, number = str(about[0]), int(about[1])
+                async with self._staging.place() as place:
+                    await _receive(stream, place / "archive")
+                    manifest = await to_its_end(asyncio.to_thread(archive.unpack, place / "archive", place))
+                    (part,) = manifest.shards
+                    await self._restore(name, number, place / str(part.number))
+                return b""
+        except (ValueError, TypeError, IndexError) as error:
+            raise BadRequest(f"not the beginning of a snapshot: {error}") from None
+        raise BadRequest("nobody waits for this snapshot")
+
+    async def _send(self, peer: int, header: list[object], file: Path, answer_seconds: float) -> None:
+        async with self._channel.open_stream(peer, Topic.SNAPSHOT, orjson.dumps(header)) as stream:
+            try:
+                with file.open("rb") as source:
+                    while piece := await to_its_end(asyncio.to_thread(source.read, PIECE_BYTES)):
+                        async with asyncio.timeout(STALL_SECONDS):
+                            await stream.write(piece)
+            except TimeoutError:
+                raise TimedOut(f"peer {peer} takes no more of a snapshot") from None
+            except OSError as error:
+                raise fault_of(error, f"{file} could not be read") from error
+            await stream.finish(answer_seconds)
+
+
+async def _receive(stream: IncomingStream, target: Path) -> None:
+    arriving = await asyncio.to_thread(Arriving, target)
+    try:
+        waiting = bytearray()
+        async for piece in stream:
+            waiting += piece
+            if len(waiting) >= PIECE_BYTES:
+                await to_its_end(asyncio.to_thread(arriving.write, waiting))
+                waiting = bytearray()
+        await to_its_end(asyncio.to_thread(arriving.write, waiting))
+    finally:
+        await to_its_end(asyncio.to_thread(arriving.close))

@@ -217,7 +217,7 @@ class LocalShard:
 
     def keep_log_from(self, peer: PeerId, op_num: int | None) -> None:
         """Keep the log from an operation on for a peer whose copy ends before it, up to a bound; None: no longer."""
-        self._driver.keep_log_from(peer, op_num)
+        self._driver.trimming.keep_from(peer, op_num)
 
     # Writes and settings
 

@@ -81,7 +81,7 @@ class Replicating:
         self._outgoing = Outgoing(files.log, self._tail, self._surroundings.send)
         self._unsynced_ticket: int | None = None
         self._refusal: QnodeError | None = None
-        self._trimming = Trimming(files.log, self._keep_log_bytes)
+        self.trimming = Trimming(files.log, self._keep_log_bytes)
         self.fault: QnodeError | None = files.fault
         self.log_end: LogEnd | None = None
         self.copying: frozenset[PeerId] = frozenset()
@@ -138,10 +138,6 @@ class Replicating:
         is_waiting = self.fault is None and peer in self._shard.copying
         return self._view.epoch if is_waiting and self._view is not None else None
 
-    def keep_log_from(self, peer: PeerId, op_num: int | None) -> None:
-        """Keep the log from an operation on, for a peer whose copy ends before it; None: no longer."""
-        self._trimming.keep_from(peer, op_num)
-
     def publish(self) -> None:
         """Let other threads see where the log ends now."""
         if self.fault is not None:
@@ -183,7 +179,7 @@ class Replicating:
             return
         if self.fault is not None:
             if isinstance(message, Append):
-                self._ask_for_copy(peer, message.epoch)
+                self._complain(peer, message.epoch, Reason.BROKEN)
             return
         self._perform(self._shard.received(peer, message, monotonic()))
         self._make_way(peer, message)
@@ -224,8 +220,8 @@ class Replicating:
             self._perform(self._shard.synced(ticket, monotonic()))
         if self._applying.is_due(self._shard.committed_op, now):
             self._apply_some(now)
-        if self._trimming.is_due:
-            self._trimming.trim(self._shard.applied_op)
+        if self.trimming.is_due:
+            self.trimming.trim(self._shard.applied_op)
             self._shard.dropped_before(self._log.first_op)
 
     def break_down(self, error: Exception) -> None:
@@ -235,12 +231,12 @@ class Replicating:
         self._ledger.fail(UnknownOutcome(text_of(self.fault)))
         view = self._view
         if view is not None and view.primary is not None and view.primary != self._me:
-            self._ask_for_copy(view.primary, view.epoch)
+            self._complain(view.primary, view.epoch, Reason.BROKEN)
 
-    def _ask_for_copy(self, primary: PeerId, epoch: int) -> None:
-        """Say that this replica is broken; being in-sync it will be called dead first."""
+    def _complain(self, primary: PeerId, epoch: int, reason: Reason) -> None:
+        """Say that this replica takes nothing now; one that is broken and in-sync will be called dead, then copied."""
         revision = 0 if self._view is None else self._view.revision
-        self._surroundings.send(primary, encode(Refused(epoch, Reason.BROKEN, 0, 0, 0, 0, revision)))
+        self._surroundings.send(primary, encode(Refused(epoch, reason, 0, 0, 0, 0, revision)))
 
     def install(self, copy: Path, applied_op: int, applied_epoch: int, epoch: int) -> None:
         """Put a copy of the shard, received in an epoch, in place of what is here.
@@ -332,7 +328,7 @@ class Replicating:
             return self._shard.refused(store.ticket, monotonic())
         self._tail.add(store.records, operations)
         self._unsynced_ticket = store.ticket
-        self._trimming.logged(sum(len(record.payload) for record in store.records))
+        self.trimming.logged(sum(len(record.payload) for record in store.records))
         return self._shard.appended(store.ticket, monotonic())
 
     def _store_and_apply(self, store: do.Store, operations: Mapping[int, Operation]) -> None:
@@ -348,7 +344,7 @@ class Replicating:
         except Exception as error:
             self._take_out(store, error)
             return
-        self._trimming.logged(sum(len(record.payload) for record in store.records))
+        self.trimming.logged(sum(len(record.payload) for record in store.records))
         self._perform(self._shard.synced(store.ticket, monotonic()))
         self._perform(self._shard.applied(store.records[-1].op_num, monotonic()))
 
@@ -372,7 +368,9 @@ class Replicating:
 
     def _apply_some(self, now: float) -> None:
         if not self._applying.apply_some(self._shard.committed_op, now):
-            self._say_unable()
+            view = self._view
+            if view is not None and view.primary is not None and not self._shard.is_primary:
+                self._complain(view.primary, view.epoch, Reason.UNABLE)  # nobody should wait for this replica
             if now - self._applying.no_room_since >= APPLY_PATIENCE_SECONDS:
                 self._ledger.give_up_applying(self._shard.committed_op, "there is no room on the disk")
             return
@@ -380,12 +378,6 @@ class Replicating:
         self._perform(self._shard.applied(applied_op, monotonic()))
         if not self._shard.is_primary:
             self._tail.forget_up_to(applied_op)
-
-    def _say_unable(self) -> None:
-        """Tell the primary that nobody should wait for this replica to apply anything."""
-        view = self._view
-        if view is not None and view.primary is not None and not self._shard.is_primary:
-            self._surroundings.send(view.primary, encode(Refused(view.epoch, Reason.UNABLE, 0, 0, 0, 0, view.revision)))
 
     def _make_way(self, peer: PeerId, message: Message) -> None:
         """Send on what had to wait until a replica answered."""

@@ -61,7 +61,14 @@ def test_primary_that_is_cut_off_acknowledges_nothing_while_others_go_on(cluster
     assert [member.retrieve("c", [999_999_999]) for member in cluster] == [{}] * 3
 
 
-@pytest.mark.parametrize("way", ["to the primary", "to the replica", "both"])
+@pytest.mark.parametrize(
+    "way",
+    [
+        "both",
+        pytest.param("to the primary", marks=pytest.mark.soak),
+        pytest.param("to the replica", marks=pytest.mark.soak),
+    ],
+)
 def test_replica_out_of_the_primarys_reach_leaves_the_set_and_comes_back(cluster: ClusterOfProcesses, way: str) -> None:
     primary = cluster.primary_of("c")
     replica = next(member for member in others_than(cluster, primary) if member is not cluster.leader())
@@ -90,6 +97,7 @@ def test_leader_that_is_cut_off_is_replaced(cluster: ClusterOfProcesses) -> None
     others[0].ask("DELETE", "/collections/during")
 
 
+@pytest.mark.soak
 def test_slow_links_slow_writes_down_and_take_nobody_out(cluster: ClusterOfProcesses) -> None:
     with Ledger(cluster.addresses, "c") as ledger:
         ledger.wait_for_more()

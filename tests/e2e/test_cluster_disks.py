@@ -50,7 +50,9 @@ def newest_log(member: Member) -> Path:
     return logs[-1]
 
 
-@pytest.mark.parametrize("is_primary", [True, False], ids=["primary", "replica"])
+@pytest.mark.parametrize(
+    "is_primary", [pytest.param(True, marks=pytest.mark.soak, id="primary"), pytest.param(False, id="replica")]
+)
 def test_damaged_replica_is_copied_anew_when_its_node_starts(cluster: ClusterOfProcesses, is_primary: bool) -> None:
     cluster[0].ask("PUT", "/collections/c/index", {"field_name": "n", "field_schema": "integer"}, wait="true")
     cluster[0].upsert("c", POINTS)
@@ -69,7 +71,9 @@ def test_damaged_replica_is_copied_anew_when_its_node_starts(cluster: ClusterOfP
     assert not list(victim.storage.glob("collections/*/0/damaged"))
 
 
-@pytest.mark.parametrize("is_primary", [True, False], ids=["primary", "replica"])
+@pytest.mark.parametrize(
+    "is_primary", [pytest.param(True, marks=pytest.mark.soak, id="primary"), pytest.param(False, id="replica")]
+)
 def test_node_with_a_full_disk_loses_nothing_and_comes_back(cluster: ClusterOfProcesses, is_primary: bool) -> None:
     primary = cluster.primary_of("c")
     victim = primary if is_primary else next(member for member in cluster if member is not primary)

@@ -37,6 +37,7 @@ def names(address: str) -> set[str]:
     return {each["name"] for each in answer.json()["result"]["collections"]}
 
 
+@pytest.mark.soak
 def test_collections_that_came_and_went_while_nodes_died_are_the_same_everywhere(cluster: ClusterOfProcesses) -> None:
     stopping = threading.Event()
 
@@ -75,7 +76,7 @@ def test_collections_that_came_and_went_while_nodes_died_are_the_same_everywhere
         assert [member.count(name) for member in cluster] == [1] * 3
 
 
-@pytest.mark.parametrize("victim", ["source", "target"])
+@pytest.mark.parametrize("victim", [pytest.param("source", marks=pytest.mark.soak), "target"])
 def test_shard_whose_move_was_killed_ends_whole_in_one_place(cluster: ClusterOfProcesses, victim: str) -> None:
     cluster[0].create("c", DIM, shard_number=1)
     cluster[0].upsert("c", POINTS)
@@ -111,6 +112,7 @@ def test_reads_go_on_with_one_node_of_three_and_writes_when_another_is_back(clus
     assert 101 <= count <= 102
 
 
+@pytest.mark.soak
 def test_all_nodes_killed_again_and_again_lose_nothing(cluster: ClusterOfProcesses) -> None:
     cluster[0].create("c", DIM, replication_factor=3, shard_number=2)
     with Ledger(cluster.addresses, "c") as ledger:

@@ -73,9 +73,8 @@ class DirectProtocol(EnvelopeProtocol):
 
     def shutdown(self) -> None:
         if self._answer_now is not None:
-            self.transport.close()
-        else:
-            super().shutdown()
+            self._hand_over()
+        super().shutdown()
 
     def _answering_now(self) -> AnswerNow | None:
         is_under_way = self.cycle is not None and not self.cycle.response_complete

@@ -1,7 +1,7 @@
 """HTTP as uvicorn reads it, with every refusal in the envelope.
 
-Also of what is no HTTP, which no application gets to see. When the node stops, a request whose body has not come whole is
-dropped at once: nothing of it has begun, and nobody knows when the rest would come.
+Also of what is no HTTP, which no application gets to see. When the node stops, a request whose body does not come whole
+within a moment is dropped: nothing of it has begun, and nobody knows when the rest would come.
 """
 
 from __future__ import annotations
@@ -12,6 +12,9 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from qnode.api import answers
 from qnode.errors import BadRequest
+
+BODY_SECONDS = 1.0
+"""For so long a node that stops waits for the rest of a body."""
 
 _REFUSAL = b"""\
 HTTP/1.1 400 Bad Request\r
@@ -33,7 +36,16 @@ class EnvelopeProtocol(HttpToolsProtocol):
 
     def shutdown(self) -> None:
         """Let a request that is under way be answered, close any other connection."""
-        if self.cycle is not None and self.cycle.more_body and not self.pipeline:
+        super().shutdown()
+        self._await_body()
+
+    def _await_body(self) -> None:
+        if self.cycle is not None and self.cycle.more_body and not self.cycle.response_complete:
+            self.loop.call_later(BODY_SECONDS, self._drop)
+
+    def _drop(self) -> None:
+        """Close the connection if the body of its last request is still not there, and none before it is under way."""
+        if self.pipeline:
+            self._await_body()
+        elif self.cycle.more_body:
             self.transport.close()
-        else:
-            super().shutdown()

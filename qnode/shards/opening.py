@@ -25,7 +25,7 @@ from typing import Final
 
 import orjson
 
-from qnode.disk import fault_of, remove_trash, remove_tree, sync_directory, write_file_durably
+from qnode.disk import fault_of, make_directory, remove_trash, remove_tree, sync_directory, write_file_durably
 from qnode.errors import Corruption, QnodeError, Unavailable
 from qnode.index import Index, maintenance
 from qnode.index.store import RESTORE
@@ -93,11 +93,18 @@ def open_files(path: Path, params: IndexParams, *, keep_log_bytes: int, verify: 
     return ShardFiles(log, index, image, fault)
 
 
+def has_files(path: Path) -> bool:
+    """Tell whether there is a shard in `path`, or one that is on its way: a part that is missing was lost, or never made."""
+    is_whole = (path / "store" / "data.mdb").exists() and (path / _LOG).exists()
+    return is_whole or (path / _AWAITS_COPY).exists() or bool(_arrived(path))
+
+
 def set_aside(path: Path) -> None:
     """Move what is in the folder of a damaged shard out of the way; what is opened next waits for a copy.
 
-    Blocks; may be done again after a crash. Raises OutOfSpace, InternalError.
+    Blocks; may be done again after a crash, and where the folder was lost. Raises OutOfSpace, InternalError.
     """
+    make_directory(path)
     write_file_durably(path / _AWAITS_COPY, b"")
     aside = path / _DAMAGED
     try:

@@ -34,6 +34,7 @@ from qnode.shards.replication.messages import Append, BadMessage, Reason, Refuse
 from qnode.shards.replication.view import SetState
 from qnode.shards.surroundings import Surroundings
 from qnode.shards.topics import Topic
+from qnode.shards.windows import ShardWindow, Windows
 
 LOG_ENDS_TIMEOUT_SECONDS: Final = 2.0
 
@@ -53,6 +54,7 @@ class Replicas:
         self._shards: dict[Address, LocalShard] = {}
         self._links = dict.fromkeys(channel.connected_peers(), 1)  # peer → number of its link, for the links that stand
         self._made_links = 1
+        self._windows = Windows()
         self._posted: deque[Callable[[], None]] = deque()
         self._is_posting = False
         self._outgoing = OutgoingCopies(channel, settings or CopySettings(), self._say_on_thread)
@@ -66,7 +68,8 @@ class Replicas:
 
     def surroundings(self, folder: str, number: int) -> Surroundings:
         """Give a shard what its writer thread sends, proposes and asks with, before the shard is added."""
-        return _Surroundings(self, (folder, number))
+        address = (folder, number)
+        return _Surroundings(self, address, self._windows.of(lambda peer: self.post(lambda: self._wake(address, peer))))
 
     def add(self, folder: str, number: int, shard: LocalShard) -> None:
         """Let peers reach a shard, which was started. Removes what an earlier process left of its copies."""
@@ -216,6 +219,10 @@ class Replicas:
         if self._links.get(peer) == link:
             self._channel.send(peer, Topic.REPLICATION, data)
 
+    def _wake(self, address: Address, peer: int) -> None:
+        if (shard := self._shards.get(address)) is not None:
+            shard.has_room(peer)
+
     def _copy(self, address: Address, peer: int) -> None:
         if (shard := self._shards.get(address)) is not None:
             self._outgoing.needed(address, shard, peer)
@@ -232,6 +239,7 @@ class _Surroundings:
 
     replicas: Replicas
     address: Address
+    window: ShardWindow
 
     def send(self, peer: int, data: bytes) -> None:
         self.replicas.send_on_thread(peer, self.address, data)

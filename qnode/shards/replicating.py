@@ -78,7 +78,7 @@ class Replicating:
         self._shard = Shard(self._me, self._settings, files.image, files.index.applied_op)
         self._tail = Tail()
         self._applying = Applying(files.index, files.log, self._tail)
-        self._outgoing = Outgoing(files.log, self._tail, self._surroundings.send)
+        self._outgoing = Outgoing(files.log, self._tail, self._surroundings.send, self._surroundings.window)
         self._unsynced_ticket: int | None = None
         self._refusal: QnodeError | None = None
         self._trimming = Trimming(files.log, self._keep_log_bytes)
@@ -89,6 +89,7 @@ class Replicating:
 
     def close(self) -> None:
         """Close the files; who waits for other replicas learns that nobody knows. The thread has ended."""
+        self._outgoing.forget_others(())
         self._ledger.fail(UnknownOutcome("the node is being stopped; whether the write stays is not known here"))
         self._files.close()
 
@@ -190,6 +191,11 @@ class Replicating:
         self._perform(self._shard.received(peer, message, monotonic()))
         self._make_way(peer, message)
 
+    def has_room(self, peer: PeerId) -> None:
+        """Hear that what waits for the window of a peer has its turn."""
+        if self.fault is None:
+            self._perform(self._sending(peer, lambda: self._outgoing.woken(peer)))
+
     def copied(self, peer: PeerId, op_num: int) -> None:
         """Hear that a peer holds a copy as of an operation."""
         if self.fault is None:
@@ -234,6 +240,7 @@ class Replicating:
         """Take nothing more; tell who waits that nobody knows."""
         self.fault = self.fault or fault_of(error)
         self.publish()
+        self._outgoing.forget_others(())
         self._ledger.fail(UnknownOutcome(text_of(self.fault)))
         view = self._view
         if view is not None and view.primary is not None and view.primary != self._me:
@@ -259,6 +266,7 @@ class Replicating:
         )  # an attempt that failed closed it
         accept_copy(old.path, copy, applied_op, applied_epoch)
         self.log_end = None
+        self._outgoing.forget_others(())
         try:
             with suppress(QnodeError):  # what the old log could not make durable is not needed any more
                 self._files.close()

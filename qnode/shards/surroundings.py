@@ -10,10 +10,14 @@ from __future__ import annotations
 from typing import Final, Protocol
 
 from qnode.shards.replication.view import PeerId, SetState
+from qnode.shards.windows import ShardWindow, Windows
 
 
 class Surroundings(Protocol):
-    """The peers and the topology, as one shard sees them."""
+    """The peers and the topology, as one shard sees them. `window`: how much it may have under way to them."""
+
+    @property
+    def window(self) -> ShardWindow: ...
 
     def send(self, peer: PeerId, data: bytes) -> None:
         """Send a message over the link that is up now; without one it is dropped."""
@@ -26,6 +30,8 @@ class Surroundings(Protocol):
 
 
 class _Alone:
+    window: Final = Windows().of(lambda peer: None)
+
     def send(self, peer: PeerId, data: bytes) -> None:
         pass
 

@@ -37,6 +37,7 @@ from qnode.shards.topics import Topic
 from qnode.shards.windows import ShardWindow, Windows
 
 LOG_ENDS_TIMEOUT_SECONDS: Final = 2.0
+_AROUND_A_RECORD_BYTES: Final = 4 << 10
 
 _log = logging.getLogger(__name__)
 
@@ -70,6 +71,11 @@ class Replicas:
         """Give a shard what its writer thread sends, proposes and asks with, before the shard is added."""
         address = (folder, number)
         return _Surroundings(self, address, self._windows.of(lambda peer: self.post(lambda: self._wake(address, peer))))
+
+    @property
+    def max_record_bytes(self) -> int:
+        """An operation that is larger does not fit into a message with what stands around it."""
+        return self._channel.max_message_bytes - _AROUND_A_RECORD_BYTES
 
     def add(self, folder: str, number: int, shard: LocalShard) -> None:
         """Let peers reach a shard, which was started. Removes what an earlier process left of its copies."""
@@ -216,8 +222,13 @@ class Replicas:
                 _log.exception("a shard's message was lost")
 
     def _send(self, peer: int, link: int, data: bytes) -> None:
-        if self._links.get(peer) == link:
+        if self._links.get(peer) != link:
+            return
+        try:
             self._channel.send(peer, Topic.REPLICATION, data)
+        except BadRequest as error:  # what is left out would never be asked for again over this link
+            _log.error("a shard's message to peer %d cannot be sent: %s", peer, error)
+            self._channel.break_link(peer, f"a message to it was lost: {error}")
 
     def _wake(self, address: Address, peer: int) -> None:
         if (shard := self._shards.get(address)) is not None:
@@ -240,6 +251,10 @@ class _Surroundings:
     replicas: Replicas
     address: Address
     window: ShardWindow
+
+    @property
+    def max_record_bytes(self) -> int:
+        return self.replicas.max_record_bytes
 
     def send(self, peer: int, data: bytes) -> None:
         self.replicas.send_on_thread(peer, self.address, data)

@@ -111,6 +111,11 @@ class Replicating:
         return Unavailable(text) if self._shard.is_primary else NotPrimary(text)
 
     @property
+    def max_record_bytes(self) -> int:
+        """No operation may be larger than this."""
+        return self._surroundings.max_record_bytes
+
+    @property
     def is_alone(self) -> bool:
         """Whether no other replica follows: the index changes only by writes that this node was given."""
         return self._shard.is_sole_holder

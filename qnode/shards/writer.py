@@ -22,7 +22,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from qnode.errors import InternalError, OutOfSpace, QnodeError, Unavailable
+from qnode.errors import BadRequest, InternalError, OutOfSpace, QnodeError, Unavailable
 from qnode.index import maintenance
 from qnode.models.operation import encode
 from qnode.models.vector_params import VectorParams
@@ -231,7 +231,11 @@ class Writer:
             return None
         try:
             operation = resolve(request, self._driver.index, self._vectors)
-            return Resolved(waiting, operation, encode(operation))
+            payload = encode(operation)
+            if len(payload) > self._driver.max_record_bytes:
+                text = f"a write that becomes {len(payload)} bytes is too large ({self._driver.max_record_bytes} bytes)"
+                raise BadRequest(f"{text}: make it in parts")
+            return Resolved(waiting, operation, payload)
         except Exception as error:
             if not isinstance(error, QnodeError):
                 _log.exception("a write could not be resolved")

@@ -61,6 +61,8 @@ class Node:
 class Around:
     """The surroundings of one replica."""
 
+    max_record_bytes = 1 << 20
+
     def __init__(self, group: Group, peer: int) -> None:
         self._group, self._peer = group, peer
         self.window = group.nodes[peer].windows.of(lambda other: group.later(lambda: group.shard(peer).has_room(other)))

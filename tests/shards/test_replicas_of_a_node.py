@@ -128,6 +128,29 @@ def test_a_shard_that_is_added_later_is_found(tmp_path: Path) -> None:
     run(tmp_path, 2, act)
 
 
+def test_a_message_that_is_too_large_breaks_the_link(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async def act(group: LinkedGroup) -> None:
+        node = group.nodes[1]
+        around = node.replicas.surroundings(FOLDER, NUMBER)
+        around.send(2, bytes(node.end.channel.max_message_bytes + 1))
+        await node.end.until(lambda: node.end.events == ["up", "down", "up"])
+        assert "cannot be sent" in caplog.text
+        await group.shard(1).submit(upsert([1]))
+
+    run(tmp_path, 2, act)
+
+
+def test_a_write_that_could_not_be_sent_is_refused_and_the_next_is_taken(tmp_path: Path) -> None:
+    async def act(group: LinkedGroup) -> None:
+        pad = "x" * group.nodes[1].replicas.max_record_bytes
+        with pytest.raises(BadRequest, match="too large"):
+            await group.shard(1).submit(upsert([1], pad=pad))
+        await group.shard(1).submit(upsert([2]))
+        assert group.nodes[1].end.events == ["up"]
+
+    run(tmp_path, 2, act)
+
+
 def test_what_no_shard_can_read_harms_nothing(tmp_path: Path) -> None:
     async def act(group: LinkedGroup) -> None:
         for data in (b"", b"\x01", b"\x09\x00\x00\x00\x00\x00", encode_frame(ADDRESS, b"junk")):

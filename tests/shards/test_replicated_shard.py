@@ -277,13 +277,13 @@ async def test_an_installation_that_was_cut_off_is_finished_at_the_next_start(
     applied_op, epoch = await group.copy_of(1, tmp_path / "copy")
     path = group.nodes[2].path
     (tmp_path / "copy" / "position").write_text(f"[{applied_op},{epoch}]")
-    (tmp_path / "copy").rename(path / "arrived")
+    (tmp_path / "copy").rename(path / "arrived-1")
     for part in ("store", "segments")[:moved]:
         (path / part).rename(tmp_path / f"old {part}")
-        (path / "arrived" / part).rename(path / part)
+        (path / "arrived-1" / part).rename(path / part)
     await group.start(2)
     assert group.shard(2).applied_op == applied_op
-    assert not (path / "arrived").exists()
+    assert not (path / "arrived-1").exists()
     group.set_state(2, PARTIAL)
     await group.until_active(2)
     await group.assert_same_content()

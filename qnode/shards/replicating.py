@@ -64,6 +64,7 @@ class Replicating:
         self._me = me
         self._settings = settings
         self._surroundings = surroundings
+        self.max_record_bytes = surroundings.max_record_bytes
         self._reopen = reopen
         self._keep_log_bytes = keep_log_bytes
         self._view: ShardView | None = None
@@ -109,11 +110,6 @@ class Replicating:
         if text is None:
             return None
         return Unavailable(text) if self._shard.is_primary else NotPrimary(text)
-
-    @property
-    def max_record_bytes(self) -> int:
-        """No operation may be larger than this."""
-        return self._surroundings.max_record_bytes
 
     @property
     def is_alone(self) -> bool:

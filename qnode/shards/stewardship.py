@@ -141,7 +141,7 @@ class Steward:
                     await _adjust(collection, entry)
                     if not any(folder == entry.folder for folder, _ in self._unopened):
                         self._carried_out[name] = entry
-            except QnodeError as error:  # tried again with the next change; reads and the others must not suffer
+            except QnodeError as error:  # tried again later; reads and the others must not suffer
                 _log.error("collection %s could not take over its settings: %s", name, error)
                 self.unadjusted[name] = error
 

@@ -78,3 +78,5 @@ class Settings:
     """A Partial replica that lacks no more holds commits up from then on, so that it can become Active."""
     max_pending_ops: int = 8192
     """So many operations may be logged and not committed; further writes are refused."""
+    max_pending_bytes: int = 128 << 20
+    """So large may their payloads be together, beside one that is taken when there is room; further writes are refused."""

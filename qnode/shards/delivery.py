@@ -117,7 +117,8 @@ class Delivery:
             raise NotPrimary(f"shard {number} has no primary")
         if primary == routes.me:
             return await self._finished(self._queued(number, part))
-        seconds = None if self._ends is None else max(0.0, self._ends - self._now())
+        assert self._ends is not None, "a node with others to ask"
+        seconds = max(0.0, self._ends - self._now())
         return await self._remote.write(primary, routes.entry.folder, number, part, wait=self._wait, seconds=seconds)
 
     def _queued(self, number: int, part: WriteRequest) -> asyncio.Future[int]:

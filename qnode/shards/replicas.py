@@ -88,6 +88,10 @@ class Replicas:
         for peer in self._links:
             shard.link_changed(peer, True)
 
+    def followed(self, folder: str, number: int) -> None:
+        """Hear that a shard was told another view."""
+        self._incoming.followed((folder, number))
+
     def remove(self, folder: str, number: int) -> None:
         """Let nobody reach a shard any more, and end its copies; harmless for one that is not there."""
         if self._shards.pop((folder, number), None) is not None:

@@ -43,6 +43,9 @@ class Hub(Protocol):
 
     def add(self, folder: str, number: int, shard: LocalShard) -> None: ...
 
+    def followed(self, folder: str, number: int) -> None:
+        """Hear that the shard was told another view."""
+
     def remove(self, folder: str, number: int) -> None: ...
 
 
@@ -118,6 +121,8 @@ class Steward:
             if self._told.get(address) != (view.revision, view.floor):
                 self._told[address] = (view.revision, view.floor)
                 shard.follow(view)
+                if self._hub is not None:
+                    self._hub.followed(*address)
 
     async def reconcile(self, entries: Entries, *, are_current: bool) -> None:
         """Make what is on this node what the entries say; what fails is noted, and keeps nothing else from being done."""

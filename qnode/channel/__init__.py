@@ -9,7 +9,7 @@ from qnode.channel.channel import Channel
 from qnode.channel.connection import Network
 from qnode.channel.credentials import Certificates, Credentials, loopback_only, with_certificates, with_key
 from qnode.channel.failures import LinkBroken, Unreached
-from qnode.channel.limits import Limits
+from qnode.channel.limits import Limits, limits_for_requests_of
 
 __all__ = [
     "Certificates",
@@ -21,6 +21,7 @@ __all__ = [
     "Network",
     "OutgoingStream",
     "Unreached",
+    "limits_for_requests_of",
     "loopback_only",
     "with_certificates",
     "with_key",

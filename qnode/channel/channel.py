@@ -180,6 +180,15 @@ class Channel:
         """How many connections to this peer did not become a link."""
         return self._listener.turned_away
 
+    @property
+    def max_message_bytes(self) -> int:
+        return self._limits.max_message_bytes
+
+    def break_link(self, peer: int, reason: str) -> None:
+        """Break the link to a peer, if there is one; it is dialled again."""
+        if (known := self._peers.get(peer)) is not None and known.link is not None:
+            known.link.abort(reason)
+
     # Talking.
 
     def send(self, peer: int, topic: int, payload: bytes) -> bool:

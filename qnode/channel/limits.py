@@ -6,8 +6,12 @@ Every queue, buffer and timeout of the channel has its bound here.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from qnode.errors import BadRequest
+
+_GROWTH: Final = 4
+"""A request as a record, for one of JSON: a number of one digit and a comma become four bytes, and a little beside them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +45,13 @@ class Limits:
 
     def __post_init__(self) -> None:
         assert self.max_message_bytes <= self.max_backlog_bytes
+
+
+def limits_for_requests_of(size_bytes: int) -> Limits:
+    """Give limits with room for what a client's request up to a size becomes on its way between peers."""
+    usual = Limits()
+    message_bytes = max(usual.max_message_bytes, _GROWTH * size_bytes)
+    return Limits(max_message_bytes=message_bytes, max_backlog_bytes=max(usual.max_backlog_bytes, 2 * message_bytes))
 
 
 def check_size(size_bytes: int, limits: Limits) -> None:

@@ -12,7 +12,15 @@ from pathlib import Path
 from typing import Final
 
 from qnode import config
-from qnode.channel import Certificates, Credentials, Limits, loopback_only, with_certificates, with_key
+from qnode.channel import (
+    Certificates,
+    Credentials,
+    Limits,
+    limits_for_requests_of,
+    loopback_only,
+    with_certificates,
+    with_key,
+)
 from qnode.channel.addresses import DEFAULT_PORT, is_loopback, parse_uri
 from qnode.config import Configuration
 from qnode.errors import BadInput, CannotStart
@@ -69,6 +77,7 @@ def settings_from(configuration: Configuration) -> ClusterSettings:
         bootstrap_timeout_seconds=cluster.consensus.bootstrap_timeout_sec,
         failover_timeout_seconds=cluster.failover_timeout_sec,
         consensus=_consensus(cluster.consensus),
+        limits=limits_for_requests_of(configuration.service.max_request_size_mb << 20),
         reconcile=ReconcileSettings(
             replace_after_seconds=cluster.replace_dead_replicas_after_sec,
             transfer_timeout_seconds=cluster.transfer_timeout_sec,

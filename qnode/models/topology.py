@@ -8,6 +8,7 @@ What holds in every topology that commands can lead to:
 - A shard has a primary exactly if it has an Active replica, and its primary is one of them.
 - A shard's epoch rises by one with each change of its primary, and when its primary's process has started anew. It begins at the index of the command that made the shard,
   so no epoch is seen twice under one name and number, also when a collection was deleted and made again.
+- `added` names the peers of `replicas`.
 - Numbers of shards, folders of collections and ids of peers that were removed are never given again.
 - Only an Active replica is the source of a transfer, and the two transfers of a shard have no peer in common.
 
@@ -99,13 +100,17 @@ class Peer:
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """Who holds a shard. `changed`: index of the command that last changed primary or replicas."""
+    """Who holds a shard. `changed`: index of the command that last changed primary or replicas.
+
+    added: for each replica the index of the command since which its peer has one, whatever states it has been in.
+    """
 
     key: ShardKey | None
     primary: int | None
     epoch: int
     changed: int
     replicas: Mapping[int, ReplicaState]
+    added: Mapping[int, int] = field(default_factory=dict)
 
     def active(self) -> list[int]:
         """List the peers whose replicas are in-sync, ascending."""

@@ -6,13 +6,17 @@ which dimension, is checked by `shards`, before anything is logged. Keys may rep
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 from qnode.models.filter import Filter
 from qnode.models.operation import VectorColumn
 from qnode.models.point_id import PointKey
 from qnode.models.shard_choice import ShardChoice
+
+_KEY_BYTES: Final = 64  # a small object of Python and its place in a list
 
 
 class UpdateMode(StrEnum):
@@ -132,3 +136,22 @@ class UpdateResult:
 
     operation_id: int
     status: UpdateStatus
+
+
+def size_of(request: WriteRequest) -> int:
+    """Tell about how much memory a request keeps, as far as that grows with what the client has sent."""
+    match request:
+        case UpsertRequest():
+            own = sum(map(len, request.payloads))
+        case UpdateVectorsRequest():
+            own = 0
+        case SetPayloadRequest() | OverwritePayloadRequest():
+            return len(request.payload) + _size_of_keys(request.selector.keys or ())
+        case _:
+            return _size_of_keys(request.selector.keys or ())
+    vectors = sum(column.values.nbytes + column.at.nbytes for column in request.vectors.values())
+    return own + vectors + _size_of_keys(request.keys)
+
+
+def _size_of_keys(keys: Sequence[PointKey]) -> int:
+    return _KEY_BYTES * len(keys)

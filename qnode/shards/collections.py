@@ -48,7 +48,7 @@ _log = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
 OPEN_RETRY_SECONDS = 10.0
-"""A collection or shard that could not be opened (a full disk) is tried again after this time."""
+"""A collection that could not be opened, or could not take over its settings (a full disk), is tried again after this time."""
 
 ACTIVATION_SECONDS = 10.0
 """A collection is made when all its replicas are Active and all peers know it, or after this time at the latest."""
@@ -311,7 +311,7 @@ class Collections:
         await self._steward.reconcile(topology.collections, are_current=are_current)
         self._reached = topology
         self._follow()
-        if self._steward.may_open_later and self._retry is None:
+        if (self._steward.may_open_later or self._steward.unadjusted) and self._retry is None:
             self._retry = asyncio.get_running_loop().call_later(OPEN_RETRY_SECONDS, self._begin_retry)
 
     def _begin_retry(self) -> None:

@@ -37,6 +37,7 @@ from qnode.shards.copying import (
 )
 from qnode.shards.local_shard import LocalShard
 from qnode.shards.peer_frames import Address, Copied, Install, NotCopied, Word
+from qnode.shards.replication.view import CATCHING_UP
 
 _log = logging.getLogger(__name__)
 
@@ -138,6 +139,7 @@ class IncomingCopies:
         self._installing: dict[Address, tuple[IncomingCopy, deque[tuple[int, bytes]]]] = {}
         self._installed: dict[Address, Copied] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._is_closed = False
 
     def progress(self, address: Address) -> list[CopyProgress]:
         """Tell of the copy that arrives for a shard."""
@@ -153,7 +155,7 @@ class IncomingCopies:
         """Answer how much of a copy has arrived already; raise Unavailable where it is not wanted (yet)."""
         offer = decode_offer(payload)
         shard = self._shards.get(offer.address)
-        if shard is None or not self._obeys(shard, peer, offer.epoch):
+        if self._is_closed or shard is None or not self._obeys(shard, peer, offer.epoch):
             raise Unavailable(f"peer {self._me} does not take a copy of this shard in epoch {offer.epoch} now")
         copy = self._copies.get(offer.address)
         if copy is None or copy.sender != peer or copy.offer != offer:
@@ -205,6 +207,13 @@ class IncomingCopies:
         installing[1].append((peer, message))
         return True
 
+    def followed(self, address: Address) -> None:
+        """Give up what arrives for a shard that needs it no more, as its newest view says: it is in sync, or held no more."""
+        shard, copy = self._shards.get(address), self._copies.get(address)
+        view = None if shard is None else shard.view
+        if copy is not None and view is not None and view.replicas.get(self._me) not in CATCHING_UP:
+            self._give_up(address)
+
     def link_broke(self, peer: int) -> None:
         """Forget what waits of a peer's messages: with their link they are lost, and it will send anew."""
         for _, waiting in self._installing.values():
@@ -219,7 +228,8 @@ class IncomingCopies:
             self._give_up(address)
 
     async def close(self) -> None:
-        """Give up all that arrives, and wait for installations."""
+        """Give up all that arrives, take nothing more, and wait for installations."""
+        self._is_closed = True
         for address in list(self._copies):
             self._give_up(address)
         await asyncio.gather(*self._tasks)

@@ -3,7 +3,7 @@
     keep a state of the index, and the log behind it  →  write it beside the shard  →  send  →  order it into its place
     →  keep the log until the replica is in sync
 
-A broken link is waited for, and sending goes on where it stopped; any other failure begins anew after a pause.
+A broken link is waited for, without a place among those that copy, and sending goes on where it stopped; any other failure begins anew after a pause.
 Whether a copy is still wanted is asked on the writer thread, and the order to put it in place is sent from there:
 what the shard sends afterwards comes behind it.
 
@@ -66,6 +66,7 @@ class OutgoingCopy:
         self.applied_op = self.applied_epoch = self.epoch = 0
         self.id: CopyId = b""
         self.answer: asyncio.Future[Word] | None = None
+        self.has_place = False
 
     @property
     def folder(self) -> Path:
@@ -182,19 +183,26 @@ class OutgoingCopies:
     async def _bring(self, copy: OutgoingCopy) -> None:
         """Make a copy, send it, have it put in its place, and wait until the replica is in sync."""
         try:
-            async with self._places:
-                copy.begin()
-                try:
-                    await to_its_end(self._make(copy))
-                    await self._send(copy)
-                    await self._put_in_place(copy)
-                finally:
-                    await to_its_end(asyncio.to_thread(discard, copy.folder))
+            await self._places.acquire()
+            copy.has_place = True
+            copy.begin()
+            try:
+                await to_its_end(self._make(copy))
+                await self._send(copy)
+                await self._put_in_place(copy)
+            finally:
+                self._leave_place(copy)
+                await to_its_end(asyncio.to_thread(discard, copy.folder))
             await self._follow(copy)
         finally:
             copy.stage = None
             with suppress(QnodeError):  # a shard that is closed keeps nothing
                 await copy.shard.run(lambda: copy.shard.keep_log_from(copy.peer, None))
+
+    def _leave_place(self, copy: OutgoingCopy) -> None:
+        if copy.has_place:
+            copy.has_place = False
+            self._places.release()
 
     async def _make(self, copy: OutgoingCopy) -> None:
         held: Held = await copy.shard.run(copy.hold)
@@ -285,8 +293,12 @@ class OutgoingCopies:
         return True
 
     async def _link_again(self, copy: OutgoingCopy) -> None:
-        """Wait for a link, while the copy is wanted."""
-        await self._channel.wait_connected(copy.peer, self._settings.link_timeout_seconds)
+        """Wait for a link, while the copy is wanted, and let others copy meanwhile."""
+        if not self._channel.is_connected(copy.peer):
+            self._leave_place(copy)
+            await self._channel.wait_connected(copy.peer, self._settings.link_timeout_seconds)
+            await self._places.acquire()
+            copy.has_place = True
         if not await copy.shard.run(copy.is_of_now):
             raise _NotWanted
 

@@ -1,5 +1,7 @@
 """Bringing a write to the shard's primary, wherever that is.
 
+Beside peers a write always has an end: one that its primary cannot commit is answered, and may still stay.
+
 What was certainly not taken (the peer was not reached, or is no primary any more) is tried again with the newest topology, until the
 time of the request is up. What may have been taken is never sent twice: the caller is told that nobody knows.
 
@@ -13,7 +15,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from qnode.channel import Unreached
-from qnode.errors import InternalError, NotPrimary, NotYetApplied, QnodeError, Unavailable
+from qnode.errors import InternalError, NotPrimary, NotYetApplied, QnodeError, Unavailable, UnknownOutcome
 from qnode.models.point_id import PointKey
 from qnode.models.write import WriteRequest
 from qnode.shards.local_shard import LocalShard
@@ -24,6 +26,9 @@ from qnode.shards.routes import Routes
 
 DELIVERY_SECONDS: Final = 10.0
 """How long a primary is looked for when the client has not said it: longer than it takes to replace one."""
+
+WRITE_SECONDS: Final = 60.0
+"""How long a write may take beside peers when the client has not said it: as long as a search may by default."""
 
 RETRY_SECONDS: Final = 0.1
 """A primary that was not reached is tried again after this, or as soon as the topology changes."""
@@ -51,7 +56,8 @@ class Delivery:
         self._now = asyncio.get_running_loop().time
         self._until = self._now() + (DELIVERY_SECONDS if timeout_seconds is None else timeout_seconds)
         # On a node that runs alone a write without `wait` takes as long as its disk; beside peers, one may be cut off.
-        self._ends = self._until if timeout_seconds is not None and (wait or not remote.is_alone) else None
+        ends = self._now() + WRITE_SECONDS if timeout_seconds is None else self._until
+        self._ends = None if remote.is_alone and not (wait and timeout_seconds is not None) else ends
 
     @property
     def longest_seconds(self) -> float | None:
@@ -86,13 +92,23 @@ class Delivery:
         while True:
             heard = self._news.mark()
             try:
-                return await (self._attempt(number, part) if queued is None else self._finished(queued))
+                op_num = await (self._attempt(number, part) if queued is None else self._finished(queued))
             except (NotPrimary, Unreached) as refusal:
                 left_seconds = self._until - self._now()
                 if left_seconds <= 0:
                     raise self._given_up(number, refusal) from None
+            else:
+                if op_num is None and self._timeout_seconds is None and self._ends is not None:
+                    self._check_time(number, self._ends)
+                return op_num
             queued = None
             await self._news.wait(heard, min(RETRY_SECONDS, left_seconds))
+
+    def _check_time(self, number: int, ends: float) -> None:
+        """Do not let a client that has set no time believe that its write will stay, when only the time has ended it."""
+        if self._now() >= ends:
+            text = f"shard {number} has taken the write and not completed it in {WRITE_SECONDS:g} s; it may stay or not"
+            raise UnknownOutcome(text)
 
     async def _attempt(self, number: int, part: WriteRequest) -> int | None:
         routes = self._routes()
@@ -101,7 +117,8 @@ class Delivery:
             raise NotPrimary(f"shard {number} has no primary")
         if primary == routes.me:
             return await self._finished(self._queued(number, part))
-        seconds = None if self._ends is None else max(0.0, self._ends - self._now())
+        assert self._ends is not None, "a node with others to ask"
+        seconds = max(0.0, self._ends - self._now())
         return await self._remote.write(primary, routes.entry.folder, number, part, wait=self._wait, seconds=seconds)
 
     def _queued(self, number: int, part: WriteRequest) -> asyncio.Future[int]:

@@ -131,6 +131,10 @@ class LocalShard:
         """Hear from a peer what its `Surroundings.send` was given."""
         self._writer.tell(partial(self._driver.received, peer, data))
 
+    def has_room(self, peer: PeerId) -> None:
+        """Hear that what waits for the window of a peer has its turn."""
+        self._writer.tell(partial(self._driver.has_room, peer))
+
     def copied(self, peer: PeerId, op_num: int) -> None:
         """Hear that a peer holds a copy of this shard as of an operation."""
         self._writer.tell(partial(self._driver.copied, peer, op_num))

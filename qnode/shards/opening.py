@@ -5,9 +5,11 @@ What is applied is durable without the log, so an index may stand behind or befo
 - A shard without other replicas replays what its log holds behind `applied_op`: nobody else can have another opinion of it.
 - With replicas the log's tail may have to be cut off: it waits for the primary to say what of it is committed.
 
-A received copy is put in place by one rename, of its folder to `arrived` inside the shard's folder, with its position written in
+A received copy is put in place by one rename, of its folder to `arrived-N` inside the shard's folder, with its position written in
 it. From then on, also after a crash, opening moves its parts to where they belong, the index first, and begins the log anew
-behind it; each step may be done again.
+behind it; each step may be done again. Opening may fail half-way, and another copy may come: it gets a higher number, of which
+the highest counts. A lower one is not removed before all parts are those of the highest: until then it may be the only
+one that completes what stands there.
 
 A damaged replica that others hold too is set aside, within its folder, until a copy has come. A mark, written before anything is
 moved and removed after the copy is in place, keeps what is opened meanwhile from passing for the empty beginning of a shard.
@@ -23,7 +25,7 @@ from typing import Final
 
 import orjson
 
-from qnode.disk import fault_of, remove_trash, remove_tree, sync_directory, write_file_durably
+from qnode.disk import fault_of, make_directory, remove_trash, remove_tree, sync_directory, write_file_durably
 from qnode.errors import Corruption, QnodeError, Unavailable
 from qnode.index import Index, maintenance
 from qnode.index.rewriting import applied_op_of, renumber
@@ -43,7 +45,7 @@ APPLY_OPERATIONS: Final = 128
 APPLY_BYTES: Final = 32 << 20
 """… and none is added to one that has this size."""
 
-_LOG, _ARRIVED, _POSITION = "wal", "arrived", "position"
+_LOG, _ARRIVED, _POSITION = "wal", "arrived-", "position"
 _DAMAGED, _AWAITS_COPY = "damaged", "awaits_copy"
 _log = logging.getLogger(__name__)
 
@@ -92,16 +94,23 @@ def open_files(path: Path, params: IndexParams, *, keep_log_bytes: int, verify: 
     return ShardFiles(log, index, image, fault)
 
 
+def has_files(path: Path) -> bool:
+    """Tell whether there is a shard in `path`, or one that is on its way: a part that is missing was lost, or never made."""
+    is_whole = (path / "store" / "data.mdb").exists() and (path / _LOG).exists()
+    return is_whole or (path / _AWAITS_COPY).exists() or bool(_arrived(path))
+
+
 def set_aside(path: Path) -> None:
     """Move what is in the folder of a damaged shard out of the way; what is opened next waits for a copy.
 
-    Blocks; may be done again after a crash. Raises OutOfSpace, InternalError.
+    Blocks; may be done again after a crash, and where the folder was lost. Raises OutOfSpace, InternalError.
     """
+    make_directory(path)
     write_file_durably(path / _AWAITS_COPY, b"")
     aside = path / _DAMAGED
     try:
         aside.mkdir(exist_ok=True)
-        for part in path.iterdir():
+        for part in sorted(path.iterdir()):  # accepted copies before the parts that they would complete
             if part.name in (_AWAITS_COPY, _DAMAGED):
                 continue
             remove_tree(aside / part.name)
@@ -123,10 +132,9 @@ def accept_copy(path: Path, copy: Path, applied_op: int, applied_epoch: int) -> 
     copy: a folder with `store` and `segments` as of `applied_op`; it is gone afterwards. Raises OutOfSpace, InternalError.
     """
     write_file_durably(copy / _POSITION, orjson.dumps([applied_op, applied_epoch]))
-    arrived = path / _ARRIVED
-    remove_tree(arrived)
+    number = max((_number_of(arrived) for arrived in _arrived(path)), default=0) + 1
     try:
-        copy.rename(arrived)
+        copy.rename(path / f"{_ARRIVED}{number}")
     except OSError as error:
         raise fault_of(error, f"the copy {copy} could not be moved into {path}") from error
     sync_directory(path)
@@ -145,9 +153,9 @@ def restore_fields(index: Index, schemas: Mapping[str, FieldSchema]) -> None:
 
 def _move_arrived(path: Path) -> tuple[int, int] | None:
     """Put the index of an accepted copy, if there is one, in place of what is there; give its position."""
-    arrived = path / _ARRIVED
-    if not arrived.exists():
+    if not (copies := _arrived(path)):
         return None
+    arrived = copies[-1]
     remove_trash(path)
     applied_op, applied_epoch = orjson.loads((arrived / _POSITION).read_bytes())
     for part in [part for part in arrived.iterdir() if part.name != _POSITION]:
@@ -161,15 +169,25 @@ def _move_arrived(path: Path) -> tuple[int, int] | None:
     return applied_op, applied_epoch
 
 
+def _arrived(path: Path) -> list[Path]:
+    """List the copies that were accepted and are not in their place yet, the one that counts last."""
+    return sorted(path.glob(f"{_ARRIVED}*"), key=_number_of)
+
+
+def _number_of(arrived: Path) -> int:
+    return int(arrived.name.removeprefix(_ARRIVED))
+
+
 def _begin_log(path: Path, log: Log, index: Index, applied_op: int, applied_epoch: int) -> None:
     """Begin the log behind an accepted copy; with that the copy is the shard."""
     if index.applied_op != applied_op:
         fault = f"it is a copy as of operation {applied_op} and holds operation {index.applied_op} as its last"
         raise Corruption(index.store.path / "data.mdb", fault, RESTORE)
     log.reset(applied_op + 1, applied_epoch)
-    remove_tree(path / _ARRIVED)
     remove_tree(path / _DAMAGED)
     (path / _AWAITS_COPY).unlink(missing_ok=True)
+    for arrived in _arrived(path):  # that which counts last: it says of which position all this is
+        remove_tree(arrived)
 
 
 def _catch_up(log: Log, index: Index) -> None:

@@ -1,7 +1,8 @@
 """The records that a primary sends to its replicas: cut into messages, and never too many bytes under way.
 
-To each peer everything goes in the order in which the protocol asked for it. What does not fit into the window waits here and
-leaves as the replica's answers come; it is forgotten when the link breaks or the epoch ends, as `SendRecords` allows.
+To each peer everything goes in the order in which the protocol asked for it. What does not fit into the window, this shard's
+or that of all shards together (`windows`), waits here and leaves as answers come; it is forgotten when the link breaks or the
+epoch ends, as `SendRecords` allows.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from qnode.shards.replication.actions import SendRecords
 from qnode.shards.replication.messages import MAX_RECORDS, Append, encode
 from qnode.shards.replication.view import PeerId
 from qnode.shards.tail import LogReader, Tail
+from qnode.shards.windows import ShardWindow
 from qnode.wal import Log, Record
 
 MESSAGE_BYTES: Final = 4 << 20
@@ -34,48 +36,69 @@ class _Stream:
     under_way: deque[tuple[int, int]] = field(default_factory=deque)
     under_way_bytes: int = 0
 
-    def forget_answered(self, logged_op: int) -> None:
+    def forget_answered(self, logged_op: int) -> int:
+        """Tell how many bytes a replica has answered for, and forget them."""
+        answered_bytes = 0
         while self.under_way and self.under_way[0][0] <= logged_op:
-            self.under_way_bytes -= self.under_way.popleft()[1]
+            answered_bytes += self.under_way.popleft()[1]
+        self.under_way_bytes -= answered_bytes
+        return answered_bytes
+
+    def add(self, action: SendRecords) -> None:
+        """Keep what is asked for; of words on commits that wait behind one another, the last says it all."""
+        last = self.asked[-1] if self.asked and (len(self.asked) > 1 or self.sent is None) else None
+        if last is not None and last.last_op == last.prev_op == action.last_op == action.prev_op:
+            self.asked[-1] = action
+        else:
+            self.asked.append(action)
 
 
 class Outgoing:
-    """The streams of records to the peers; `send` never blocks."""
+    """The streams of records to the peers; `send` never blocks. `forget` all of them at the end."""
 
-    def __init__(self, log: Log, tail: Tail, send: Callable[[PeerId, bytes], None]) -> None:
+    def __init__(self, log: Log, tail: Tail, send: Callable[[PeerId, bytes], None], window: ShardWindow) -> None:
         self._log = log
         self._tail = tail
         self._send = send
+        self._window = window
         self._streams: dict[PeerId, _Stream] = {}
 
     def ask(self, action: SendRecords) -> None:
         """Send records behind what was asked for before. Raise NotFound when the log no longer has them."""
         if (stream := self._streams.get(action.peer)) is None:
             stream = self._streams[action.peer] = _Stream(LogReader(self._log))
-        stream.asked.append(action)
+        stream.add(action)
         self._go_on(stream)
 
     def answered(self, peer: PeerId, logged_op: int) -> None:
         """Hear that a replica holds everything up to an operation. Raise NotFound as `ask` does."""
         if (stream := self._streams.get(peer)) is not None:
-            stream.forget_answered(logged_op)
+            if answered_bytes := stream.forget_answered(logged_op):
+                self._window.give(peer, answered_bytes)
             self._go_on(stream)
 
     def refused(self, peer: PeerId) -> None:
         """Hear that a replica has not taken what was under way. Raise NotFound as `ask` does."""
         if (stream := self._streams.get(peer)) is not None:
+            self._window.leave(peer)
             stream.under_way.clear()
             stream.under_way_bytes = 0
             self._go_on(stream)
 
+    def woken(self, peer: PeerId) -> None:
+        """Hear that there is room in the window of all shards. Raise NotFound as `ask` does."""
+        if (stream := self._streams.get(peer)) is not None:
+            self._go_on(stream)
+
     def forget(self, peer: PeerId) -> None:
         """Drop what was asked for: the link to the peer has changed."""
-        self._streams.pop(peer, None)
+        if self._streams.pop(peer, None) is not None:
+            self._window.leave(peer)
 
     def forget_others(self, peers: Collection[PeerId]) -> None:
         """Drop what was asked for peers that are not among these: they are no replicas any more, or dead."""
         for peer in [peer for peer in self._streams if peer not in peers]:
-            del self._streams[peer]
+            self.forget(peer)
 
     def _go_on(self, stream: _Stream) -> None:
         while stream.asked:
@@ -84,6 +107,8 @@ class Outgoing:
             if prev_op < action.last_op and stream.under_way_bytes >= WINDOW_BYTES:
                 return
             records, size_bytes = self._piece(stream.reader, prev_op + 1, action.last_op)
+            if records and not self._window.take(action.peer, size_bytes):
+                return
             self._send(action.peer, encode(Append(action.epoch, prev_op, prev_epoch, action.commit_op, records)))
             if records:
                 prev_op, prev_epoch = records[-1].op_num, records[-1].epoch

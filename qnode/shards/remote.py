@@ -96,7 +96,7 @@ class Remote:
         await self._channel.call(peer, Topic.READ, call, seconds)
 
     async def write(
-        self, peer: int, folder: str, shard: int, request: WriteRequest, *, wait: bool, seconds: float | None
+        self, peer: int, folder: str, shard: int, request: WriteRequest, *, wait: bool, seconds: float
     ) -> int | None:
         """Let a primary take a write: its op_num, or None if it was logged and `seconds` were not enough.
 
@@ -104,9 +104,8 @@ class Remote:
         """
         assert self._channel is not None
         call = wire.encode(WriteCall(folder, shard, request, wait, seconds))
-        longest_seconds = LONGEST_CALL_SECONDS if seconds is None else seconds + GRACE_SECONDS
         try:
-            op_num = wire.decode(await self._channel.call(peer, Topic.WRITE, call, longest_seconds))
+            op_num = wire.decode(await self._channel.call(peer, Topic.WRITE, call, seconds + GRACE_SECONDS))
         except (LinkBroken, TimedOut) as error:
             text = f"peer {peer}, the primary of shard {shard}, has not answered, and may have taken the write: {error}"
             raise UnknownOutcome(text) from None

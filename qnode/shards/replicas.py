@@ -34,8 +34,10 @@ from qnode.shards.replication.messages import Append, BadMessage, Reason, Refuse
 from qnode.shards.replication.view import SetState
 from qnode.shards.surroundings import Surroundings
 from qnode.shards.topics import Topic
+from qnode.shards.windows import ShardWindow, Windows
 
 LOG_ENDS_TIMEOUT_SECONDS: Final = 2.0
+_AROUND_A_RECORD_BYTES: Final = 4 << 10
 
 _log = logging.getLogger(__name__)
 
@@ -53,6 +55,7 @@ class Replicas:
         self._shards: dict[Address, LocalShard] = {}
         self._links = dict.fromkeys(channel.connected_peers(), 1)  # peer → number of its link, for the links that stand
         self._made_links = 1
+        self._windows = Windows()
         self._posted: deque[Callable[[], None]] = deque()
         self._is_posting = False
         self._outgoing = OutgoingCopies(channel, settings or CopySettings(), self._say_on_thread)
@@ -66,7 +69,13 @@ class Replicas:
 
     def surroundings(self, folder: str, number: int) -> Surroundings:
         """Give a shard what its writer thread sends, proposes and asks with, before the shard is added."""
-        return _Surroundings(self, (folder, number))
+        address = (folder, number)
+        return _Surroundings(self, address, self._windows.of(lambda peer: self.post(lambda: self._wake(address, peer))))
+
+    @property
+    def max_record_bytes(self) -> int:
+        """An operation that is larger does not fit into a message with what stands around it."""
+        return self._channel.max_message_bytes - _AROUND_A_RECORD_BYTES
 
     def add(self, folder: str, number: int, shard: LocalShard) -> None:
         """Let peers reach a shard, which was started. Removes what an earlier process left of its copies."""
@@ -78,6 +87,10 @@ class Replicas:
         self._shards[folder, number] = shard
         for peer in self._links:
             shard.link_changed(peer, True)
+
+    def followed(self, folder: str, number: int) -> None:
+        """Hear that a shard was told another view."""
+        self._incoming.followed((folder, number))
 
     def remove(self, folder: str, number: int) -> None:
         """Let nobody reach a shard any more, and end its copies; harmless for one that is not there."""
@@ -213,8 +226,17 @@ class Replicas:
                 _log.exception("a shard's message was lost")
 
     def _send(self, peer: int, link: int, data: bytes) -> None:
-        if self._links.get(peer) == link:
+        if self._links.get(peer) != link:
+            return
+        try:
             self._channel.send(peer, Topic.REPLICATION, data)
+        except BadRequest as error:  # what is left out would never be asked for again over this link
+            _log.error("a shard's message to peer %d cannot be sent: %s", peer, error)
+            self._channel.break_link(peer, f"a message to it was lost: {error}")
+
+    def _wake(self, address: Address, peer: int) -> None:
+        if (shard := self._shards.get(address)) is not None:
+            shard.has_room(peer)
 
     def _copy(self, address: Address, peer: int) -> None:
         if (shard := self._shards.get(address)) is not None:
@@ -232,6 +254,11 @@ class _Surroundings:
 
     replicas: Replicas
     address: Address
+    window: ShardWindow
+
+    @property
+    def max_record_bytes(self) -> int:
+        return self.replicas.max_record_bytes
 
     def send(self, peer: int, data: bytes) -> None:
         self.replicas.send_on_thread(peer, self.address, data)

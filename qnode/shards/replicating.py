@@ -2,17 +2,15 @@
 
     writes of clients, views, links, messages  →  replication.Shard  →  log, index, peers, answers
 
-It owns log, index and state machine, and runs on the writer thread alone, but for the few properties that say otherwise. A turn of
-that thread is: events and writes, then `finish`: one sync for all that was logged, then a piece of what is committed is applied.
-So with other replicas records are on their way before our own disk has them.
+It runs on the writer thread alone, but for the few properties that say otherwise. A turn of that thread is: events and writes,
+then `finish`: one sync for all that was logged, so records are on their way before; then some of what is committed is applied.
 
 - **With no other replica** a group is logged, synced and applied before the protocol hears of it. A group that cannot be
   applied (a full disk) is taken out of the log again, and refused: it is nowhere.
 - **With others**, what is committed cannot be taken back. Where there is no room to apply it, new writes are refused until there
   is, and who waits for it to be visible is told after a while that it is durable and not yet applied.
 - Any other failure makes the shard **broken**: it takes nothing more, and has no log to tell of, until it is opened anew or the
-  copy that it asks its primary for is installed. Who waits then learns that nobody knows. Every event may raise; the caller
-  then calls `break_down`.
+  copy that it asks its primary for is installed. Who waits learns that nobody knows. If an event raises, call `break_down`.
 """
 
 from __future__ import annotations
@@ -63,6 +61,7 @@ class Replicating:
         self._me = me
         self._settings = settings
         self._surroundings = surroundings
+        self.max_record_bytes = surroundings.max_record_bytes
         self._reopen = reopen
         self._keep_log_bytes = keep_log_bytes
         self._view: ShardView | None = None
@@ -78,7 +77,7 @@ class Replicating:
         self._shard = Shard(self._me, self._settings, files.image, files.index.applied_op)
         self._tail = Tail()
         self._applying = Applying(files.index, files.log, self._tail)
-        self._outgoing = Outgoing(files.log, self._tail, self._surroundings.send)
+        self._outgoing = Outgoing(files.log, self._tail, self._surroundings.send, self._surroundings.window)
         self._unsynced_ticket: int | None = None
         self._refusal: QnodeError | None = None
         self.trimming = Trimming(files.log, self._keep_log_bytes)
@@ -89,6 +88,7 @@ class Replicating:
 
     def close(self) -> None:
         """Close the files; who waits for other replicas learns that nobody knows. The thread has ended."""
+        self._outgoing.forget_others(())
         self._ledger.fail(UnknownOutcome("the node is being stopped; whether the write stays is not known here"))
         self._files.close()
 
@@ -184,6 +184,11 @@ class Replicating:
         self._perform(self._shard.received(peer, message, monotonic()))
         self._make_way(peer, message)
 
+    def has_room(self, peer: PeerId) -> None:
+        """Hear that what waits for the window of a peer has its turn."""
+        if self.fault is None:
+            self._perform(self._sending(peer, lambda: self._outgoing.woken(peer)))
+
     def copied(self, peer: PeerId, op_num: int) -> None:
         """Hear that a peer holds a copy as of an operation."""
         if self.fault is None:
@@ -228,6 +233,7 @@ class Replicating:
         """Take nothing more; tell who waits that nobody knows."""
         self.fault = self.fault or fault_of(error)
         self.publish()
+        self._outgoing.forget_others(())
         self._ledger.fail(UnknownOutcome(text_of(self.fault)))
         view = self._view
         if view is not None and view.primary is not None and view.primary != self._me:
@@ -239,11 +245,7 @@ class Replicating:
         self._surroundings.send(primary, encode(Refused(epoch, reason, 0, 0, 0, 0, revision)))
 
     def install(self, copy: Path, applied_op: int, applied_epoch: int, epoch: int) -> None:
-        """Put a copy of the shard, received in an epoch, in place of what is here.
-
-        Raise Unavailable, and nothing has changed, where the topology no longer says that a copy is wanted; what else is raised
-        may leave the shard broken.
-        """
+        """Put a copy, received in an epoch, in place of what is here; raise Unavailable, with nothing changed, if it is unwanted."""
         view = self._view
         if view is None or view.epoch != epoch or self._me in view.active:
             raise Unavailable("the copy came too late: the shard's replicas have changed")
@@ -252,8 +254,7 @@ class Replicating:
     def restore(self, copy: Path, epoch: int) -> None:
         """Let a copy with another history be the shard, of which this is the only Active replica; raise as `install`.
 
-        `may_promote` must be off since before the epoch, or a replica might become Active with the old history. The shard goes on
-        behind all that was logged here, so no other replica's log fits it: they ask for copies.
+        `may_promote` must be off since before the epoch. The shard goes on behind all that was logged: other logs do not fit it.
         """
         view = self._view
         if view is None or (view.epoch, view.primary) != (epoch, self._me) or len(view.active) > 1 or self.may_promote:
@@ -267,6 +268,7 @@ class Replicating:
             self._schemas = self.index.fields.schemas
         accept_copy(self.index.path, copy, applied_op, applied_epoch)
         self.log_end = None
+        self._outgoing.forget_others(())
         try:
             with suppress(QnodeError):  # what the old log could not make durable is not needed any more
                 self._files.close()
@@ -351,8 +353,7 @@ class Replicating:
     def _take_out(self, store: do.Store, error: Exception) -> None:
         """Remove what was logged and could not be applied; nobody was told that it was there.
 
-        If it was committed to the index before it failed it must stay, for its numbers must not be given again; then what the
-        heap holds is wrong, and only opening the shard anew puts it right.
+        If it is in the index it must stay, for numbers are not given twice; then only opening the shard anew puts the heap right.
         """
         first_op = store.records[0].op_num
         if not isinstance(error, OutOfSpace):

@@ -1,7 +1,8 @@
 """What is on this node of the collections: opening, adjusting and removing it, as the topology says.
 
 The steward decides nothing about when: `Collections` calls `reconcile` one at a time, and `follow` at any moment, also while
-`reconcile` waits for a disk. Files are removed only by a topology that is current.
+`reconcile` waits for a disk. Files are removed only by a topology that is current. A shard that is Active here and whose files
+are lost is never begun anew by itself: it counts as damaged.
 """
 
 from __future__ import annotations
@@ -16,10 +17,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 from qnode.disk import remove_trash, remove_tree
 from qnode.errors import Corruption, InternalError, QnodeError
 from qnode.index import BuilderPool
+from qnode.index.store import RESTORE
 from qnode.models.collection import CollectionConfig
 from qnode.models.field_schema import FieldSchema
-from qnode.models.topology import CollectionEntry, Shard
+from qnode.models.topology import CollectionEntry, ReplicaState, Shard
 from qnode.shards.collection import Collection, Place
+from qnode.shards.held import HeldShards
 from qnode.shards.local_shard import LocalShard
 from qnode.shards.opening import set_aside
 from qnode.shards.replication import view_of
@@ -39,6 +42,9 @@ class Hub(Protocol):
     def surroundings(self, folder: str, number: int) -> Surroundings: ...
 
     def add(self, folder: str, number: int, shard: LocalShard) -> None: ...
+
+    def followed(self, folder: str, number: int) -> None:
+        """Hear that the shard was told another view."""
 
     def remove(self, folder: str, number: int) -> None: ...
 
@@ -62,6 +68,7 @@ class Steward:
         self._settings = settings
         self._place = place
         self._hub = hub
+        self._held = HeldShards(settings.path)
         self._pool = pool
         self._in_background = in_background
         self._by_folder: dict[str, Collection] = {}
@@ -114,6 +121,8 @@ class Steward:
             if self._told.get(address) != (view.revision, view.floor):
                 self._told[address] = (view.revision, view.floor)
                 shard.follow(view)
+                if self._hub is not None:
+                    self._hub.followed(*address)
 
     async def reconcile(self, entries: Entries, *, are_current: bool) -> None:
         """Make what is on this node what the entries say; what fails is noted, and keeps nothing else from being done."""
@@ -137,7 +146,7 @@ class Steward:
                     await _adjust(collection, entry)
                     if not any(folder == entry.folder for folder, _ in self._unopened):
                         self._carried_out[name] = entry
-            except QnodeError as error:  # tried again with the next change; reads and the others must not suffer
+            except QnodeError as error:  # tried again later; reads and the others must not suffer
                 _log.error("collection %s could not take over its settings: %s", name, error)
                 self.unadjusted[name] = error
 
@@ -154,7 +163,7 @@ class Steward:
         for name, (folder, _) in list(self._damaged.items()):
             if name not in entries or entries[name].folder != folder:
                 del self._damaged[name]
-                self._in_background(asyncio.to_thread(remove_tree, self._settings.path / folder))
+                self._in_background(asyncio.to_thread(self._remove_files, folder))
         folders = {entry.folder for entry in entries.values()}
         for address in [address for address in self._unopened if address[0] not in folders]:
             del self._unopened[address]
@@ -185,6 +194,8 @@ class Steward:
         """Open all shards of a collection or none: a node that runs alone has nobody else to ask."""
         try:
             for number in entry.shards:
+                if fault := await self._loss(entry, number):
+                    raise fault
                 collection.shards[number] = await self._open_shard(collection, number)
         except BaseException:
             await collection.close()
@@ -197,6 +208,9 @@ class Steward:
             if self._place.me not in shard.replicas or number in collection.shards:
                 continue
             path = self._settings.path / entry.folder / str(number)
+            if address not in self._unopened and (loss := await self._loss(entry, number)):
+                _log.error("shard %d of collection %s cannot be served here: %s", number, collection.name, loss)
+                self._unopened[address] = loss
             if isinstance(self._unopened.get(address), Corruption):
                 if not self._can_be_copied(collection, shard):
                     continue
@@ -219,6 +233,13 @@ class Steward:
             if collection.is_current:
                 self._tell(collection)
 
+    async def _loss(self, entry: CollectionEntry, number: int) -> Corruption | None:
+        """Say that the files of a shard are gone which this node counts as Active with."""
+        is_active = entry.shards[number].replicas.get(self._place.me) is ReplicaState.ACTIVE
+        if not is_active or not await asyncio.to_thread(self._held.is_lost, entry.folder, number):
+            return None
+        return Corruption(self._settings.path / entry.folder / str(number), "the shard's files are gone", RESTORE)
+
     def _can_be_copied(self, collection: Collection, shard: Shard) -> bool:
         """Tell whether others hold all that a damaged replica here held, as far as it counts."""
         return collection.is_current and any(peer != self._place.me for peer in shard.active())
@@ -234,6 +255,11 @@ class Steward:
             shard = await asyncio.to_thread(
                 lambda: LocalShard.open(path, params, settings, self._pool, me=me, surroundings=surroundings)
             )
+        try:
+            await asyncio.to_thread(self._held.opened, collection.folder, number)
+        except BaseException:
+            await shard.close()
+            raise
         shard.start()
         return shard
 
@@ -251,7 +277,7 @@ class Steward:
         for address in [at for at in self._unopened if at[0] == collection.folder]:
             if not self._is_held(collection, address[1]):
                 del self._unopened[address]
-                await asyncio.to_thread(remove_tree, self._settings.path / collection.folder / str(address[1]))
+                await asyncio.to_thread(self._remove_files, collection.folder, address[1])
         for number in list(collection.shards):
             if not self._is_held(collection, number):
                 shard = collection.shards.pop(number)
@@ -259,7 +285,7 @@ class Steward:
                 collection.follow(collection.entry, is_current=collection.is_current)
                 with contextlib.suppress(QnodeError):
                     await shard.close()
-                await asyncio.to_thread(remove_tree, self._settings.path / collection.folder / str(number))
+                await asyncio.to_thread(self._remove_files, collection.folder, number)
 
     def _forget(self, folder: str, number: int) -> None:
         self._told.pop((folder, number), None)
@@ -269,7 +295,13 @@ class Steward:
     async def _remove(self, collection: Collection) -> None:
         with contextlib.suppress(QnodeError):
             await collection.close()
-        await asyncio.to_thread(remove_tree, self._settings.path / collection.folder)
+        await asyncio.to_thread(self._remove_files, collection.folder)
+
+    def _remove_files(self, folder: str, number: int | None = None) -> None:
+        """Remove what is here of a shard, or of a collection; blocks."""
+        path = self._settings.path / folder
+        remove_tree(path if number is None else path / str(number))
+        self._held.removed(folder, number)
 
     async def remove_strays(self, entries: Entries) -> None:
         """Remove what is left of shards that this node shall not hold, and in the background what is left of collections."""
@@ -277,12 +309,13 @@ class Steward:
         for folder in list(self._settings.path.iterdir()):
             entry = known.get(folder.name)
             if entry is None:
-                self._in_background(asyncio.to_thread(remove_tree, folder))
+                self._in_background(asyncio.to_thread(self._remove_files, folder.name))
             elif not self._place.remote.is_alone:
                 await asyncio.to_thread(remove_trash, folder)
                 for stray in _strays(folder, entry, self._place.me):
                     try:
                         await asyncio.to_thread(remove_tree, stray)
+                        self._held.removed(entry.folder, int(stray.name.partition(".")[0]))
                     except QnodeError as error:  # it is in nobody's way
                         _log.warning("what is left of a shard was not removed: %s", error)
 

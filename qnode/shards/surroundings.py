@@ -10,10 +10,21 @@ from __future__ import annotations
 from typing import Final, Protocol
 
 from qnode.shards.replication.view import PeerId, SetState
+from qnode.shards.windows import ShardWindow, Windows
+from qnode.wal import MAX_PAYLOAD_BYTES
 
 
 class Surroundings(Protocol):
-    """The peers and the topology, as one shard sees them."""
+    """The peers and the topology, as one shard sees them. `window`: how much it may have under way to them.
+
+    max_record_bytes: an operation that is larger could never be sent.
+    """
+
+    @property
+    def window(self) -> ShardWindow: ...
+
+    @property
+    def max_record_bytes(self) -> int: ...
 
     def send(self, peer: PeerId, data: bytes) -> None:
         """Send a message over the link that is up now; without one it is dropped."""
@@ -26,6 +37,9 @@ class Surroundings(Protocol):
 
 
 class _Alone:
+    window: Final = Windows().of(lambda peer: None)
+    max_record_bytes: Final = MAX_PAYLOAD_BYTES
+
     def send(self, peer: PeerId, data: bytes) -> None:
         pass
 

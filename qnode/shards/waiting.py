@@ -31,6 +31,7 @@ class Waiting:
     loop: asyncio.AbstractEventLoop
     answered: asyncio.Future[Any]
     until_applied: bool = True
+    size_bytes: int = 0
 
     def succeed(self, result: Any) -> None:
         self._tell(lambda: None if self.answered.done() else self.answered.set_result(result))

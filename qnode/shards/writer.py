@@ -22,11 +22,11 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from qnode.errors import InternalError, OutOfSpace, QnodeError, Unavailable
+from qnode.errors import BadRequest, InternalError, OutOfSpace, QnodeError, Unavailable
 from qnode.index import maintenance
 from qnode.models.operation import encode
 from qnode.models.vector_params import VectorParams
-from qnode.models.write import WriteRequest
+from qnode.models.write import WriteRequest, size_of
 from qnode.shards.replicating import Replicating
 from qnode.shards.resolve import needs_state, resolve
 from qnode.shards.waiting import Resolved, Waiting, fault_of
@@ -38,7 +38,10 @@ GROUP_BYTES = 32 << 20
 """A group takes no further request when its records have this size."""
 
 QUEUE_REQUESTS = 1024
-"""So many requests may wait to be logged; further ones are refused as Unavailable."""
+"""So many requests may wait to be logged; further ones are refused as Unavailable …"""
+
+QUEUE_BYTES = 256 << 20
+"""… and so are all others while those that wait have this size together."""
 
 FIELD_STEP_POINTS = 2000
 """Payload indexes are built in pieces of so many points, between groups."""
@@ -59,6 +62,7 @@ class Writer:
         self._vectors = vectors
         self._was_applied = was_applied
         self._queue: queue.SimpleQueue[Waiting | Event | None] = queue.SimpleQueue()
+        self._queued_bytes = 0  # of those, and of the held
         self._queued = 0  # requests and maintenance, not events: those are bounded by the protocol's window
         self._stopping = False
         self._gate = threading.Lock()  # over _queued and _stopping: nothing is queued behind the end
@@ -120,13 +124,17 @@ class Writer:
 
     def _put(self, work: WriteRequest | Callable[[], Any], until_applied: bool) -> asyncio.Future[Any]:
         loop = asyncio.get_running_loop()
-        waiting = Waiting(work, loop, loop.create_future(), until_applied)
+        size_bytes = 0 if callable(work) else size_of(work)
+        waiting = Waiting(work, loop, loop.create_future(), until_applied, size_bytes)
         with self._gate:
             if self._stopping:
                 raise Unavailable("the shard is being closed")
             if self.queue_length >= QUEUE_REQUESTS:
                 raise Unavailable("too many writes are waiting")
+            if size_bytes and self._queued_bytes >= QUEUE_BYTES:
+                raise Unavailable("too many bytes of writes are waiting")
             self._queued += 1
+            self._queued_bytes += size_bytes
             self._queue.put(waiting)
         return waiting.answered
 
@@ -167,6 +175,7 @@ class Writer:
 
     def _turn(self, batch: list[Waiting | Event]) -> None:
         applied_before = self._driver.index.applied_op
+        in_hand_bytes = _size_of(batch) + _size_of(self._held)
         if self._held and self._can_serve_held():
             batch = [*self._held, *batch]
             self._held.clear()
@@ -183,6 +192,8 @@ class Writer:
             _log.exception("the writer failed")
             self._break_down(error, batch)
             self._tell_broken(items)
+        with self._gate:  # what is logged is bounded by the protocol
+            self._queued_bytes -= in_hand_bytes - _size_of(self._held)
         self._driver.publish()
         if self._driver.index.applied_op != applied_before:
             if not self._driver.is_alone:
@@ -235,7 +246,11 @@ class Writer:
             return None
         try:
             operation = resolve(request, self._driver.index, self._vectors)
-            return Resolved(waiting, operation, encode(operation))
+            payload = encode(operation)
+            if len(payload) > self._driver.max_record_bytes:
+                text = f"a write that becomes {len(payload)} bytes is too large ({self._driver.max_record_bytes} bytes)"
+                raise BadRequest(f"{text}: make it in parts")
+            return Resolved(waiting, operation, payload)
         except Exception as error:
             if not isinstance(error, QnodeError):
                 _log.exception("a write could not be resolved")
@@ -263,3 +278,7 @@ class Writer:
             text = f"a payload index could not be built further: {error}"
             self._fields_fault = error if isinstance(error, QnodeError) else InternalError(text)
             self._fields_pending = False
+
+
+def _size_of(batch: Iterable[Waiting | Event]) -> int:
+    return sum(item.size_bytes for item in batch if isinstance(item, Waiting))

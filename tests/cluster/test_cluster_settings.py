@@ -34,6 +34,17 @@ def test_the_built_in_times_are_those_of_consensus_itself(tmp_path: Path) -> Non
     assert (settings.consensus.tick_seconds, settings.consensus.compact_after) == (0.01, 1)
 
 
+def test_peers_may_send_each_other_what_becomes_of_the_largest_request(tmp_path: Path) -> None:
+    cluster = {"uri": "http://localhost:7000"}
+    usual = settings_from(configured(tmp_path, **cluster)).limits
+    raised = settings_from(
+        config.load(None, {"cluster": cluster, "service": {"max_request_size_mb": 100}}, {}, tmp_path)
+    ).limits
+    assert usual.max_message_bytes >= 4 * (32 << 20)
+    assert raised.max_message_bytes == 4 * (100 << 20)
+    assert raised.max_backlog_bytes >= raised.max_message_bytes
+
+
 def test_a_node_that_is_its_own_bootstrap_peer_is_the_first(tmp_path: Path) -> None:
     same = configured(tmp_path, uri="http://127.0.0.1:6335", bootstrap="http://127.0.0.1")
     assert settings_from(same).bootstrap is None

@@ -118,6 +118,7 @@ class LinkedGroup:
         for node in self.nodes.values():
             if node.shard is not None and node.shard.view != self.view:
                 node.shard.follow(self.view)
+                node.replicas.followed(*ADDRESS)
 
     async def stop(self, peer: int) -> None:
         """Stop a node; it is out of sync from then on."""

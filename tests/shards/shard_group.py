@@ -23,6 +23,7 @@ from qnode.models.write import UpsertRequest
 from qnode.shards.local_shard import LocalShard, ShardSettings
 from qnode.shards.replication import ReplicaState, Settings, ShardView
 from qnode.shards.replication.view import SetState
+from qnode.shards.windows import Windows
 from tests.simulation.topology import ChangePrimary, Command, Started, Topology
 
 PARAMS = IndexParams((VectorParams("", 0, 4, Distance.DOT),))
@@ -52,6 +53,7 @@ class Node:
     life: int = 0
     sees_topology: bool = True
     waits_for_view: bool = False
+    windows: Windows = field(default_factory=Windows)
     links: dict[int, object] = field(default_factory=dict)
     """A token for each link that is up, the same at both ends: what was sent over another one is lost."""
 
@@ -59,8 +61,11 @@ class Node:
 class Around:
     """The surroundings of one replica."""
 
+    max_record_bytes = 1 << 20
+
     def __init__(self, group: Group, peer: int) -> None:
         self._group, self._peer = group, peer
+        self.window = group.nodes[peer].windows.of(lambda other: group.later(lambda: group.shard(peer).has_room(other)))
 
     def send(self, peer: int, data: bytes) -> None:
         link = self._group.nodes[self._peer].links.get(peer)

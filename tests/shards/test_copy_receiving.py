@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from qnode.errors import InternalError
+from qnode.errors import InternalError, Unavailable
 from qnode.index.copying import files_of_copy, hold
 from qnode.shards.copy_receiving import IncomingCopies, IncomingCopy
 from qnode.shards.copying import Offer, encode_offer
@@ -118,6 +118,34 @@ def test_an_epoch_that_passes_before_the_copy_is_in_place_stops_it(tmp_path: Pat
         shard.follow(replace(shard.view, epoch=order.epoch + 1, revision=shard.view.revision + 1))
         assert await receiving.word() == NotCopied(order.copy, is_lost=True)
         assert content(receiving.group.shard(2)) == before
+
+    run(tmp_path, act)
+
+
+@pytest.mark.parametrize("state", [ReplicaState.ACTIVE, ReplicaState.DEAD])
+def test_a_copy_that_is_needed_no_more_leaves_nothing(tmp_path: Path, state: ReplicaState) -> None:
+    async def act(receiving: Receiving) -> None:
+        order = await receiving.bring(tmp_path / "copy")
+        shard = receiving.group.shard(2)
+        receiving.group.set_state(2, ReplicaState.PARTIAL)
+        receiving.copies.followed(ADDRESS)
+        assert receiving.copies.progress(ADDRESS)
+        receiving.group.set_state(2, state)
+        receiving.copies.followed(ADDRESS)
+        assert not receiving.copies.progress(ADDRESS)
+        receiving.copies.order(1, ADDRESS, order)
+        assert await receiving.word() == NotCopied(order.copy, is_lost=True)
+        await receiving.copies.close()
+        assert not [path for path in shard.path.parent.iterdir() if "incoming" in path.name]
+
+    run(tmp_path, act)
+
+
+def test_nothing_arrives_after_the_end(tmp_path: Path) -> None:
+    async def act(receiving: Receiving) -> None:
+        await receiving.copies.close()
+        with pytest.raises(Unavailable):
+            await receiving.bring(tmp_path / "copy")
 
     run(tmp_path, act)
 

@@ -16,7 +16,7 @@ from qnode.shards.replication import ReplicaState
 from qnode.shards.replication.failover import LogEnd
 from qnode.shards.replication.messages import Append, Appended, Reason, Refused, decode, encode
 from qnode.shards.topics import Topic
-from tests.channel.peers import TIMEOUT_SECONDS
+from tests.channel.peers import TIMEOUT_SECONDS, introduce
 from tests.shards.linked_group import ADDRESS, FOLDER, NUMBER, SETTINGS, End, LinkedGroup, linked
 from tests.shards.shard_group import content, upsert
 
@@ -128,6 +128,29 @@ def test_a_shard_that_is_added_later_is_found(tmp_path: Path) -> None:
     run(tmp_path, 2, act)
 
 
+def test_a_message_that_is_too_large_breaks_the_link(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async def act(group: LinkedGroup) -> None:
+        node = group.nodes[1]
+        around = node.replicas.surroundings(FOLDER, NUMBER)
+        around.send(2, bytes(node.end.channel.max_message_bytes + 1))
+        await node.end.until(lambda: node.end.events == ["up", "down", "up"])
+        assert "cannot be sent" in caplog.text
+        await group.shard(1).submit(upsert([1]))
+
+    run(tmp_path, 2, act)
+
+
+def test_a_write_that_could_not_be_sent_is_refused_and_the_next_is_taken(tmp_path: Path) -> None:
+    async def act(group: LinkedGroup) -> None:
+        pad = "x" * group.nodes[1].replicas.max_record_bytes
+        with pytest.raises(BadRequest, match="too large"):
+            await group.shard(1).submit(upsert([1], pad=pad))
+        await group.shard(1).submit(upsert([2]))
+        assert group.nodes[1].end.events == ["up"]
+
+    run(tmp_path, 2, act)
+
+
 def test_what_no_shard_can_read_harms_nothing(tmp_path: Path) -> None:
     async def act(group: LinkedGroup) -> None:
         for data in (b"", b"\x01", b"\x09\x00\x00\x00\x00\x00", encode_frame(ADDRESS, b"junk")):
@@ -193,6 +216,30 @@ def test_a_copy_goes_on_where_a_broken_link_has_stopped_it(tmp_path: Path) -> No
 
     slow = replace(SETTINGS, bytes_per_second=4 << 20)
     run(tmp_path, 2, act, keep_log_bytes=SMALL_LOG_BYTES, copy_settings=slow)
+
+
+def test_a_copy_whose_link_is_broken_keeps_no_place_from_another(tmp_path: Path) -> None:
+    async def act(group: LinkedGroup) -> None:
+        await fall_behind(group, 2)
+        await group.until(lambda: any(p.stage is Stage.TRANSFERRING for p in group.nodes[1].replicas.copies(*ADDRESS)))
+        for one, other in ((1, 2), (2, 1)):
+            group.nodes[one].end.channel.remove_peer(other)
+        await group.nodes[1].end.until(lambda: not group.nodes[1].end.channel.is_connected(2))
+        await group.stop(3)
+        for first in range(1000, 1400, 50):
+            await write(group, first, 50)
+        await group.nodes[3].listen()
+        introduce([group.nodes[1].end, group.nodes[3].end])
+        await group.nodes[3].open()
+        group.set_state(3, ReplicaState.PARTIAL)
+        await group.until_active(3)
+        assert group.view.replicas[2] is not ReplicaState.ACTIVE
+        introduce([group.nodes[1].end, group.nodes[2].end])
+        await group.until_active(2)
+        await group.assert_same_content()
+
+    one = replace(SETTINGS, most_outgoing=1, bytes_per_second=4 << 20)
+    run(tmp_path, 3, act, keep_log_bytes=SMALL_LOG_BYTES, copy_settings=one)
 
 
 def test_a_copy_that_is_not_wanted_is_not_taken(tmp_path: Path) -> None:

@@ -17,12 +17,12 @@ from qnode.index import Index
 from qnode.models.field_schema import FieldSchema
 from qnode.models.point_id import key_of
 from qnode.models.write import Selector, SetPayloadRequest
-from qnode.shards import applying, outgoing, replicating, tail
+from qnode.shards import applying, outgoing, replicating, tail, writer
 from qnode.shards.delivery import forget
 from qnode.shards.replication import ReplicaState
 from qnode.shards.replication.failover import LogEnd
 from qnode.wal import Log, Record
-from tests.shards.shard_group import Group, content, running, upsert
+from tests.shards.shard_group import QUICK, Group, content, running, upsert
 
 ACTIVE, PARTIAL, DEAD = ReplicaState.ACTIVE, ReplicaState.PARTIAL, ReplicaState.DEAD
 
@@ -57,6 +57,45 @@ async def test_a_write_that_is_complete_is_shown_by_every_replica(group: Group) 
         assert all(group.shard(peer).applied_op >= op_num for peer in group.nodes)
     await group.assert_same_content()
     assert len(content(group.shard(3))) == 100
+
+
+@replicated(2, settings=replace(QUICK, link_timeout_seconds=1000.0, max_pending_bytes=30_000))
+async def test_writes_that_wait_for_a_replica_are_bounded_by_their_size(group: Group) -> None:
+    group.cut(1, 2)
+    for _ in range(2):
+        taken = []
+        while True:
+            waiting = group.shard(1).submit(upsert([len(taken)], pad="x" * 10_000))
+            await group.shard(1).run(lambda: None)
+            await asyncio.sleep(0)
+            if waiting.done():
+                break
+            taken.append(waiting)
+        with pytest.raises(Unavailable, match="too many bytes of writes wait for replicas"):
+            await waiting
+        assert len(taken) == 3
+        group.connect(1, 2)
+        await asyncio.gather(*taken)
+        group.cut(1, 2)
+
+
+@replicated(1)
+async def test_writes_that_wait_to_be_logged_are_bounded_by_their_size(
+    group: Group, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "QUEUE_BYTES", 30_000)
+    shard = group.shard(1)
+    for _ in range(3):
+        is_stopped, may_go_on = threading.Event(), threading.Event()
+        stop = asyncio.ensure_future(shard.run(lambda: (is_stopped.set(), may_go_on.wait())))  # noqa: B023
+        await asyncio.to_thread(is_stopped.wait)
+        taken = [shard.submit(upsert([n], pad="x" * 10_000)) for n in range(3)]
+        with pytest.raises(Unavailable, match="too many bytes of writes are waiting"):
+            shard.submit(upsert([4]))
+        may_go_on.set()
+        await stop
+        await asyncio.gather(*taken)
+        await shard.run(lambda: None)
 
 
 @replicated(3)
@@ -277,13 +316,13 @@ async def test_an_installation_that_was_cut_off_is_finished_at_the_next_start(
     applied_op, epoch = await group.copy_of(1, tmp_path / "copy")
     path = group.nodes[2].path
     (tmp_path / "copy" / "position").write_text(f"[{applied_op},{epoch}]")
-    (tmp_path / "copy").rename(path / "arrived")
+    (tmp_path / "copy").rename(path / "arrived-1")
     for part in ("store", "segments")[:moved]:
         (path / part).rename(tmp_path / f"old {part}")
-        (path / "arrived" / part).rename(path / part)
+        (path / "arrived-1" / part).rename(path / part)
     await group.start(2)
     assert group.shard(2).applied_op == applied_op
-    assert not (path / "arrived").exists()
+    assert not (path / "arrived-1").exists()
     group.set_state(2, PARTIAL)
     await group.until_active(2)
     await group.assert_same_content()

@@ -39,6 +39,7 @@ from qnode.models.write import (
     UpsertRequest,
 )
 from qnode.raft.topology import Rejected
+from qnode.shards import delivery
 from tests.shards.nodes import Group, Node, ids, nodes, upsert
 
 EVEN = parse_filter({"must": [{"key": "even", "match": {"value": True}}]})
@@ -52,6 +53,25 @@ def run(folder: Path, count: int, act: Callable[[Group], Awaitable[None]]) -> No
             await act(group)
 
     asyncio.run(running())
+
+
+def test_a_write_without_a_time_that_nobody_can_commit_is_answered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delivery, "WRITE_SECONDS", 0.3)
+
+    async def act(group: Group) -> None:
+        await group.create(((1, 2),))
+        group.takes_proposals = False
+        group[1].channel.remove_peer(2)
+        group[2].channel.remove_peer(1)
+        for through, wait in ((1, True), (1, False), (3, True), (3, False)):
+            with pytest.raises(UnknownOutcome, match="may stay or not"):
+                await group[through].collections.get("c").write(upsert(through), wait=wait)
+        answer = await group[3].collections.get("c").write(upsert(9), wait=True, timeout_seconds=0.1)
+        assert answer.status is UpdateStatus.WAIT_TIMEOUT
+
+    run(tmp_path, 3, act)
 
 
 def query(value: float = 1.0, **options: Any) -> QueryRequest:

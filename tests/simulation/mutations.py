@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from qnode.shards.replication.actions import Propose
@@ -119,6 +120,17 @@ def _forget_inheritance(original: Any) -> Any:
     return change
 
 
+def _miss_the_gone(original: Any) -> Any:
+    """Take a replica that was dropped and made anew between two views for the one that was there."""
+
+    def change(self: Any, view: Any, *rest: Any) -> None:
+        before, self._view = self._view, replace(self._view, added=view.added)
+        original(self, view, *rest)
+        assert before.epoch == view.epoch
+
+    return change
+
+
 def _shrink_at_once(original: Any) -> Any:
     """Un-require a replica when its death is proposed, not when it is decided."""
 
@@ -156,6 +168,7 @@ MUTATIONS: dict[str, Patch] = {
     "commit_without_one": (Primary, "_required", _commit_without_one),
     "forget_promotion": (Progress, "promotion_is_open", _forget_promotion),
     "believe_the_gone": (Primary, "_who_says", _believe_the_gone),
+    "miss_the_gone": (Primary, "change", _miss_the_gone),
     "skip_epoch_check": (Shard, "_received_append", _skip_epoch_check),
     "truncate_anything": (Replica, "_store", _truncate_anything),
     "answer_before_sync": (LogImage, "appended", _answer_before_sync),

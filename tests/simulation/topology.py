@@ -49,7 +49,8 @@ class Topology:
     """All states that the topology has had, the newest last."""
 
     def __init__(self, replicas: Mapping[int, ReplicaState], primary: int, floor: int = 1) -> None:
-        self.entries = [Entry(ShardView(primary, 1, 1, dict(replicas), floor))]
+        added = dict.fromkeys(replicas, 1)
+        self.entries = [Entry(ShardView(primary, 1, 1, dict(replicas), floor, added))]
         self.commands: list[object] = []
 
     @property
@@ -89,8 +90,10 @@ def _changed(entry: Entry, command: Command | Started) -> Entry | None:
         if command.peer == view.primary or command.peer not in view.replicas:
             return None
         replicas = {peer: state for peer, state in view.replicas.items() if peer != command.peer}
-        return replace(entry, view=replace(view, revision=view.revision + 1, replicas=replicas))
+        added = {peer: revision for peer, revision in view.added.items() if peer != command.peer}
+        return replace(entry, view=replace(view, revision=view.revision + 1, replicas=replicas, added=added))
     if command.revision != view.revision or command.peer == view.primary:
         return None
     replicas = {**view.replicas, command.peer: command.state}
-    return replace(entry, view=replace(view, revision=view.revision + 1, replicas=replicas))
+    added = {command.peer: view.revision + 1} | dict(view.added)
+    return replace(entry, view=replace(view, revision=view.revision + 1, replicas=replicas, added=added))

@@ -87,7 +87,8 @@ def _read_entry(content: Mapping[str, Any]) -> CollectionEntry:
 
 def _read_shard(content: Mapping[str, Any]) -> Shard:
     replicas = {int(peer): ReplicaState(state) for peer, state in content["replicas"].items()}
-    return Shard(content["key"], content["primary"], content["epoch"], content["changed"], replicas)
+    added = {int(peer): index for peer, index in content["added"].items()}
+    return Shard(content["key"], content["primary"], content["epoch"], content["changed"], replicas, added)
 
 
 def _read_key(content: Mapping[str, Any]) -> ShardKeyEntry:
@@ -105,7 +106,7 @@ def _read_version_1(content: Mapping[str, Any]) -> Topology:
     for name, entry in content["collections"].items():
         placement = standalone_placement(entry["config"])
         shards = {
-            number: Shard(None, peers[0], index, index, {peers[0]: ReplicaState.ACTIVE})
+            number: Shard(None, peers[0], index, index, {peers[0]: ReplicaState.ACTIVE}, {peers[0]: index})
             for number, peers in enumerate(placement)
         }
         collections[name] = CollectionEntry(**entry, shards=shards, next_shard=len(shards))

@@ -84,5 +84,6 @@ def new_shards(
         for peer in peers:
             check_peer(topology, peer)
         replicas = {peer: ReplicaState.INITIALIZING if rank else ReplicaState.ACTIVE for rank, peer in enumerate(peers)}
-        shards[number] = Shard(key, peers[0], topology.index, topology.index, replicas)
+        index = topology.index
+        shards[number] = Shard(key, peers[0], index, index, replicas, dict.fromkeys(peers, index))
     return shards

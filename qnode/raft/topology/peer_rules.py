@@ -126,7 +126,8 @@ def _with_standalone_adopted(topology: Topology, peer: int) -> Topology:
 
 def _adopted(shard: Shard, peer: int) -> Shard:
     replicas = {peer if other == STANDALONE_PEER else other: state for other, state in shard.replicas.items()}
-    return replace(shard, primary=peer, replicas=replicas)
+    added = {peer if other == STANDALONE_PEER else other: index for other, index in shard.added.items()}
+    return replace(shard, primary=peer, replicas=replicas, added=added)
 
 
 def _with_peer(topology: Topology, peer: int, entry: Peer) -> Topology:

@@ -34,7 +34,8 @@ def check_may_leave(shard: Shard, number: int, peer: int) -> None:
 
 def with_state(shard: Shard, peer: int, state: ReplicaState, index: int) -> Shard:
     """Put a replica into a state."""
-    return replace(shard, changed=index, replicas={**shard.replicas, peer: state})
+    added = shard.added if peer in shard.replicas else {**shard.added, peer: index}
+    return replace(shard, changed=index, replicas={**shard.replicas, peer: state}, added=added)
 
 
 def without_replica(entry: CollectionEntry, number: int, peer: int, index: int) -> CollectionEntry:
@@ -77,7 +78,7 @@ def without_transfer(entry: CollectionEntry, transfer: Transfer) -> CollectionEn
 
 def _shrunk(shard: Shard, number: int, peer: int, index: int) -> Shard:
     """Take a replica away; if it was the primary, the next epoch has another one, or none."""
-    changed = replace(shard, changed=index, replicas=without(shard.replicas, peer))
+    changed = replace(shard, changed=index, replicas=without(shard.replicas, peer), added=without(shard.added, peer))
     if shard.primary != peer:
         return changed
     active = changed.active()

@@ -62,15 +62,15 @@ class Primary:
     def change(self, view: ShardView, connected: Collection[PeerId], now: float) -> None:
         """Follow a change of the topology within this epoch."""
         assert (view.primary, view.epoch) == (self._standing.me, self._view.epoch)
-        has_missed_views = view.revision > self._view.revision + 1
-        self._view = view
+        added, self._view = self._view.added, view
         self._has_quorum = len(view.active) >= view.floor
         replicas: dict[PeerId, Progress] = {}
         for peer in view.followers:
             state = view.replicas[peer]
             replica = self._replicas.get(peer)
-            if replica is None or (has_missed_views and state is not ReplicaState.ACTIVE):
-                # It may have been dropped and made anew in between; one that is Active was never away.
+            is_another = added.get(peer) != view.added.get(peer)
+            if replica is None or (is_another and state is not ReplicaState.ACTIVE):
+                # Views may have been missed in which it was dropped and made anew; one that is Active was never away.
                 since = 0 if state is ReplicaState.ACTIVE else view.revision
                 replica = Progress(peer, state, peer in connected, self._standing.log.appended_op + 1, since)
             elif state is ReplicaState.ACTIVE:

@@ -24,6 +24,8 @@ Left out: the bytes of records (the driver's log has them), resolving requests, 
 
 from __future__ import annotations
 
+from collections import deque
+
 from qnode.shards.replication.actions import Action, Answer, Refuse, StepDown
 from qnode.shards.replication.log_image import LogImage
 from qnode.shards.replication.messages import Append, Message, Reason, Refused
@@ -45,6 +47,8 @@ class Shard:
         self._view: ShardView | None = None
         self._role: Primary | Replica | None = None
         self._connected: set[PeerId] = set()
+        self._pending: deque[tuple[int, int]] = deque()  # last operation and size of what was written and not committed
+        self._pending_bytes = 0
 
     @property
     def view(self) -> ShardView | None:
@@ -95,6 +99,10 @@ class Shard:
             return "too few replicas are in sync"
         if self.log.last_op - self.committed_op >= self._standing.settings.max_pending_ops:
             return "too many writes wait for replicas"
+        while self._pending and self._pending[0][0] <= self.committed_op:
+            self._pending_bytes -= self._pending.popleft()[1]
+        if self._pending_bytes >= self._standing.settings.max_pending_bytes:
+            return "too many bytes of writes wait for replicas"
         return None
 
     # Events
@@ -110,6 +118,8 @@ class Shard:
             return self._standing.take_actions()
         if isinstance(self._role, Primary):
             self._standing.actions.append(StepDown(self.committed_op))
+        self._pending.clear()
+        self._pending_bytes = 0
         if view.primary == self._standing.me:
             self._role = Primary(self._standing, view, self._connected, now)
         else:
@@ -124,6 +134,9 @@ class Shard:
         first_op = self.log.last_op + 1
         records = [Record(self._view.epoch, first_op + at, payload) for at, payload in enumerate(payloads)]
         self._standing.actions.append(self.log.store(records))
+        size_bytes = sum(map(len, payloads))
+        self._pending.append((records[-1].op_num, size_bytes))
+        self._pending_bytes += size_bytes
         return self._standing.take_actions()
 
     def appended(self, ticket: int, now: float) -> list[Action]:
@@ -148,6 +161,8 @@ class Shard:
         What they were to cut off must have been cut off.
         """
         self.log.refused(ticket)
+        while self._pending and self._pending[-1][0] > self.log.last_op:
+            self._pending_bytes -= self._pending.pop()[1]
         if isinstance(self._role, Primary):
             self._standing.actions.append(Refuse(self.log.last_op + 1))
             self._role.log_shrank(now)

@@ -9,7 +9,7 @@ in some queue, harmless: a guard on states alone would let it pass when the stat
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from qnode.models.topology import ReplicaState, Shard
 
@@ -25,7 +25,8 @@ CATCHING_UP = frozenset({ReplicaState.INITIALIZING, ReplicaState.PARTIAL, Replic
 class ShardView:
     """A shard's entry in the topology, as far as this node has applied it.
 
-    floor: so many replicas must be in sync for a commit.
+    floor: so many replicas must be in sync for a commit. added: since which revision each peer has its replica; one that was
+    dropped and made anew has another.
     """
 
     primary: PeerId | None
@@ -33,6 +34,7 @@ class ShardView:
     revision: int
     replicas: Mapping[PeerId, ReplicaState]
     floor: int = 1
+    added: Mapping[PeerId, int] = field(default_factory=dict)
 
     @property
     def active(self) -> frozenset[PeerId]:
@@ -47,7 +49,7 @@ class ShardView:
 
 def view_of(shard: Shard, floor: int = 1) -> ShardView:
     """Say what a shard's entry in the topology means to its replicas."""
-    return ShardView(shard.primary, shard.epoch, shard.changed, shard.replicas, floor)
+    return ShardView(shard.primary, shard.epoch, shard.changed, shard.replicas, floor, shard.added)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,3 +80,5 @@ class Settings:
     """A Partial replica that lacks no more holds commits up from then on, so that it can become Active."""
     max_pending_ops: int = 8192
     """So many operations may be logged and not committed; further writes are refused."""
+    max_pending_bytes: int = 128 << 20
+    """So large may their payloads be together, beside one that is taken when there is room; further writes are refused."""

@@ -51,7 +51,10 @@ class Player:
         if event == "view":
             replicas = {int(peer): ReplicaState(state) for peer, state in given.items() if peer.isdigit()}
             primary = int(given["primary"])
-            view = ShardView(primary, int(given["epoch"]), int(given["revision"]), replicas, int(given.get("floor", 1)))
+            floor = int(given.get("floor", 1))
+            parts = (part.split(":") for part in given.get("added", "").split(",") if part)
+            added = dict.fromkeys(replicas, 1) | {int(peer): int(revision) for peer, revision in parts}
+            view = ShardView(primary, int(given["epoch"]), int(given["revision"]), replicas, floor, added)
             return shard.topology_changed(view, self.now)
         if event == "link":
             return shard.link_changed(int(plain[0]), plain[1] == "up", self.now)

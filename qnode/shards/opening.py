@@ -100,6 +100,12 @@ def has_files(path: Path) -> bool:
     return is_whole or (path / _AWAITS_COPY).exists() or bool(_arrived(path))
 
 
+def missing_part(path: Path) -> Path:
+    """Name what of a shard whose files were lost is not there."""
+    store = path / "store" / "data.mdb"
+    return path / _LOG if store.exists() else store if path.exists() else path
+
+
 def set_aside(path: Path) -> None:
     """Move what is in the folder of a damaged shard out of the way; what is opened next waits for a copy.
 

@@ -24,7 +24,7 @@ from qnode.models.topology import CollectionEntry, ReplicaState, Shard
 from qnode.shards.collection import Collection, Place
 from qnode.shards.held import HeldShards
 from qnode.shards.local_shard import LocalShard
-from qnode.shards.opening import set_aside
+from qnode.shards.opening import missing_part, set_aside
 from qnode.shards.replication import view_of
 from qnode.shards.surroundings import Surroundings
 
@@ -238,7 +238,7 @@ class Steward:
         is_active = entry.shards[number].replicas.get(self._place.me) is ReplicaState.ACTIVE
         if not is_active or not await asyncio.to_thread(self._held.is_lost, entry.folder, number):
             return None
-        return Corruption(self._settings.path / entry.folder / str(number), "the shard's files are gone", RESTORE)
+        return Corruption(missing_part(self._settings.path / entry.folder / str(number)), "it is missing", RESTORE)
 
     def _can_be_copied(self, collection: Collection, shard: Shard) -> bool:
         """Tell whether others hold all that a damaged replica here held, as far as it counts."""

@@ -87,7 +87,10 @@ def _read_entry(content: Mapping[str, Any]) -> CollectionEntry:
 
 def _read_shard(content: Mapping[str, Any]) -> Shard:
     replicas = {int(peer): ReplicaState(state) for peer, state in content["replicas"].items()}
-    added = {int(peer): index for peer, index in content["added"].items()}
+    told = content.get("added") or dict.fromkeys(
+        content["replicas"], content["changed"]
+    )  # not told by the first versions
+    added = {int(peer): index for peer, index in told.items()}
     return Shard(content["key"], content["primary"], content["epoch"], content["changed"], replicas, added)
 
 

@@ -138,7 +138,10 @@ def small_mount(tmp_path: Path) -> Iterator[Path]:
         ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(folder)], capture_output=True, check=False
     )
     if mounted.returncode:
-        pytest.skip(f"mounting is not permitted here: {mounted.stderr.decode().strip()}")
+        pytest.skip(
+            f"a file system of its own needs the right to mount (limits of files, above, are tested everywhere): "
+            f"{mounted.stderr.decode().strip()}"
+        )
     yield folder
     subprocess.run(["umount", str(folder)], check=True)
 

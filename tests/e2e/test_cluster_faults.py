@@ -27,11 +27,8 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterOfProces
 @pytest.fixture
 def cluster(shared: ClusterOfProcesses) -> Iterator[ClusterOfProcesses]:
     """Three nodes, all of which hold all of the collection `c`."""
-    shared.heal()
-    shared[0].create("c", DIM, replication_factor=3, shard_number=SHARDS)
-    yield shared
-    shared.heal()
-    shared[0].ask("DELETE", "/collections/c")
+    with shared.holding("c", DIM, replication_factor=3, shard_number=SHARDS):
+        yield shared
 
 
 def check(cluster: ClusterOfProcesses, ledger: Ledger) -> None:

@@ -10,7 +10,7 @@ import os
 import shutil
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
@@ -273,6 +273,15 @@ class ClusterOfProcesses:
         for member in self:
             member.wait_until_it_answers()
         self.wait_ready()
+
+    @contextmanager
+    def holding(self, name: str, size: int, **settings: Any) -> Iterator[Self]:
+        """All nodes well, and a collection that is there for so long."""
+        self.heal()
+        self[0].create(name, size, **settings)
+        yield self
+        self.heal()
+        self[0].ask("DELETE", f"/collections/{name}")
 
     def kill_all(self) -> None:
         """Kill all processes, none of them knowing of the others' end."""

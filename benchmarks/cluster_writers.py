@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import http.client
 import random
-import socket
 import threading
 import time
 from abc import ABC, abstractmethod
@@ -23,7 +22,7 @@ import orjson
 from benchmarks.cluster import Points
 from benchmarks.data import Floats, payload
 from benchmarks.load import Latencies
-from benchmarks.servers import NAME
+from benchmarks.servers import NAME, connected
 
 REQUEST_SECONDS = 15.0
 PAUSE_SECONDS = 0.02
@@ -62,10 +61,7 @@ class Writer(threading.Thread, ABC):
         status = 0
         with suppress(OSError, http.client.HTTPException):
             if self._connection is None:
-                port = self._ports[self._at % len(self._ports)]
-                self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=REQUEST_SECONDS)
-                self._connection.connect()
-                self._connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                self._connection = connected(self._ports[self._at % len(self._ports)], REQUEST_SECONDS)
             self._connection.request(method, path, body, {"Content-Type": "application/json"})
             answer = self._connection.getresponse()
             text = answer.read()

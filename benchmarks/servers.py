@@ -121,9 +121,7 @@ class Server(ABC):
 
     def _ask(self, method: str, path: str, body: bytes | None) -> Any:
         if self._connection is None:
-            self._connection = http.client.HTTPConnection("127.0.0.1", self.port)
-            self._connection.connect()
-            self._connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._connection = connected(self.port)
         self._connection.request(method, path, body, {"Content-Type": "application/json"})
         answer = self._connection.getresponse()
         text = answer.read()
@@ -271,6 +269,14 @@ def memory_of(processes: Sequence[int]) -> dict[str, int]:
                 name, amount, _ = line.split()
                 total[name[:-1]] = total.get(name[:-1], 0) + int(amount) * 1024
     return total
+
+
+def connected(port: int, timeout_seconds: float | None = None) -> http.client.HTTPConnection:
+    """Connect to a server of this machine; what is written leaves at once."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout_seconds)
+    connection.connect()
+    connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return connection
 
 
 def free_port() -> int:

@@ -12,6 +12,7 @@ import pytest
 from qdrant_client import QdrantClient, models
 
 from qnode.__main__ import main
+from tests.support.node import free_port
 
 START_SECONDS = 60
 """Far more than a start takes, for a machine that must compile the kernels first."""
@@ -52,12 +53,6 @@ def options(storage: Path, port: int) -> list[str]:
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "qnode", *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=START_SECONDS, check=False)
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 def test_what_was_acknowledged_is_there_after_a_kill(tmp_path: Path) -> None:

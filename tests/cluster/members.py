@@ -6,7 +6,6 @@ Nothing is faked but the answer to the question where logs end, which shards wou
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -19,6 +18,7 @@ from qnode.models.topology_commands import SetReplicaState
 from qnode.raft import ConsensusSettings, Timing
 from qnode.shards.placement import ReconcileSettings
 from qnode.shards.replication.failover import LogEnd
+from tests.support.node import free_port
 
 TIMEOUT_SECONDS = 15.0
 LIMITS = Limits(
@@ -38,12 +38,6 @@ SETTINGS: dict[str, Any] = {
 }
 
 Address = tuple[str, int]
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 class Members:

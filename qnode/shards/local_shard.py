@@ -56,11 +56,10 @@ class ShardSettings:
 class LocalShard:
     """One shard; make it with `open`, then `start` it on the event loop that it shall live on."""
 
-    def __init__(self, path: Path, driver: Replicating, me: PeerId, pool: BuilderPool) -> None:
+    def __init__(self, path: Path, driver: Replicating, pool: BuilderPool) -> None:
         self.path = path
         self.index = driver.index
         self._driver = driver
-        self._me = me
         self._pool = pool
         self._vectors = {vector.name: vector for vector in driver.index.params.vectors}
         self._writer = Writer(path.name, driver, self._vectors, self._was_applied)
@@ -99,7 +98,7 @@ class LocalShard:
 
         files = open_again(params)
         driver = Replicating(me, settings.replication, surroundings, open_again, files, settings.keep_log_bytes)
-        return cls(path, driver, me, pool)
+        return cls(path, driver, pool)
 
     def start(self) -> None:
         """Begin to take writes, events and to build."""
@@ -185,29 +184,9 @@ class LocalShard:
         return self._view
 
     @property
-    def is_primary(self) -> bool:
-        """Whether the last view says that this node is the shard's primary."""
-        return self._view is not None and self._view.primary == self._me
-
-    @property
     def log_end(self) -> LogEnd | None:
         """Where the log ends; None while the shard cannot serve: broken, or a copy is being installed."""
         return self._driver.log_end
-
-    @property
-    def copying(self) -> frozenset[PeerId]:
-        """The replicas that wait for a copy from this primary."""
-        return self._driver.copying
-
-    @property
-    def applied_op(self) -> int:
-        """The last operation that searches see."""
-        return self.index.applied_op
-
-    @property
-    def committed_op(self) -> int:
-        """The last operation that this node knows to be committed."""
-        return self._driver.committed_op
 
     def applied_epoch(self) -> int:
         """Tell the epoch of the last applied operation, 0 if that is not known; on the writer thread only (`run`)."""
@@ -281,6 +260,7 @@ class LocalShard:
 
     @property
     def last_op(self) -> int:
+        """The last operation that searches see."""
         return self.index.applied_op
 
     @property

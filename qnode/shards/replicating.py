@@ -83,7 +83,6 @@ class Replicating:
         self.trimming = Trimming(files.log, self._keep_log_bytes)
         self.fault: QnodeError | None = files.fault
         self.log_end: LogEnd | None = None
-        self.copying: frozenset[PeerId] = frozenset()
         self.publish()
 
     def close(self) -> None:
@@ -92,11 +91,7 @@ class Replicating:
         self._ledger.fail(UnknownOutcome("the node is being stopped; whether the write stays is not known here"))
         self._files.close()
 
-    # Where it stands. Other threads may look at `fault`, `log_end`, `copying` and `committed_op`.
-
-    @property
-    def committed_op(self) -> int:
-        return self._shard.committed_op
+    # Where it stands. Other threads may look at `fault` and `log_end`.
 
     def refusal(self) -> QnodeError | None:
         """Say why no write can be taken now; None if one can."""
@@ -141,12 +136,11 @@ class Replicating:
     def publish(self) -> None:
         """Let other threads see where the log ends now."""
         if self.fault is not None:
-            self.log_end, self.copying = None, frozenset()
+            self.log_end = None
             return
         end = LogEnd(self._shard.log.last_epoch, self._shard.log.last_op)
         if self.log_end != end:
             self.log_end = end
-        self.copying = self._shard.copying
 
     # Events
 
@@ -314,7 +308,6 @@ class Replicating:
                 if self.may_promote or command.state is not ReplicaState.ACTIVE:
                     self._surroundings.propose(command)
             case do.NeedsCopy(peer):
-                self.copying = self._shard.copying  # who is asked for a copy may look at once
                 self._surroundings.copy_needed(peer)
         return ()
 

@@ -163,7 +163,7 @@ class LinkedGroup:
 
     async def assert_same_content(self) -> None:
         shards = [node.shard for node in self.nodes.values() if node.shard is not None]
-        await self.until(lambda: len({(shard.applied_op, shard.log_end) for shard in shards}) == 1)
+        await self.until(lambda: len({(shard.last_op, shard.log_end) for shard in shards}) == 1)
         assert all(content(shard) == content(shards[0]) for shard in shards[1:])
 
 

@@ -217,9 +217,7 @@ class Group:
 
         def is_all_applied() -> bool:
             ends = {shard.log_end for shard in shards}
-            return len(ends) == 1 and all(
-                end is not None and end.last_op == s.applied_op for end in ends for s in shards
-            )
+            return len(ends) == 1 and all(end is not None and end.last_op == s.last_op for end in ends for s in shards)
 
         await self.until(is_all_applied)
         first = content(shards[0])
@@ -233,10 +231,18 @@ class Group:
             (folder / "store").mkdir(parents=True)
             shard.index.store.env.copy(str(folder / "store"))
             shutil.copytree(shard.path / "segments", folder / "segments")
-            return shard.applied_op, shard.applied_epoch()
+            return shard.last_op, shard.applied_epoch()
 
         applied_op, epoch = await shard.run(copy)
         return applied_op, epoch
+
+    async def awaits_copy(self, peer: int, source: int) -> bool:
+        """Whether a primary says that a replica waits for its copy; one that is broken, or does not run, says nothing."""
+        shard = self.nodes[source].shard
+        if shard is not None:
+            with contextlib.suppress(QnodeError):
+                return await shard.run(lambda: shard.copying_epoch(peer)) is not None
+        return False
 
     async def copy_to(self, peer: int, folder: Path) -> None:
         """Give a replica the copy that its primary says it needs; nothing happens if that has become untrue."""
@@ -245,8 +251,8 @@ class Group:
         link = self.nodes[primary].links.get(peer)
         epoch = self.view.epoch
         applied_op, applied_epoch = await self.copy_of(primary, folder)
+        is_wanted = await self.awaits_copy(peer, primary) and self.view.epoch == epoch
         target, source = self.nodes[peer].shard, self.nodes[primary].shard
-        is_wanted = source is not None and peer in source.copying and self.view.epoch == epoch
         if target is None or not is_wanted or link is None or self.nodes[primary].links.get(peer) is not link:
             return
         if target.view is None or target.view.epoch != epoch or peer in target.view.active:

@@ -50,7 +50,7 @@ def test_a_complete_write_is_shown_by_every_node(tmp_path: Path) -> None:
     async def act(group: LinkedGroup) -> None:
         for first in range(0, 100, 10):
             op_num = await group.shard(1).submit(upsert(range(first, first + 10)))
-            assert all(group.shard(peer).applied_op >= op_num for peer in group.nodes)
+            assert all(group.shard(peer).last_op >= op_num for peer in group.nodes)
         await group.assert_same_content()
         assert len(content(group.shard(3))) == 100
 

@@ -88,10 +88,10 @@ class Faults:
         for peer, state in view.replicas.items():
             if state is ReplicaState.DEAD and self.group.nodes[peer].shard is not None:
                 self.group.set_state(peer, ReplicaState.PARTIAL)
-        primary = self.group.nodes[view.primary or 1].shard
-        for peer in primary.copying if primary is not None else ():
-            self.copies += 1
-            await self.group.copy_to(peer, self.directory / f"copy {self.copies}")
+        for peer in self.group.nodes:
+            if await self.group.awaits_copy(peer, view.primary or 1):
+                self.copies += 1
+                await self.group.copy_to(peer, self.directory / f"copy {self.copies}")
 
     async def end(self) -> None:
         """Let everything come back, and a last write reach all."""

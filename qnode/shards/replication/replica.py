@@ -8,7 +8,7 @@ copied anew. It answers for what is durable, never for what is merely in the fil
 from __future__ import annotations
 
 from qnode.shards.replication.actions import Answer
-from qnode.shards.replication.messages import Append, Appended, Reason, Refused
+from qnode.shards.replication.messages import Append, Appended, Reason
 from qnode.shards.replication.standing import Standing
 from qnode.shards.replication.view import PeerId
 
@@ -52,14 +52,9 @@ class Replica:
 
     def log_shrank(self) -> None:
         """Go on after the disk refused records."""
-        self._matched_op = min(self._matched_op, self._standing.log.last_op)
         last_op = self._standing.log.last_op
-        standing = self._standing
-        last_epoch = standing.log.last_epoch
-        refusal = Refused(
-            self._epoch, Reason.UNABLE, last_op, last_op, last_epoch, standing.applied_op, standing.revision
-        )
-        standing.actions.append(Answer(self._primary, refusal))
+        self._matched_op = min(self._matched_op, last_op)
+        self._standing.refuse(self._primary, self._epoch, Reason.UNABLE, last_op, last_op)
 
     def applied(self) -> None:
         """Go on after operations were applied."""
@@ -96,10 +91,5 @@ class Replica:
             self._answer()
 
     def _refuse(self, message: Append, reason: Reason, hint_op: int) -> None:
-        standing = self._standing
-        hint_op = max(hint_op, standing.committed_op)
-        hint_epoch = standing.log.epoch_at(hint_op) or 0
-        refusal = Refused(
-            self._epoch, reason, message.prev_op, hint_op, hint_epoch, standing.applied_op, standing.revision
-        )
-        standing.actions.append(Answer(self._primary, refusal))
+        hint_op = max(hint_op, self._standing.committed_op)
+        self._standing.refuse(self._primary, self._epoch, reason, message.prev_op, hint_op)

@@ -26,7 +26,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from qnode.shards.replication.actions import Action, Answer, Refuse, StepDown
+from qnode.shards.replication.actions import Action, Refuse, StepDown
 from qnode.shards.replication.log_image import LogImage
 from qnode.shards.replication.messages import Append, Message, Reason, Refused
 from qnode.shards.replication.primary import Primary
@@ -223,8 +223,4 @@ class Shard:
             return
         is_stale = view is not None and message.epoch < view.epoch
         reason = Reason.STALE_EPOCH if is_stale else Reason.NOT_HERE
-        log, standing = self.log, self._standing
-        refusal = Refused(
-            message.epoch, reason, message.prev_op, log.last_op, log.last_epoch, standing.applied_op, standing.revision
-        )
-        standing.actions.append(Answer(sender, refusal))
+        self._standing.refuse(sender, message.epoch, reason, message.prev_op, self.log.last_op)

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from qnode.shards.replication.actions import Action, ApplyTo
+from qnode.shards.replication.actions import Action, Answer, ApplyTo
 from qnode.shards.replication.log_image import LogImage
+from qnode.shards.replication.messages import Reason, Refused
 from qnode.shards.replication.view import PeerId, Settings
 
 
@@ -25,14 +26,19 @@ class Standing:
     revision: int = 0
     actions: list[Action] = field(default_factory=list)
 
-    def commit(self, op_num: int) -> bool:
-        """Take operations up to this one as committed; tell whether any of them was not known to be."""
+    def commit(self, op_num: int) -> None:
+        """Take operations up to this one as committed."""
         if op_num <= self.committed_op:
-            return False
+            return
         assert op_num <= self.log.synced_op, f"{op_num} is committed, {self.log.synced_op} durable"
         self.committed_op = op_num
         self.actions.append(ApplyTo(op_num))
-        return True
+
+    def refuse(self, peer: PeerId, epoch: int, reason: Reason, prev_op: int, hint_op: int) -> None:
+        """Tell a primary that an Append of its epoch behind `prev_op` was not taken."""
+        hint_epoch = self.log.epoch_at(hint_op) or 0
+        refusal = Refused(epoch, reason, prev_op, hint_op, hint_epoch, self.applied_op, self.revision)
+        self.actions.append(Answer(peer, refusal))
 
     def take_actions(self) -> list[Action]:
         actions, self.actions = self.actions, []

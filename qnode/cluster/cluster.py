@@ -182,6 +182,7 @@ class Cluster:
             peers=addresses,
             term=status.term,
             commit=status.commit,
+            applied=status.applied,
             pending=status.pending,
             leader=status.leader,
             role=status.role,
@@ -304,15 +305,15 @@ class Cluster:
         return self._own_status().to_bytes()
 
     def _own_status(self) -> PeerStatus:
-        status, own = self._consensus.status(), self.status()
+        own = self.status()
         return PeerStatus(
             version=__version__,
-            role=status.role,
-            is_voter=status.is_voter,
-            term=status.term,
-            commit=status.commit,
-            applied=status.applied,
-            pending=status.pending,
+            role=own.role,
+            is_voter=own.is_voter,
+            term=own.term,
+            commit=own.commit,
+            applied=own.applied,
+            pending=own.pending,
             consensus_thread_status=own.consensus_thread_status,
             has_started=self.has_started,
         )

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from qnode.errors import CannotStart
 from qnode.models.collection import CollectionDefaults
+from qnode.models.topology import LARGEST_PEER_ID
 
 _FOLDER = Path("config")
 _DEFAULT_RUN_MODE = "development"
@@ -134,7 +135,7 @@ class Cluster(_Section):
     uri: str | None = None
     bootstrap: str | None = None
     reinit: bool = False
-    peer_id: int | None = Field(default=None, ge=1, le=(1 << 53) - 1)
+    peer_id: int | None = Field(default=None, ge=1, le=LARGEST_PEER_ID)
     key: str | None = None
     name: str = ""
     zone: str | None = None

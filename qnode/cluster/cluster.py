@@ -39,6 +39,7 @@ from qnode.models.topology import ShardingMethod, Topology
 from qnode.models.topology_commands import Command, PeerStarted, Placement, RemovePeer
 from qnode.raft import PROPOSAL_TIMEOUT_SECONDS, apply_command
 from qnode.raft.cluster_log import ClusterLog
+from qnode.shards.news import News
 from qnode.shards.placement import place
 from qnode.shards.topics import Topic
 
@@ -96,7 +97,7 @@ class Cluster:
         self._states = ReplicaStates(self.log)
         self._life = secrets.token_hex(8)
         self._addresses: dict[int, str] = {}
-        self._changed = asyncio.Event()
+        self._news = News()
         self._tasks: list[asyncio.Task[None]] = []
         self._supervision: Supervision | None = None
         self.started = asyncio.Event()
@@ -149,8 +150,7 @@ class Cluster:
 
     async def until(self, holds: Callable[[], bool]) -> None:
         """Wait until something holds, which is looked at after each change of the topology and when this node's part ends."""
-        while not holds():
-            await self._changed.wait()
+        await self._news.until(holds, None)
 
     # what others ask
 
@@ -182,6 +182,7 @@ class Cluster:
             peers=addresses,
             term=status.term,
             commit=status.commit,
+            applied=status.applied,
             pending=status.pending,
             leader=status.leader,
             role=status.role,
@@ -236,14 +237,11 @@ class Cluster:
         if self.me not in members:
             raise CannotJoin(f"the cluster at {bootstrap} does not know this node")
         self._set_addresses(members)
-        try:
-            async with asyncio.timeout(timeout_seconds):
-                await self.until(lambda: self.me in self.topology.peers)
-        except TimeoutError:
+        if not await self._news.until(lambda: self.me in self.topology.peers, timeout_seconds):
             raise CannotStart(
                 f"the cluster has added this node, and its leader has not reached it at {self._settings.uri} "
                 f"within {timeout_seconds:g} s"
-            ) from None
+            )
 
     def _introduction(self) -> Introduction:
         settings = self._settings
@@ -304,15 +302,15 @@ class Cluster:
         return self._own_status().to_bytes()
 
     def _own_status(self) -> PeerStatus:
-        status, own = self._consensus.status(), self.status()
+        own = self.status()
         return PeerStatus(
             version=__version__,
-            role=status.role,
-            is_voter=status.is_voter,
-            term=status.term,
-            commit=status.commit,
-            applied=status.applied,
-            pending=status.pending,
+            role=own.role,
+            is_voter=own.is_voter,
+            term=own.term,
+            commit=own.commit,
+            applied=own.applied,
+            pending=own.pending,
             consensus_thread_status=own.consensus_thread_status,
             has_started=self.has_started,
         )
@@ -321,11 +319,7 @@ class Cluster:
 
     def _topology_changed(self) -> None:
         self._follow_addresses()
-        self._tell()
-
-    def _tell(self) -> None:
-        changed, self._changed = self._changed, asyncio.Event()
-        changed.set()
+        self._news.tell()
 
     def _follow_addresses(self) -> None:
         """Keep links to the members, and to nobody else; one that was removed keeps those that it has."""
@@ -358,7 +352,7 @@ class Cluster:
         self._stopped_with = error
         _log.error("This node takes part in its cluster no more: %s", self._consensus.stopped)
         self._set_addresses({})
-        self._tell()
+        self._news.tell()
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
         self._tasks.append(asyncio.get_running_loop().create_task(work))

@@ -11,8 +11,8 @@ from typing import Final
 
 from qnode.disk import make_directory, write_file_durably
 from qnode.errors import CannotStart, Corruption
+from qnode.models.topology import LARGEST_PEER_ID
 
-LARGEST_PEER_ID: Final = (1 << 53) - 1
 JOURNAL: Final = "journal"
 _NAME: Final = "peer_id"
 

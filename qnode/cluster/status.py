@@ -28,6 +28,7 @@ class ClusterStatus:
     peers: Mapping[int, str]
     term: int
     commit: int
+    applied: int
     pending: int
     leader: int | None
     role: str

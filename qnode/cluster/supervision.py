@@ -160,9 +160,12 @@ class Supervision:
         topology = self._topology_log.current
         silent, now = self._liveness.silent_since(topology), self._time()
         gone = {peer for peer, since in silent.items() if now - since >= self._failover_timeout_seconds}
-        led = list(_led_shards(topology))
+        if not gone and not self._unserved:
+            return
         orphans = [
-            each for each in led if each.primary in gone or self._unserved.get(each.address, 0) >= ROUNDS_UNTIL_UNWELL
+            each
+            for each in _led_shards(topology)
+            if each.primary in gone or self._unserved.get(each.address, 0) >= ROUNDS_UNTIL_UNWELL
         ]
         candidates = {
             each.address: [peer for peer in each.shard.active() if peer != each.primary and peer not in silent]

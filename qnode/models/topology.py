@@ -25,6 +25,7 @@ from typing import Any
 from qnode.models.shard_choice import ShardKey
 
 __all__ = [
+    "LARGEST_PEER_ID",
     "STANDALONE_PEER",
     "CollectionEntry",
     "KeyState",
@@ -41,6 +42,9 @@ __all__ = [
 
 STANDALONE_PEER = 0
 """Who holds the shards of a node that was never part of a cluster. The first peer of a cluster takes its place."""
+
+LARGEST_PEER_ID = (1 << 53) - 1
+"""So that every reader of JSON reads it as it is."""
 
 
 class ReplicaState(StrEnum):

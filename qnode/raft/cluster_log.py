@@ -48,20 +48,20 @@ class TopologyMachine:
     """The topology as consensus drives it; `became` hears of each one."""
 
     def __init__(self, initial: Topology, became: Callable[[Topology], None]) -> None:
-        self._topology = initial
+        self.topology = initial
         self._became = became
 
     def apply(self, command: bytes) -> bytes:
-        self._topology, rejected = apply_command(self._topology, command_from_bytes(command))
-        self._became(self._topology)
+        self.topology, rejected = apply_command(self.topology, command_from_bytes(command))
+        self._became(self.topology)
         return result_to_bytes(rejected)
 
     def snapshot(self) -> bytes:
-        return topology_to_bytes(self._topology)
+        return topology_to_bytes(self.topology)
 
     def restore(self, state: bytes) -> None:
-        self._topology = topology_from_bytes(state)
-        self._became(self._topology)
+        self.topology = topology_from_bytes(state)
+        self._became(self.topology)
 
 
 class ClusterLog(TopologyLog):
@@ -157,8 +157,7 @@ def refound(path: Path, peer: int, begin: Callable[[Topology], Topology]) -> boo
 def _applied(store: LmdbJournalStore) -> tuple[AppliedState, Topology]:
     """Apply what is known to be committed."""
     stored = store.load()
-    newest = [Topology()]
-    machine = TopologyMachine(newest[0], lambda topology: newest.__setitem__(0, topology))
+    machine = TopologyMachine(Topology(), lambda _: None)
     applied = AppliedState(machine, lambda *_: None)
     if stored.snapshot is not None:
         applied.restore(stored.snapshot)
@@ -166,4 +165,4 @@ def _applied(store: LmdbJournalStore) -> tuple[AppliedState, Topology]:
     for command, index, _ in stored.entries:
         if stored.hard is not None and behind < index <= stored.hard.commit:
             applied.apply(command)
-    return applied, newest[0]
+    return applied, machine.topology

@@ -52,7 +52,6 @@ class OutcomeUnknown(InternalError):
 class Status:
     """What this peer knows of the group. `pending` counts entries that are not applied yet."""
 
-    peer: int
     term: int
     commit: int
     applied: int
@@ -60,7 +59,6 @@ class Status:
     leader: int | None
     role: str
     is_voter: bool
-    is_expelled: bool
     voters: tuple[int, ...]
 
 
@@ -133,7 +131,6 @@ class Replica:
     def status(self) -> Status:
         core = self._core
         return Status(
-            peer=core.own.id,
             term=core.term,
             commit=core.commit_index,
             applied=core.last_applied,
@@ -141,7 +138,6 @@ class Replica:
             leader=core.leader.id if core.leader is not None else None,
             role=("Follower", "Candidate", "Leader")[core.state],
             is_voter=core.is_voter,
-            is_expelled=self.is_expelled,
             voters=tuple(sorted(self._applied.membership.voters)),
         )
 

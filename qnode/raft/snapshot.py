@@ -13,6 +13,7 @@ from typing import Final
 import msgpack
 import xxhash
 
+from qnode.raft.commands import PROPOSAL_ID_BYTES
 from qnode.raft.membership import Membership
 
 FORMAT_VERSION: Final = 1
@@ -44,7 +45,7 @@ class Snapshot:
             raise ValueError("the checksum of the snapshot does not match")
         try:
             version, index, term, membership, recent, state = msgpack.unpackb(content)
-            ids = tuple(recent[at : at + 16] for at in range(0, len(recent), 16))
+            ids = tuple(recent[at : at + PROPOSAL_ID_BYTES] for at in range(0, len(recent), PROPOSAL_ID_BYTES))
             if version == FORMAT_VERSION:
                 return cls(index, term, Membership.from_plain(membership), ids, state)
         except (TypeError, msgpack.UnpackException) as error:

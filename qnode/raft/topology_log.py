@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from qnode.models.topology import CollectionEntry, Topology
+from qnode.models.topology import Topology
 from qnode.models.topology_commands import (
     ChangeAliases,
     Command,
@@ -56,14 +56,6 @@ class TopologyLog(ABC):
     def subscribe(self, changed: Callable[[], None]) -> None:
         """Let `changed` be called after each change of `current`, for as long as the log lives."""
         self._subscribers.append(changed)
-
-    def records(self) -> Mapping[str, CollectionEntry]:
-        """The collections that there are."""
-        return self.current.collections
-
-    def aliases(self) -> Mapping[str, str]:
-        """The aliases that there are, each with the collection that it stands for."""
-        return self.current.aliases
 
     async def create(
         self, name: str, config: Mapping[str, Any], timeout_seconds: float = PROPOSAL_TIMEOUT_SECONDS

@@ -29,8 +29,8 @@ class News:
         except TimeoutError:
             return
 
-    async def until(self, holds: Callable[[], bool], seconds: float) -> bool:
-        """Return True as soon as something holds, or False after so long."""
+    async def until(self, holds: Callable[[], bool], seconds: float | None) -> bool:
+        """Return True as soon as something holds, or False after so long (None: wait for ever)."""
         try:
             async with asyncio.timeout(seconds):
                 while True:

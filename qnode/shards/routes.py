@@ -13,7 +13,7 @@ from typing import Final
 
 from qnode.errors import BadInput, NotFound, Unavailable
 from qnode.models.point_id import PointKey
-from qnode.models.shard_choice import ShardChoice, ShardKey
+from qnode.models.shard_choice import ShardChoice, ShardKey, shown
 from qnode.models.topology import CollectionEntry, KeyState, ReplicaState, ShardingMethod
 from qnode.models.write import WriteRequest
 from qnode.shards.routing import Ring
@@ -131,11 +131,6 @@ class Routes:
     def _is_filled(self, number: int) -> bool:
         key = self.entry.shards[number].key
         return key is None or self.entry.keys[key].state is not KeyState.PARTIAL
-
-
-def shown(key: ShardKey) -> str:
-    """Print a shard key as users read it: text in quotes, so that "5" is not 5."""
-    return f'"{key}"' if isinstance(key, str) else str(key)
 
 
 def _refuse_choice(choice: ShardChoice | None) -> None:

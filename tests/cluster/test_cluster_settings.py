@@ -5,8 +5,9 @@ import pytest
 
 from qnode import config
 from qnode.cluster import settings_from
-from qnode.cluster.identity import LARGEST_PEER_ID, peer_id_of
+from qnode.cluster.identity import peer_id_of
 from qnode.errors import CannotStart, Corruption
+from qnode.models.topology import LARGEST_PEER_ID
 from qnode.raft import ConsensusSettings
 
 KEY = "a key of more than sixteen bytes"

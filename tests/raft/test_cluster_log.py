@@ -39,8 +39,11 @@ def test_what_was_answered_is_in_the_topology_here_and_after_reopening(tmp_path:
         assert await log.update("c", {"x": 1}, {"x": 3})
         assert await log.set_field("c", "f", "keyword")
         await log.change_aliases([SetAlias("a", "c")])
-        assert (log.records()["c"].config, log.records()["c"].fields) == ({"x": 3}, {"f": "keyword"})
-        assert log.aliases() == {"a": "c"}
+        assert (log.current.collections["c"].config, log.current.collections["c"].fields) == (
+            {"x": 3},
+            {"f": "keyword"},
+        )
+        assert log.current.aliases == {"a": "c"}
         with pytest.raises(NotFound, match="Collection `no such` doesn't exist!"):
             await log.change_aliases([SetAlias("b", "no such")])
         known = log.current
@@ -59,10 +62,10 @@ def test_what_a_node_held_alone_is_the_beginning_and_lasts(tmp_path: Path) -> No
         alone, _ = apply_command(Topology(), CreateCollection("c", {}, ((0,),)))
         log = opened(tmp_path, alone)
         await log.propose(AddPeer(1, "http://n1", "word"))
-        assert log.records()["c"].shards[0].primary == 1
+        assert log.current.collections["c"].shards[0].primary == 1
         log.close()
         again = opened(tmp_path)
-        assert again.records()["c"].shards[0].primary == 1
+        assert again.current.collections["c"].shards[0].primary == 1
         again.close()
 
     asyncio.run(claim())

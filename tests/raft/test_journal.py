@@ -1,4 +1,7 @@
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import lmdb
 import pytest
@@ -135,25 +138,27 @@ def test_a_flipped_byte_is_detected_and_named(tmp_path: Path, needle: bytes):
         opened(tmp_path)
 
 
-def test_a_missing_entry_is_detected(tmp_path: Path):
-    journal = filled(tmp_path)
+@contextmanager
+def entries_written(path: Path) -> Iterator[tuple[Any, Any]]:
+    """Fill a journal, and give a transaction on what it has stored, and where its entries are."""
+    journal = filled(path)
     journal.flush()
     journal.close()
-    with lmdb.open(str(tmp_path), max_dbs=2) as env:
+    with lmdb.open(str(path), max_dbs=2) as env:
         entries = env.open_db(b"entries")
         with env.begin(write=True) as txn:
-            assert txn.delete((4).to_bytes(8, "big"), db=entries)
+            yield txn, entries
+
+
+def test_a_missing_entry_is_detected(tmp_path: Path):
+    with entries_written(tmp_path) as (txn, entries):
+        assert txn.delete((4).to_bytes(8, "big"), db=entries)
     with pytest.raises(Corruption, match="entries are missing"):
         opened(tmp_path)
 
 
 def test_an_entry_in_anothers_place_is_detected(tmp_path: Path):
-    journal = filled(tmp_path)
-    journal.flush()
-    journal.close()
-    with lmdb.open(str(tmp_path), max_dbs=2) as env:
-        entries = env.open_db(b"entries")
-        with env.begin(write=True) as txn:
-            txn.put((4).to_bytes(8, "big"), txn.get((5).to_bytes(8, "big"), db=entries), db=entries)
+    with entries_written(tmp_path) as (txn, entries):
+        txn.put((4).to_bytes(8, "big"), txn.get((5).to_bytes(8, "big"), db=entries), db=entries)
     with pytest.raises(Corruption, match="checksum of entry 4"):
         opened(tmp_path)

@@ -86,14 +86,14 @@ def test_a_storage_of_the_first_version_opens_with_the_shards_that_it_has(tmp_pa
     with lmdb.open(str(tmp_path), lib_version=0) as env, env.begin(write=True) as txn:
         txn.put(b"topology", xxhash.xxh3_64_digest(value) + value)
     log = StandaloneLog(tmp_path)
-    entry = log.records()["old"]
+    entry = log.current.collections["old"]
     assert (entry.folder, entry.fields) == ("00000003", {"f": "keyword"})
     assert [(number, shard.primary, shard.replicas) for number, shard in entry.shards.items()] == [
         (0, 0, {0: ReplicaState.ACTIVE}),
         (1, 0, {0: ReplicaState.ACTIVE}),
     ]
     assert asyncio.run(log.create("new", {}))
-    assert log.records()["new"].folder == "00000008"
+    assert log.current.collections["new"].folder == "00000008"
     log.close()
 
 
@@ -105,14 +105,14 @@ def test_aliases_change_all_or_none_and_tell_the_client_why(tmp_path: Path):
 
     assert asyncio.run(log.create("a", {}))
     change(SetAlias("x", "a"), RenameAlias("x", "y"), DropAlias("no such"))
-    assert log.aliases() == {"y": "a"}
+    assert log.current.aliases == {"y": "a"}
     with pytest.raises(NotFound, match="Alias no such does not exists!"):
         change(DropAlias("y"), RenameAlias("no such", "z"))
     with pytest.raises(NotFound, match="Collection `b` doesn't exist!"):
         change(SetAlias("z", "b"))
     with pytest.raises(AlreadyExists, match="Collection `a` already exists!"):
         change(SetAlias("a", "a"))
-    assert log.aliases() == {"y": "a"}
+    assert log.current.aliases == {"y": "a"}
     with pytest.raises(BadRequest, match="Alias with the same name already exists"):
         asyncio.run(log.create("y", {}))
     log.close()

@@ -73,7 +73,7 @@ def test_a_collection_that_found_no_room_is_opened_later_and_a_damaged_one_is_no
         for name in ("full", "bad", "good"):
             await collections.create(name, CONFIG)
         await collections.close()
-        folders = {name: record.folder for name, record in topology.records().items()}
+        folders = {name: record.folder for name, record in topology.current.collections.items()}
         refusals[folders["full"]] = OutOfSpace("no space left")
         refusals[folders["bad"]] = Corruption("file", "it is missing", "Restore it")
         attempts.clear()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from qnode.models.shard_choice import shown
 from qnode.models.topology import CollectionEntry, KeyState, ShardingMethod, ShardKey, ShardKeyEntry, Topology
 from qnode.models.topology_commands import (
     ChangeAliases,
@@ -171,11 +172,6 @@ def _key_of(entry: CollectionEntry, name: str, key: ShardKey) -> ShardKeyEntry:
     if own is None:
         raise Refused(Reason.REFUSED, f"Sharding key {shown(key)} does not exist for collection {name}")
     return own
-
-
-def shown(key: ShardKey) -> str:
-    """Print a shard key as users read it: text in quotes, so that "5" is not 5."""
-    return f'"{key}"' if isinstance(key, str) else str(key)
 
 
 def put_metadata(topology: Topology, command: PutMetadata) -> Topology:

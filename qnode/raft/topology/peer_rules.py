@@ -8,20 +8,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from qnode.models.topology import STANDALONE_PEER, CollectionEntry, Peer, Shard, Topology
+from qnode.models.topology import LARGEST_PEER_ID, STANDALONE_PEER, CollectionEntry, Peer, Shard, Topology
 from qnode.models.topology_commands import AddPeer, PeerStarted, PromotePeer, RemovePeer, SetPeerDraining, UpdatePeerUri
 from qnode.raft.topology.parts import peer_of, without
 from qnode.raft.topology.rejection import Reason, Refused
 from qnode.raft.topology.replicas import without_replica
 
-MAX_PEER_ID = (1 << 53) - 1
-
 
 def add_peer(topology: Topology, command: AddPeer) -> Topology:
     """Let a node in, or renew what is known of a member with the same storage. The first one votes."""
     peer = command.peer
-    if not 1 <= peer <= MAX_PEER_ID:
-        raise Refused(Reason.REFUSED, f"peer id {peer} is not between 1 and {MAX_PEER_ID}")
+    if not 1 <= peer <= LARGEST_PEER_ID:
+        raise Refused(Reason.REFUSED, f"peer id {peer} is not between 1 and {LARGEST_PEER_ID}")
     if peer in topology.removed:
         raise Refused(
             Reason.REFUSED, f"Peer {peer} was removed from the cluster. Let it join with an empty storage folder"

@@ -99,6 +99,7 @@ _CLASSES: Final[dict[int, type]] = {
     55: collection.CollectionInfo,
     56: field_schema.FieldSchema,
     57: shard_choice.ShardChoice,
+    58: query.Examples,
 }
 _RECURRING: Final = frozenset(
     {query.PayloadSelector, query.VectorSelector, query.QuantizationParams, query.SearchParams}
@@ -115,6 +116,7 @@ _CHOICES: Final[dict[int, type[Enum]]] = {
     1: write.UpdateMode,
     2: write.UpdateStatus,
     3: collection.CollectionStatus,
+    4: query.ExamplesKind,
 }
 
 

@@ -18,7 +18,7 @@ import orjson
 
 from qnode.api import number_scan
 from qnode.errors import QnodeError
-from qnode.models.query import QueryRequest
+from qnode.models.query import Nearest, QueryRequest
 
 Parse = Callable[[object], QueryRequest]
 
@@ -47,7 +47,7 @@ def _read_rest(rest: bytes, parse: Parse) -> QueryRequest | None:
         request = parse(content)
     except (orjson.JSONDecodeError, QnodeError):
         return None
-    return request if request.query is not None and request.query.vector is _STAND_IN else None
+    return request if isinstance(request.query, Nearest) and request.query.vector is _STAND_IN else None
 
 
 def _put_stand_in(content: Any) -> bool:

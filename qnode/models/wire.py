@@ -109,10 +109,11 @@ _CLASSES: Final[dict[int, type]] = {
     55: collection.CollectionInfo,
     56: field_schema.FieldSchema,
     57: shard_choice.ShardChoice,
-    58: reads.OrderedRequest,
-    59: reads.SampleRequest,
-    60: reads.FacetRequest,
-    61: reads.FacetCounts,
+    58: query.Examples,
+    59: reads.OrderedRequest,
+    60: reads.SampleRequest,
+    61: reads.FacetRequest,
+    62: reads.FacetCounts,
 }
 _RECURRING: Final = frozenset(
     {query.PayloadSelector, query.VectorSelector, query.QuantizationParams, query.SearchParams}
@@ -129,7 +130,8 @@ _CHOICES: Final[dict[int, type[Enum]]] = {
     1: write.UpdateMode,
     2: write.UpdateStatus,
     3: collection.CollectionStatus,
-    4: reads.Direction,
+    4: query.ExamplesKind,
+    5: reads.Direction,
 }
 
 

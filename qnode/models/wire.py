@@ -99,6 +99,9 @@ _CLASSES: Final[dict[int, type]] = {
     55: collection.CollectionInfo,
     56: field_schema.FieldSchema,
     57: shard_choice.ShardChoice,
+    58: operation.MultiColumn,
+    59: operation.SparseColumn,
+    60: query.SparseVector,
 }
 _RECURRING: Final = frozenset(
     {query.PayloadSelector, query.VectorSelector, query.QuantizationParams, query.SearchParams}

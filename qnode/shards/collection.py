@@ -12,14 +12,13 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-import numpy as np
-
-from qnode.errors import BadInput, NotFound, QnodeError, TimedOut, Unavailable
+from qnode.errors import NotFound, QnodeError, TimedOut, Unavailable
 from qnode.index.vectors import is_warm
 from qnode.models.collection import CollectionConfig, CollectionInfo
 from qnode.models.field_schema import FieldSchema
 from qnode.models.point_id import PointKey, id_of
 from qnode.models.query import (
+    AnyVector,
     Consistency,
     CountRequest,
     Nearest,
@@ -27,7 +26,6 @@ from qnode.models.query import (
     QueryRequest,
     RetrieveRequest,
     ScrollRequest,
-    Vector,
 )
 from qnode.models.shard_calls import FieldsRequest, InfoRequest, VectorRequest
 from qnode.models.shard_choice import ShardChoice
@@ -41,7 +39,7 @@ from qnode.shards.local_shard import LocalShard
 from qnode.shards.news import News
 from qnode.shards.readings import CountReading, Numbers, PointsReading, RetrieveReading, ValueReading
 from qnode.shards.remote import Remote
-from qnode.shards.resolve import check
+from qnode.shards.resolve import check, check_query, named
 from qnode.shards.routes import Routes
 from qnode.shards.scatter import Scatter
 
@@ -92,7 +90,7 @@ class Collection:
     def reconfigure(self, config: CollectionConfig) -> None:
         """Take over changed settings; the shards have done so already."""
         self.config = config
-        self._vectors: dict[str, VectorParams] = {vector.name: vector for vector in config.index_params().vectors}
+        self._vectors = config.index_params().by_name
 
     def follow(self, entry: CollectionEntry, *, is_current: bool) -> None:
         """Route by what the topology says now. To be told again when `shards` has changed."""
@@ -177,7 +175,9 @@ class Collection:
         ):
             return False
         params = self._vectors.get(request.using)
-        return params is not None and self._scan_bytes(params.slot) <= QUICK_SCAN_BYTES
+        if not isinstance(params, VectorParams) or params.multivector:
+            return False
+        return self._scan_bytes(params.slot) <= QUICK_SCAN_BYTES
 
     async def query(self, request: QueryRequest, consistency: Consistency | None = None) -> Sequence[Point]:
         """Answer a query."""
@@ -218,7 +218,7 @@ class Collection:
             return points
         return points[request.offset : request.offset + request.limit]
 
-    def query_here(self, numbers: Numbers, request: QueryRequest, vector: Vector | None) -> Sequence[Point]:
+    def query_here(self, numbers: Numbers, request: QueryRequest, vector: AnyVector | None) -> Sequence[Point]:
         """Give the first (limit + offset) points of shards here; without a vector by id."""
         if vector is None:
             return local_reads.listed(self.local(numbers), request)
@@ -243,20 +243,17 @@ class Collection:
         read = lambda numbers: self.query_here(numbers, request, vector)  # noqa: E731
         return await self._points(numbers, PointsReading(request, read, merge), consistency)
 
-    def _given_vector(self, request: QueryRequest) -> Vector | None:
+    def _given_vector(self, request: QueryRequest) -> AnyVector | None:
         """Give the vector that a query carries, if it does; raise BadInput if the collection has no such vectors."""
         assert request.query is not None
-        params = self._vectors.get(request.using)
-        if params is None:
-            raise BadInput(f"Not existing vector name error: {request.using}")
-        vector = request.query.vector
-        if vector is not None and len(vector) != params.size:
-            raise BadInput(f"Vector dimension error: expected dim: {params.size}, got {len(vector)}")
+        params, vector = named(self._vectors, request.using), request.query.vector
+        if vector is not None:
+            check_query(vector, params)
         return vector
 
-    async def _vector_of(self, key: PointKey, name: str, shards: Numbers) -> Vector:
+    async def _vector_of(self, key: PointKey, name: str, shards: Numbers) -> AnyVector:
         read = lambda numbers: local_reads.vector_of(self.local(numbers), key, name)  # noqa: E731
-        reading: ValueReading[Vector] = ValueReading(VectorRequest(key, name), read, np.ndarray)
+        reading: ValueReading[AnyVector] = ValueReading(VectorRequest(key, name), read, AnyVector)
         missing = NotFound(f"No point with id {id_of(key)} found")
         for number in self._routes.split_keys([key], shards):  # with custom sharding it may be in any of several
             try:

@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import UnionType
 from typing import Any, Generic, TypeVar
 
 from qnode.models.point_id import PointKey
-from qnode.models.query import Hits, Point, RetrieveRequest
+from qnode.models.query import AnyVector, Hits, Point, RetrieveRequest, SparseVector
 from qnode.models.shard_calls import ReadRequest, Table, points_of
 from qnode.models.wire import BadWire
 
@@ -65,7 +66,7 @@ class ValueReading(Generic[Result]):
 
     request: ReadRequest
     read: Callable[[Numbers], Result]
-    kind: type[Result]
+    kind: type[Result] | UnionType
 
     def asked(self, numbers: Numbers) -> ReadRequest:
         return self.request
@@ -93,9 +94,15 @@ def _mark(point: Point) -> tuple[object, ...]:
     """Make what is equal exactly for equal points."""
     vectors = None
     if point.vectors is not None:
-        vectors = tuple(sorted((name, vector.tobytes()) for name, vector in point.vectors.items()))
+        vectors = tuple(sorted((name, *_mark_of_vector(vector)) for name, vector in point.vectors.items()))
     score = None if point.score is None else float(point.score)
     return point.key, point.version, score, point.payload, vectors, point.shard_key
+
+
+def _mark_of_vector(vector: AnyVector) -> tuple[bytes, ...]:
+    if isinstance(vector, SparseVector):
+        return vector.indices.tobytes(), vector.values.tobytes()
+    return (vector.tobytes(),)
 
 
 def _checked(answer: object, kind: Any) -> Any:

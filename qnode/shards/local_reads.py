@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -44,6 +44,14 @@ def parts_of(
             raise Unavailable(f"shard {number} is not on this node any more")
         parts.append(Part(number, shard, key_of(number)))
     return parts
+
+
+def query(parts: Sequence[Part], request: QueryRequest, vectors: Mapping[str, VectorParams]) -> Sequence[Point]:
+    """Give the first (limit + offset) points of a query; its example, if any, must stand in it as a vector."""
+    if request.query is None:
+        return listed(parts, request)
+    assert request.query.vector is not None
+    return search(parts, request, request.query.vector, vectors[request.using])
 
 
 def search(parts: Sequence[Part], request: QueryRequest, vector: Vector, params: VectorParams) -> Sequence[Point]:
@@ -86,14 +94,9 @@ def scroll(parts: Sequence[Part], request: ScrollRequest) -> Sequence[Point]:
     return merge_pages(pages, request.limit + 1)
 
 
-def retrieve(
-    parts: Sequence[Part], request: RetrieveRequest, keys: Mapping[int, Sequence[PointKey]] | None
-) -> Sequence[Point]:
-    """Read points by id; `keys`: which of them each shard may have, None all. With several shards in no order."""
-    if keys is None:
-        return joined([_shown(part, reading.retrieve(part.shard.index, request)) for part in parts])
-    narrowed = ((part, replace(request, keys=tuple(keys[part.number]))) for part in parts)
-    return joined([_shown(part, reading.retrieve(part.shard.index, own)) for part, own in narrowed])
+def retrieve(parts: Sequence[Part], request: RetrieveRequest) -> Sequence[Point]:
+    """Read points by id, each from every shard that has it; of several shards in no order."""
+    return joined([_shown(part, reading.retrieve(part.shard.index, request)) for part in parts])
 
 
 def count(parts: Sequence[Part], request: CountRequest) -> int:

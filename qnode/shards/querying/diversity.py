@@ -25,7 +25,8 @@ def chosen(query: Vector, candidates: Sequence[Vector], distance: Distance, dive
     weight = np.float32(1 - diversity)
     pending = np.arange(len(candidates))
     nearest_chosen = np.full(len(candidates), -np.inf, np.float32)
-    merit, picked = relevance, []
+    merit = relevance
+    picked: list[int] = []
     while len(pending) and len(picked) < wanted:
         # Of equal merit is the last; its place is taken by the last candidate: so Qdrant's ties are broken.
         at = len(pending) - 1 - int(np.argmax(merit[pending][::-1]))

@@ -81,9 +81,8 @@ def payload_names(formula: Formula) -> set[str]:
             case PayloadNumber(path) | PayloadMoment(path) | GeoDistance(_, path):
                 paths.append(path)
             case Holds(condition):
-                for leaf in leaves(Filter(must=(condition,))):
-                    if isinstance(leaf, FieldCondition | IsEmpty | IsNull | Nested):
-                        paths.append(leaf.path)
+                within = leaves(Filter(must=(condition,)))
+                paths += [leaf.path for leaf in within if isinstance(leaf, FieldCondition | IsEmpty | IsNull | Nested)]
     return {step for path in paths if isinstance(step := path.steps[0], str)}
 
 
@@ -149,7 +148,7 @@ def _score(prefetch: int, default: float) -> Evaluate:
 def _payload_value(
     path: PayloadPath, defaults: Mapping[str, Any], wanted: str, read: Callable[[Any], float]
 ) -> Evaluate:
-    default = _single(defaults[path.text] if path.text in defaults else None)
+    default = _single(defaults.get(path.text))
 
     def evaluate(candidate: Candidate) -> float:
         found = elements_at(candidate.payload, path)

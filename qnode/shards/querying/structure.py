@@ -8,9 +8,6 @@ from qnode.errors import BadRequest
 from qnode.models.formula import Formula
 from qnode.models.universal import Dbsf, Rrf, Stage
 
-MAX_DEPTH = 64
-"""So many levels of prefetches; what walks a tree may recurse."""
-
 
 def check(stage: Stage) -> None:
     """Raise BadRequest for a stage that cannot be, at any level."""

@@ -9,17 +9,16 @@ from collections.abc import Callable
 from typing import Any
 
 from qnode.api.query_json import given_of, lookup_of, pairs_of, recommend_of
-from qnode.api.reads_json import (
+from qnode.api.read_parts_json import (
     filter_of,
     limit_of,
     offset_of,
     payload_selector_of,
     search_params_of,
-    searches_of,
-    single_of,
     threshold_of,
     vector_selector_of,
 )
+from qnode.api.reads_json import searches_of, single_of
 from qnode.api.shard_choice_json import choice_of
 from qnode.models import reading
 from qnode.models.query import NO_PAYLOAD, UNNAMED, Nearest, QueryRequest

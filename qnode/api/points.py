@@ -117,23 +117,23 @@ class Points:
     async def query(self, call: Call) -> bytes:
         """Answer one query."""
         request, collection = await self._read_search(call, query_json.parse_query)
-        points = await self._found(call, collection, request)
-        return await _written(call, lambda: {"points": answers.listed(points, answers.hit)}, points)
+        points = await self.found(call, collection, request)
+        return await written(call, lambda: {"points": answers.listed(points, answers.hit)}, points)
 
     async def query_batch(self, call: Call) -> bytes:
         """Answer several queries, in order."""
-        requests, collection = await self._read(call, query_json.parse_query_batch)
+        requests, collection = await self.read(call, query_json.parse_query_batch)
         found = await self._all_found(call, collection, requests)
         show = lambda: [{"points": answers.listed(points, answers.hit)} for points in found]  # noqa: E731
-        return await _written(call, show, *found)
+        return await written(call, show, *found)
 
     def _older(self, parse: recurring.Parse) -> Endpoint:
         """Make the endpoint of one search in an older form from the reader of its body."""
 
         async def search(call: Call) -> bytes:
             request, collection = await self._read_search(call, parse)
-            points = await self._found(call, collection, request)
-            return await _written(call, lambda: answers.listed(points, answers.hit), points)
+            points = await self.found(call, collection, request)
+            return await written(call, lambda: answers.listed(points, answers.hit), points)
 
         return search
 
@@ -141,28 +141,28 @@ class Points:
         """Make the endpoint of several searches in an older form, answered in order."""
 
         async def search(call: Call) -> bytes:
-            requests, collection = await self._read(call, lambda body: older_json.parse_batch(body, parse))
+            requests, collection = await self.read(call, lambda body: older_json.parse_batch(body, parse))
             found = await self._all_found(call, collection, requests)
-            return await _written(call, lambda: [answers.listed(points, answers.hit) for points in found], *found)
+            return await written(call, lambda: [answers.listed(points, answers.hit) for points in found], *found)
 
         return search
 
     async def scroll(self, call: Call) -> bytes:
         """Give one page of points."""
-        request, collection = await self._read(call, reads_json.parse_scroll)
-        points, following = await _in_time(call, collection.scroll(request, call.consistency))
-        return await _written(call, lambda: answers.page(points, following), points)
+        request, collection = await self.read(call, reads_json.parse_scroll)
+        points, following = await in_time(call, collection.scroll(request, call.consistency))
+        return await written(call, lambda: answers.page(points, following), points)
 
     async def count(self, call: Call) -> bytes:
         """Count points."""
-        request, collection = await self._read(call, reads_json.parse_count)
-        return answers.ok({"count": await _in_time(call, collection.count(request, call.consistency))}, call.started)
+        request, collection = await self.read(call, reads_json.parse_count)
+        return answers.ok({"count": await in_time(call, collection.count(request, call.consistency))}, call.started)
 
     async def retrieve(self, call: Call) -> bytes:
         """Give points by id."""
-        request, collection = await self._read(call, reads_json.parse_retrieve)
-        points = await _in_time(call, collection.retrieve(request, call.consistency))
-        return await _written(call, lambda: answers.listed(points, answers.record), points)
+        request, collection = await self.read(call, reads_json.parse_retrieve)
+        points = await in_time(call, collection.retrieve(request, call.consistency))
+        return await written(call, lambda: answers.listed(points, answers.record), points)
 
     async def point(self, call: Call, shown_id: str) -> bytes:
         """Give one point, whole."""
@@ -173,7 +173,7 @@ class Points:
         self._read_parameters(call)
         collection = self._collection(call)
         request = RetrieveRequest((key,), ALL_PAYLOAD, ALL_VECTORS)
-        points = await _in_time(call, collection.retrieve(request, call.consistency))
+        points = await in_time(call, collection.retrieve(request, call.consistency))
         if not points:
             raise NotFound(f"Point with id {id_of(key)} does not exists!")
         return answers.ok(answers.record(points[0]), call.started)
@@ -214,24 +214,25 @@ class Points:
 
         return sizes
 
-    async def _read(self, call: Call, parse: Callable[[object], Result]) -> tuple[Result, Collection]:
+    async def read(self, call: Call, parse: Callable[[object], Result]) -> tuple[Result, Collection]:
+        """Read the body and the parameters of a read, then find the collection."""
         self._read_parameters(call)
         return await self._parsed(call, parse), self._collection(call)
 
-    async def _found(self, call: Call, collection: Collection, request: Search) -> Sequence[Point]:
+    async def found(self, call: Call, collection: Collection, request: Search) -> Sequence[Point]:
         """Run a query: on the loop when it is quick, else where it may take its time."""
         if isinstance(request, UniversalRequest):
-            return await _in_time(call, search(collection, request, self._collections.get, call.consistency))
+            return await in_time(call, search(collection, request, self._collections.get, call.consistency))
         points = collection.query_now(request) if call.consistency is None else None
         if points is None:
-            points = await _in_time(call, collection.query(request, call.consistency))
+            points = await in_time(call, collection.query(request, call.consistency))
         return points
 
     async def _all_found(self, call: Call, collection: Collection, requests: Sequence[Search]) -> list[Sequence[Point]]:
         """Run the queries of a batch; of a large one, some at a time, and the rest not at all if one fails."""
         if len(requests) <= _INLINE_QUERIES:
-            return list(await asyncio.gather(*(self._found(call, collection, request) for request in requests)))
-        return await _in_time(call, self._found_in_pieces(call, collection, requests))
+            return list(await asyncio.gather(*(self.found(call, collection, request) for request in requests)))
+        return await in_time(call, self._found_in_pieces(call, collection, requests))
 
     async def _found_in_pieces(
         self, call: Call, collection: Collection, requests: Sequence[Search]
@@ -260,7 +261,7 @@ class Points:
             if request is not None:
                 self._read_parameters(call)
                 return request, self._collection(call)
-        return await self._read(call, parse)
+        return await self.read(call, parse)
 
     def _read_parameters(self, call: Call) -> None:
         call.timeout_seconds = self._read_timeout_seconds
@@ -279,14 +280,14 @@ class Points:
         return await loop.run_in_executor(self._parsers, lambda: parse(json_of(call, decode_large)))
 
 
-async def _written(call: Call, show: Callable[[], object], *found: Sequence[Point]) -> bytes:
+async def written(call: Call, show: Callable[[], object], *found: Sequence[Point]) -> bytes:
     """Write the answer: on the loop when it is quick, else beside it."""
     if len(found) <= _INLINE_QUERIES and all(map(answers.is_quick, found)):
         return answers.ok(show(), call.started)
     return await asyncio.to_thread(lambda: answers.ok(show(), call.started))
 
 
-async def _in_time(call: Call, answer: Awaitable[Result]) -> Result:
+async def in_time(call: Call, answer: Awaitable[Result]) -> Result:
     """Wait for an answer, no longer than the client wants to; a read may be cancelled at any time.
 
     What was begun for it in a thread goes on to the next look at the deadline.

@@ -10,17 +10,16 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from qnode.api.formula_json import parse_formula
-from qnode.api.reads_json import (
+from qnode.api.read_parts_json import (
     filter_of,
     limit_of,
-    nearest_of,
     offset_of,
     payload_selector_of,
     search_params_of,
-    searches_of,
     threshold_of,
     vector_selector_of,
 )
+from qnode.api.reads_json import nearest_of, searches_of
 from qnode.api.shard_choice_json import choice_of
 from qnode.errors import BadRequest, ValidationFailed
 from qnode.models import reading

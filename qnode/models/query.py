@@ -180,6 +180,7 @@ class Point:
 
     score: float32, as reported to the user (None when nothing was scored).
     payload: JSON bytes, None when not asked for. vectors: by name, None when not asked for. shard_key: None without custom sharding.
+    order_value: what the point was ordered by, if it was.
     """
 
     key: PointKey
@@ -188,6 +189,7 @@ class Point:
     payload: bytes | None = None
     vectors: dict[str, Vector] | None = None
     shard_key: ShardKey | None = None
+    order_value: int | float | None = None
 
 
 class Hits(Sequence[Point]):

@@ -19,6 +19,7 @@ import numpy as np
 from qnode.models.collection import CollectionInfo
 from qnode.models.field_schema import FieldSchema
 from qnode.models.query import CountRequest, Hits, Point, QueryRequest, RetrieveRequest, ScrollRequest, Vector
+from qnode.models.reads import FacetCounts, FacetRequest, OrderedRequest, SampleRequest, merge_facets
 from qnode.models.shard_calls import InfoRequest, Table, VectorRequest, points_of, table_of
 from qnode.models.vector_params import VectorParams
 from qnode.shards import local_reads, quick
@@ -103,7 +104,7 @@ def _mark(point: Point) -> tuple[object, ...]:
     if point.vectors is not None:
         vectors = tuple(sorted((name, vector.tobytes()) for name, vector in point.vectors.items()))
     score = None if point.score is None else float(point.score)
-    return point.key, point.version, score, point.payload, vectors, point.shard_key
+    return point.key, point.version, score, point.payload, vectors, point.shard_key, point.order_value
 
 
 QUERY: Final[Kind[QueryRequest, Points]] = points_kind(
@@ -124,6 +125,30 @@ RETRIEVE: Final[Kind[RetrieveRequest, Points]] = points_kind(
     lambda found, request, settings: local_reads.joined(found),
 )
 """Points by id, in no order."""
+
+ORDERED: Final[Kind[OrderedRequest, Points]] = points_kind(
+    lambda parts, request, settings: local_reads.ordered(parts, request),
+    lambda found, request, settings: local_reads.merge_ordered(found, request),
+)
+"""The first points in the order of a field's values, each with its `order_value`."""
+
+SAMPLE: Final[Kind[SampleRequest, Points]] = Kind(
+    lambda parts, request, settings: local_reads.sample(parts, request),
+    lambda found, request, settings: local_reads.merge_samples(found, request.limit),
+    first_answer,
+    Table | Hits,
+    table_of,
+    points_of,
+)
+"""Points at random, by random scores."""
+
+FACET: Final[Kind[FacetRequest, FacetCounts]] = Kind(
+    lambda parts, request, settings: local_reads.facet(parts, request),
+    lambda found, request, settings: merge_facets(found),
+    first_answer,
+    FacetCounts,
+    is_spread=True,
+)
 
 COUNT: Final[Kind[CountRequest, int]] = Kind(
     lambda parts, request, settings: local_reads.count(parts, request),
@@ -156,6 +181,9 @@ KINDS: Final[dict[type, Kind[Any, Any]]] = {
     ScrollRequest: SCROLL,
     RetrieveRequest: RETRIEVE,
     CountRequest: COUNT,
+    OrderedRequest: ORDERED,
+    SampleRequest: SAMPLE,
+    FacetRequest: FACET,
     VectorRequest: VECTOR,
     InfoRequest: INFO,
 }

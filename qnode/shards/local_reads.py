@@ -13,11 +13,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from qnode.errors import NotFound, Unavailable
-from qnode.index import reading
+from qnode.index import ordering, reading, sampling
 from qnode.models.collection import CollectionInfo, CollectionStatus
 from qnode.models.field_schema import FieldSchema
 from qnode.models.point_id import PointKey
 from qnode.models.query import CountRequest, Point, QueryRequest, RetrieveRequest, ScrollRequest, Vector
+from qnode.models.reads import Direction, FacetCounts, FacetRequest, OrderedRequest, SampleRequest, merge_facets
 from qnode.models.shard_choice import ShardKey
 from qnode.models.vector_params import VectorParams
 from qnode.shards.local_shard import LocalShard
@@ -99,6 +100,21 @@ def retrieve(parts: Sequence[Part], request: RetrieveRequest) -> Sequence[Point]
     return joined([_shown(part, reading.retrieve(part.shard.index, request)) for part in parts])
 
 
+def ordered(parts: Sequence[Part], request: OrderedRequest) -> Sequence[Point]:
+    """Read the first points in the order of a field's values."""
+    return merge_ordered([_shown(part, ordering.ordered(part.shard.index, request)) for part in parts], request)
+
+
+def sample(parts: Sequence[Part], request: SampleRequest) -> Sequence[Point]:
+    """Read points at random."""
+    return merge_samples([_shown(part, sampling.sample(part.shard.index, request)) for part in parts], request.limit)
+
+
+def facet(parts: Sequence[Part], request: FacetRequest) -> FacetCounts:
+    """Count the points of each value of a field."""
+    return merge_facets([sampling.facet(part.shard.index, request) for part in parts])
+
+
 def count(parts: Sequence[Part], request: CountRequest) -> int:
     """Count the points that pass the filter."""
     return sum(reading.count(part.shard.index, request) for part in parts)
@@ -162,6 +178,27 @@ def merge_pages(pages: Sequence[Sequence[Point]], limit: int) -> Sequence[Point]
     if len(pages) == 1:
         return pages[0][:limit]
     return list(heapq.merge(*pages, key=lambda point: point.key))[:limit]
+
+
+def merge_ordered(found: Sequence[Sequence[Point]], request: OrderedRequest) -> Sequence[Point]:
+    """Merge points in the order of their values, then of their ids."""
+    if len(found) == 1:
+        return found[0][: request.limit]
+    points = [point for own in found for point in own]
+    points.sort(key=_place_in_order, reverse=request.direction is Direction.DESCENDING)
+    return points[: request.limit]
+
+
+def _place_in_order(point: Point) -> tuple[int | float, PointKey]:
+    assert point.order_value is not None
+    return point.order_value, point.key
+
+
+def merge_samples(found: Sequence[Sequence[Point]], limit: int) -> Sequence[Point]:
+    """Make one sample of those of several shards."""
+    if len(found) == 1:
+        return found[0][:limit]
+    return sorted((point for points in found for point in points), key=lambda point: float(point.score or 0))[:limit]
 
 
 def _shown(part: Part, points: Sequence[Point]) -> Sequence[Point]:

@@ -33,6 +33,10 @@ class Trees:
 
     def __init__(self, rng: random.Random) -> None:
         self.rng = rng
+        self.may_name = True
+        """Whether ids may stand for examples. In a prefetch only where they are looked up elsewhere: Qdrant leaves out the points that are
+        named anywhere in the tree, local mode below the naming stage.
+        """
 
     def vector(self, name: str) -> list[float]:
         return [self.rng.uniform(-2, 2) for _ in range(SIZES[name])]
@@ -40,7 +44,7 @@ class Trees:
     def point(self, point_id: Any) -> models.PointStruct:
         rng = self.rng
         names = list(SIZES) if rng.random() < 0.8 else rng.sample(list(SIZES), 2)
-        payload: dict[str, Any] = {"n": rng.randrange(8)}
+        payload: dict[str, Any] = {"n": rng.randrange(8), "own": rng.random()}
         if rng.random() < 0.7:
             payload["price"] = rng.choice([rng.uniform(0, 10), rng.randrange(10)])
         if rng.random() < 0.7:
@@ -53,9 +57,9 @@ class Trees:
 
     def example(self, name: str) -> Any:
         chance = self.rng.random()
-        if chance < 0.02:
+        if self.may_name and chance < 0.02:
             return self.rng.choice(MISSING)
-        return self.rng.choice(IDS) if chance < 0.4 else self.vector(name)
+        return self.rng.choice(IDS) if self.may_name and chance < 0.4 else self.vector(name)
 
     def examples(self, name: str, least: int = 0) -> list[Any]:
         return [self.example(name) for _ in range(self.rng.randint(least, 3))]
@@ -138,8 +142,11 @@ class Trees:
         )
 
     def formula(self) -> models.FormulaQuery:
-        # A sum with the score, so that candidates hardly tie.
-        expression = models.SumExpression(sum=["$score", models.MultExpression(mult=[0.001, self.expression()])])
+        # Brought below 1 and put beside a number of each point's own, so that no two candidates tie.
+        inner = self.expression()
+        size = models.SumExpression(sum=[1.0, models.AbsExpression(abs=inner)])
+        bounded = models.DivExpression(div=models.DivParams(left=inner, right=size))
+        expression = models.SumExpression(sum=["$score", "own", bounded])
         defaults: dict[str, Any] = {"price": 3.5, "t": "2024-01-01T00:00:00Z", "place": {"lon": 1.5, "lat": 2.5}}
         if self.rng.random() < 0.9:
             defaults |= {"o.x": 1.25, "n": 2, "$score[1]": -1.5}
@@ -206,6 +213,9 @@ class Trees:
             stage["score_threshold"] = rng.uniform(-1, 6)
         if depth and rng.random() < 0.05 and "prefetch" not in stage:
             return {"filter": stage["filter"], "limit": stage["limit"]}
+        if rng.random() < 0.1:
+            stage["lookup_from"] = models.LookupLocation(collection=OTHER)
+        self.may_name = not depth or "lookup_from" in stage
         return stage | {"query": self.alone(name), "using": name}
 
     def query(self) -> dict[str, Any]:
@@ -216,8 +226,6 @@ class Trees:
         }
         if rng.random() < 0.3:
             asked["offset"] = rng.randrange(5)
-        if "using" in asked and rng.random() < 0.1:
-            asked["lookup_from"] = models.LookupLocation(collection=OTHER)
         return asked
 
 

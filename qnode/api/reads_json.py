@@ -7,7 +7,7 @@ cannot answer yet is refused by name: an answer that silently left out half of t
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -18,18 +18,18 @@ from qnode.api.read_parts_json import (
     vector_selector_of,
 )
 from qnode.api.shard_choice_json import choice_of
-from qnode.api.vectors_json import vector_of
+from qnode.api.vectors_json import is_multi, is_sparse, multi_of, refuse_inference, sparse_of, vector_of
 from qnode.errors import BadRequest, MalformedBody, ValidationFailed
 from qnode.models import reading
 from qnode.models.point_id import key_of
 from qnode.models.query import (
     ALL_PAYLOAD,
     NO_PAYLOAD,
+    AnyVector,
     CountRequest,
     Nearest,
     RetrieveRequest,
     ScrollRequest,
-    Vector,
 )
 
 
@@ -88,28 +88,24 @@ def searches_of(body: object) -> list[Any]:
 
 def nearest_of(value: object, path: str) -> Nearest:
     """Read a vector, or the id of a point whose vector is meant."""
-    if type(value) is list or type(value) is np.ndarray:
+    if is_multi(value):
+        return Nearest(multi_of(cast("list[Any]", value), path))
+    if type(value) is list or type(value) is np.ndarray or is_sparse(value):
         return Nearest(single_of(value, path))
     if isinstance(value, int | str) and not isinstance(value, bool):
         return Nearest(example=key_of(value))
-    if isinstance(value, dict):
-        if "indices" in value and "values" in value:
-            raise BadRequest("sparse vectors are not supported yet")
-        if "model" in value:
-            raise BadRequest("inference is not supported yet")
+    refuse_inference(value)
     raise MalformedBody("data did not match any variant of untagged enum QueryInterface")
 
 
-def single_of(value: object, path: str) -> Vector:
-    """Read a vector that is no multivector."""
+def single_of(value: object, path: str) -> AnyVector:
+    """Read a dense or a sparse vector."""
     if isinstance(value, np.ndarray):
         return value
+    if is_sparse(value):
+        return sparse_of(cast("dict[str, object]", value), path)
     if type(value) is not list:
-        if isinstance(value, dict) and "indices" in value:
-            raise BadRequest("sparse vectors are not supported yet")
         raise reading.mistyped(value, "a vector")
     if not value:
         raise ValidationFailed([(path, "dense vector must not be empty")])
-    if type(value[0]) is list:
-        raise BadRequest("multivectors are not supported yet")
     return vector_of(value)

@@ -38,6 +38,7 @@ from qnode.models.universal import (
     Query,
     Recommend,
     Rrf,
+    Sample,
     Stage,
     Strategy,
     UniversalRequest,
@@ -244,6 +245,11 @@ def _judged(value: object, path: str) -> tuple[Given, float]:
     return given_of(_required(given, "example"), f"{path}.example"), reading.number(_required(given, "score"))
 
 
+def _sample(value: dict[str, Any], path: str) -> Sample:
+    reading.one_of("random")(value["sample"])
+    return Sample()
+
+
 def _unsupported(kind: str) -> Callable[[dict[str, Any], str], Query]:
     def read(value: dict[str, Any], path: str) -> Query:
         raise BadRequest(f"{kind} queries are not supported yet")
@@ -260,7 +266,7 @@ _KINDS: dict[str, Callable[[dict[str, Any], str], Query]] = {
     "fusion": _fusion,
     "rrf": _rrf,
     "formula": lambda value, path: parse_formula(value),
-    "sample": _unsupported("sample"),
+    "sample": _sample,
     "relevance_feedback": _feedback,
 }
 

@@ -18,18 +18,19 @@ from qnode.models.query import (
     NO_PAYLOAD,
     NO_VECTORS,
     UNNAMED,
+    AnyVector,
     Nearest,
     PayloadSelector,
     SearchParams,
-    Vector,
     VectorSelector,
 )
+from qnode.models.reads import Direction
 from qnode.models.shard_choice import ShardChoice
 
 DEFAULT_RRF_K = 2
 DEFAULT_DIVERSITY = 0.5
 
-Given = Vector | PointKey
+Given = AnyVector | PointKey
 """An example: a vector, or the point whose vector is meant."""
 
 Pair = tuple[Given, Given]
@@ -104,7 +105,21 @@ class Dbsf:
     """Fusion of the prefetches by their scores, each list brought to the same mean and spread."""
 
 
-Query = Nearest | Mmr | Recommend | Discover | Context | Feedback | Rrf | Dbsf | Formula
+@dataclass(frozen=True, slots=True)
+class OrderBy:
+    """Points in the order of an indexed field, as `OrderedRequest` has it."""
+
+    field: str
+    direction: Direction = Direction.ASCENDING
+    start_from: int | float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Points at random."""
+
+
+Query = Nearest | Mmr | Recommend | Discover | Context | Feedback | OrderBy | Sample | Rrf | Dbsf | Formula
 
 
 @dataclass(frozen=True, slots=True)

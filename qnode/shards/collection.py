@@ -25,6 +25,7 @@ from qnode.models.query import (
     RetrieveRequest,
     ScrollRequest,
 )
+from qnode.models.reads import OrderedRequest, SampleRequest
 from qnode.models.shard_calls import FieldsRequest, InfoRequest, VectorRequest
 from qnode.models.shard_choice import ShardChoice
 from qnode.models.topology import CollectionEntry
@@ -51,6 +52,7 @@ class Chosen(Protocol):
 
 Request = TypeVar("Request", bound=Chosen)
 Answer = TypeVar("Answer")
+PointsRequest = QueryRequest | RetrieveRequest | OrderedRequest | SampleRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,15 +265,24 @@ class Collection:
         keys = self._routes.split_keys(request.keys, self._routes.read_from(request.shards))
         return RetrieveReading(kinds.RETRIEVE, request, self.settings, self.local, keys)
 
-    def answered_now(self, request: QueryRequest | RetrieveRequest) -> Sequence[Point] | None:
+    def answered_now(self, request: PointsRequest) -> Sequence[Point] | None:
         """Answer a read that is about shards here alone without leaving the event loop, if it is sure to be quick; else None."""
         if isinstance(request, QueryRequest):
             return self.query_now(request)
-        return self._retrieve(request) if quick.is_quick_retrieve(request) else None
+        is_quick = isinstance(request, RetrieveRequest) and quick.is_quick_retrieve(request)
+        return self.answered_here(request) if is_quick else None
 
-    def answered_here(self, request: QueryRequest | RetrieveRequest) -> Sequence[Point]:
+    def answered_here(self, request: PointsRequest) -> Sequence[Point]:
         """Answer a read that is about shards here alone; blocks."""
-        return self._query(request) if isinstance(request, QueryRequest) else self._retrieve(request)
+        match request:
+            case QueryRequest():
+                return self._query(request)
+            case RetrieveRequest():
+                return self._retrieve(request)
+            case OrderedRequest():
+                return kinds.ORDERED.read(self._all_parts, request, self.settings)
+            case SampleRequest():
+                return kinds.SAMPLE.read(self._all_parts, request, self.settings)
 
     async def count(self, request: CountRequest, consistency: Consistency | None = None) -> int:
         """Count the points that pass the filter."""

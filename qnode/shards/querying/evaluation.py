@@ -13,7 +13,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
-from qnode.errors import BadInput
+import numpy as np
+
 from qnode.models.filter import Filter, HasId, MinShould
 from qnode.models.formula import Formula
 from qnode.models.point_id import PointKey, id_of
@@ -27,27 +28,32 @@ from qnode.models.query import (
     RetrieveRequest,
     VectorSelector,
 )
-from qnode.models.universal import Dbsf, Lookup, Mmr, Rrf, Stage, UniversalRequest
-from qnode.models.vector_params import VectorParams
+from qnode.models.reads import OrderedRequest, SampleRequest
+from qnode.models.universal import Dbsf, Lookup, Mmr, OrderBy, Rrf, Sample, Stage, UniversalRequest
+from qnode.models.vector_params import SlotParams
 from qnode.shards.querying import diversity, structure
 from qnode.shards.querying.examples import Found, looked_up, named_in, search_of, source_of
 from qnode.shards.querying.fusion import distribution_based_fusion, reciprocal_rank_fusion, scores_of
 from qnode.shards.querying.rescoring import rescored
 from qnode.shards.querying.steps import Ask, Steps, asked, beside
+from qnode.shards.resolve import named
 
 MOST_WANTED = 2**63
 """More points than this are never asked for: peers could not be told so."""
 
+LISTED_SCORE = np.float32(1.0)
+"""What points score that were listed, not ranked."""
+
 Points = Sequence[Point]
 
 
-def evaluate(root: UniversalRequest, vectors: Mapping[str, VectorParams], own: Collection[Lookup]) -> Steps[Points]:
+def evaluate(root: UniversalRequest, vectors: Mapping[str, SlotParams], own: Collection[Lookup]) -> Steps[Points]:
     """Answer a query. `own`: which of its lookups lead to the collection that is searched."""
-    named = named_in(root)
-    looked = yield from looked_up(named, root.shards)
+    examples = named_in(root)
+    looked = yield from looked_up(examples, root.shards)
     structure.check(root)
     excluded = frozenset(
-        key for source, keys in named.items() if source.place is None or source.place in own for key in keys
+        key for source, keys in examples.items() if source.place is None or source.place in own for key in keys
     )
     return (yield from _Evaluation(root, vectors, looked, excluded).answer())
 
@@ -56,7 +62,7 @@ class _Evaluation:
     """One evaluation, after the examples were looked up."""
 
     def __init__(
-        self, root: UniversalRequest, vectors: Mapping[str, VectorParams], looked: Found, excluded: frozenset[PointKey]
+        self, root: UniversalRequest, vectors: Mapping[str, SlotParams], looked: Found, excluded: frozenset[PointKey]
     ) -> None:
         self._root = root
         self._vectors = vectors
@@ -65,8 +71,9 @@ class _Evaluation:
 
     def answer(self) -> Steps[Points]:
         root = self._root
-        points = yield from self._found(root, None, min(root.offset + root.limit, MOST_WANTED))
-        points = points[root.offset :]
+        offset = 0 if isinstance(root.query, Sample) and not root.prefetches else root.offset
+        points = yield from self._found(root, None, min(offset + root.limit, MOST_WANTED))
+        points = points[offset:]
         is_shown = root.with_payload.enabled or root.with_vector.enabled
         if is_shown and points and isinstance(root.query, Rrf | Dbsf | Formula | Mmr):
             points = yield from self._filled(points)
@@ -107,8 +114,12 @@ class _Evaluation:
         params = replace(stage.params, exact=True) if stage.prefetches else stage.params
         if isinstance(query, Mmr):
             return (yield from self._diverse(stage, query, chosen, wanted, excluded))
+        if isinstance(query, OrderBy | Sample):
+            return (yield from self._listed(stage, query, chosen, wanted, excluded))
         request = QueryRequest(
-            None if query is None else search_of(query, self._params_of(stage), source_of(stage), self._looked),
+            None
+            if query is None
+            else search_of(query, named(self._vectors, stage.using), source_of(stage), self._looked),
             stage.using,
             chosen,
             params,
@@ -121,11 +132,30 @@ class _Evaluation:
         points = yield from asked(Ask(request))
         return without(points, excluded)[:wanted]
 
+    def _listed(
+        self, stage: Stage, query: OrderBy | Sample, chosen: Filter | None, wanted: int, excluded: frozenset[PointKey]
+    ) -> Steps[Points]:
+        """List points that are not ranked by a score."""
+        root = self._root
+        if excluded:  # by the filter, for a point may be listed several times
+            chosen = both(chosen, Filter(must_not=(HasId(excluded),)))
+        payload = root.with_payload if stage is root else NO_PAYLOAD
+        vectors = root.with_vector if stage is root else NO_VECTORS
+        request: OrderedRequest | SampleRequest
+        if isinstance(query, Sample):
+            request = SampleRequest(wanted, chosen, payload, vectors, root.shards)
+        else:
+            request = OrderedRequest(
+                query.field, query.direction, query.start_from, wanted, chosen, payload, vectors, root.shards
+            )
+        points = yield from asked(Ask(request))
+        return [replace(point, score=LISTED_SCORE) for point in points[:wanted]]
+
     def _diverse(
         self, stage: Stage, query: Mmr, chosen: Filter | None, wanted: int, excluded: frozenset[PointKey]
     ) -> Steps[Points]:
         """Choose among the nearest."""
-        params = self._params_of(stage)
+        params = named(self._vectors, stage.using)
         nearest = search_of(query.nearest, params, source_of(stage), self._looked)
         assert isinstance(nearest, Nearest)
         candidates = stage.limit if query.candidates is None else query.candidates
@@ -144,12 +174,6 @@ class _Evaluation:
         assert nearest.vector is not None
         places = diversity.chosen(nearest.vector, vectors, params.distance, query.diversity, wanted)
         return [replace(points[place], vectors=None) for place in places]
-
-    def _params_of(self, stage: Stage) -> VectorParams:
-        params = self._vectors.get(stage.using)
-        if params is None:
-            raise BadInput(f"Not existing vector name error: {stage.using}")
-        return params
 
     def _filled(self, points: Points) -> Steps[Points]:
         """Give the points what is to be returned of them; one that has been deleted since it was found goes."""

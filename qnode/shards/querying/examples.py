@@ -8,16 +8,16 @@ from itertools import permutations
 
 import numpy as np
 
-from qnode.errors import BadInput, BadRequest, NotFound
+from qnode.errors import BadRequest, NotFound
 from qnode.models.point_id import PointKey, id_of
 from qnode.models.query import (
     NO_PAYLOAD,
+    AnyVector,
     Examples,
     ExamplesKind,
     Nearest,
     Point,
     RetrieveRequest,
-    Vector,
     VectorSelector,
 )
 from qnode.models.shard_choice import ShardChoice
@@ -34,9 +34,11 @@ from qnode.models.universal import (
     Stage,
     Strategy,
 )
-from qnode.models.vector_params import VectorParams
+from qnode.models.vector_params import SlotParams, VectorParams
+from qnode.shards.querying.averages import average
 from qnode.shards.querying.steps import Ask, Steps
 from qnode.shards.querying.structure import stages_of
+from qnode.shards.resolve import check_query
 
 ExampleQuery = Nearest | Recommend | Discover | Context | Feedback
 
@@ -78,7 +80,7 @@ def given_in(query: Query | None) -> tuple[Given, ...]:
     return ()
 
 
-Found = Mapping[tuple[Source, PointKey], Vector]
+Found = Mapping[tuple[Source, PointKey], AnyVector]
 
 
 def named_in(root: Stage) -> dict[Source, tuple[PointKey, ...]]:
@@ -101,7 +103,7 @@ def looked_up(named: Mapping[Source, tuple[PointKey, ...]], shards: ShardChoice 
         selector = VectorSelector(True, (source.name,))
         asks.append(Ask(RetrieveRequest(keys, NO_PAYLOAD, selector, chosen), source.place))
     answers = yield asks
-    vectors: dict[tuple[Source, PointKey], Vector] = {}
+    vectors: dict[tuple[Source, PointKey], AnyVector] = {}
     for (source, keys), points in zip(named.items(), answers, strict=True):
         vectors.update(_vectors_of(source, keys, points))
     return vectors
@@ -109,7 +111,7 @@ def looked_up(named: Mapping[Source, tuple[PointKey, ...]], shards: ShardChoice 
 
 def _vectors_of(
     source: Source, keys: Iterable[PointKey], points: Iterable[Point]
-) -> dict[tuple[Source, PointKey], Vector]:
+) -> dict[tuple[Source, PointKey], AnyVector]:
     held = {point.key: point.vectors or {} for point in points}
     vectors = {}
     for key in keys:
@@ -121,19 +123,20 @@ def _vectors_of(
     return vectors
 
 
-def search_of(query: ExampleQuery, params: VectorParams, source: Source, looked: Found) -> Nearest | Examples:
+def search_of(query: ExampleQuery, params: SlotParams, source: Source, looked: Found) -> Nearest | Examples:
     """Make the search of a query; raise BadInput or BadRequest for examples that do not make one."""
 
-    def vector_of(given: Given) -> Vector:
+    def vector_of(given: Given) -> AnyVector:
         vector = looked[source, given] if isinstance(given, bytes) else given
-        if vector.shape[-1] != params.size:
-            raise BadInput(f"Vector dimension error: expected dim: {params.size}, got {vector.shape[-1]}")
+        check_query(vector, params)
+        if isinstance(params, VectorParams) and params.multivector and isinstance(vector, np.ndarray):
+            return vector.reshape(-1, params.size)
         return vector
 
-    def vectors_of(several: Sequence[Given]) -> tuple[Vector, ...]:
+    def vectors_of(several: Sequence[Given]) -> tuple[AnyVector, ...]:
         return tuple(vector_of(given) for given in several)
 
-    def sides_of(pairs: Sequence[Pair]) -> tuple[tuple[Vector, Vector], ...]:
+    def sides_of(pairs: Sequence[Pair]) -> tuple[tuple[AnyVector, AnyVector], ...]:
         return tuple((vector_of(positive), vector_of(negative)) for positive, negative in pairs)
 
     match query:
@@ -162,14 +165,3 @@ def search_of(query: ExampleQuery, params: VectorParams, source: Source, looked:
                 target_weight=query.a,
                 pair_weights=tuple(weight for _, weight in better),
             )
-
-
-def average(positive: Sequence[Vector], negative: Sequence[Vector]) -> Vector:
-    """Give 2 · mean(positive) - mean(negative), without negatives the mean; of multivectors all rows, negatives turned round."""
-    if positive[0].ndim == 2:
-        return np.concatenate([*positive, *(-vector for vector in negative)])
-    mean: Vector = np.mean(np.stack(positive), axis=0, dtype=np.float32)
-    if not negative:
-        return mean
-    opposite: Vector = np.mean(np.stack(negative), axis=0, dtype=np.float32)
-    return mean + mean - opposite

@@ -9,13 +9,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
-from qnode.errors import BadInput, NotFound
-from qnode.models.query import Consistency, Point, QueryRequest
+from qnode.errors import NotFound
+from qnode.models.query import Consistency, Point, QueryRequest, RetrieveRequest
+from qnode.models.reads import OrderedRequest
 from qnode.models.universal import Lookup, UniversalRequest
+from qnode.shards import kinds
 from qnode.shards.collection import Collection
 from qnode.shards.querying.evaluation import evaluate
 from qnode.shards.querying.steps import Ask, Steps
 from qnode.shards.querying.structure import stages_of
+from qnode.shards.resolve import named
 
 Find = Callable[[str], Collection]
 """Gives a collection by its name; raises NotFound."""
@@ -93,7 +96,11 @@ class _Run:
         collection = self._collection if ask.place is None else self._places[ask.place]
         if isinstance(ask.request, QueryRequest):
             return await collection.query(ask.request, self._consistency)
-        return await collection.retrieve(ask.request, self._consistency)
+        if isinstance(ask.request, RetrieveRequest):
+            return await collection.retrieve(ask.request, self._consistency)
+        if isinstance(ask.request, OrderedRequest):
+            return await collection.read(kinds.ORDERED, ask.request, self._consistency)
+        return await collection.read(kinds.SAMPLE, ask.request, self._consistency)
 
 
 def _places(request: UniversalRequest, find: Find) -> dict[Lookup, Collection]:
@@ -108,6 +115,5 @@ def _places(request: UniversalRequest, find: Find) -> dict[Lookup, Collection]:
             except NotFound:
                 raise NotFound(f"Collection {place.collection} not found") from None
         name = stage.using if place.vector is None else place.vector
-        if name not in places[place].settings.vectors:
-            raise BadInput(f"Not existing vector name error: {name}")
+        named(places[place].settings.vectors, name)
     return places

@@ -11,16 +11,18 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from qnode.models.query import Point, QueryRequest, RetrieveRequest
+from qnode.models.reads import OrderedRequest, SampleRequest
 from qnode.models.universal import Lookup
 
 Result = TypeVar("Result")
+Request = QueryRequest | RetrieveRequest | OrderedRequest | SampleRequest
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Ask:
     """A read of the collection, or of the one at `place`."""
 
-    request: QueryRequest | RetrieveRequest
+    request: Request
     place: Lookup | None = None
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from qnode.errors import BadRequest
 from qnode.models.formula import Formula
-from qnode.models.universal import Dbsf, Rrf, Stage
+from qnode.models.universal import Dbsf, OrderBy, Rrf, Stage
 
 
 def check(stage: Stage) -> None:
@@ -29,6 +29,8 @@ def check(stage: Stage) -> None:
             raise BadRequest(
                 f"RRF weights length ({len(query.weights)}) does not match number of prefetches ({len(stage.prefetches)})"
             )
+    if isinstance(query, OrderBy) and stage.score_threshold is not None:
+        raise BadRequest("Can't use score_threshold with an order_by query.")
     if isinstance(query, Formula) and not stage.prefetches:
         raise BadRequest("cannot apply Formula without prefetches")
     for prefetch in stage.prefetches:

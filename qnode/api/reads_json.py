@@ -21,6 +21,7 @@ from qnode.api.read_parts_json import (
     vector_selector_of,
 )
 from qnode.api.shard_choice_json import choice_of
+from qnode.api.summaries_json import parse_ordered
 from qnode.api.vectors_json import vector_of
 from qnode.errors import BadRequest, MalformedBody, ValidationFailed
 from qnode.models import reading
@@ -36,6 +37,7 @@ from qnode.models.query import (
     ScrollRequest,
     Vector,
 )
+from qnode.models.reads import OrderedRequest
 
 _QUERY_KINDS = (
     "recommend",
@@ -114,11 +116,11 @@ def parse_search_batch(body: object) -> list[QueryRequest]:
     return [parse_search(search, f"searches[{at}].search_request.") for at, search in enumerate(_searches(body))]
 
 
-def parse_scroll(body: object) -> ScrollRequest:
+def parse_scroll(body: object) -> ScrollRequest | OrderedRequest:
     """Read which page of points is wanted."""
     given = _object(body, "struct ScrollRequest")
     if given.get("order_by") is not None:
-        raise BadRequest("`order_by` is not supported yet")
+        return parse_ordered(given)
     offset = given.get("offset")
     return ScrollRequest(
         None if offset is None else key_of(offset),

@@ -219,6 +219,11 @@ class Collection:
             return points
         return points[request.offset : request.offset + request.limit]
 
+    def check_vector(self, name: str) -> None:
+        """Raise BadInput if the collection has no vector of this name."""
+        if name not in self.settings.vectors:
+            raise BadInput(f"Not existing vector name error: {name}")
+
     def _given_vector(self, request: QueryRequest) -> Vector | None:
         """Give the vector that a query carries, if it does; raise BadInput if the collection has no such vectors."""
         assert request.query is not None

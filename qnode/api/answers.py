@@ -16,7 +16,7 @@ import orjson
 
 from qnode.models.grouping import Group
 from qnode.models.point_id import PointKey, id_of
-from qnode.models.query import UNNAMED, Hits, Point
+from qnode.models.query import UNNAMED, AnyVector, Hits, Point, SparseVector
 from qnode.models.write import UpdateResult
 
 _OPTIONS = orjson.OPT_SERIALIZE_NUMPY
@@ -47,7 +47,7 @@ def is_quick(points: Sequence[Point]) -> bool:
     if not points:
         return True
     vectors = points[0].vectors
-    components = 0 if vectors is None else sum(map(len, vectors.values()))
+    components = 0 if vectors is None else sum(map(_components, vectors.values()))
     return len(points) <= QUICK_POINTS and len(points) * components <= _QUICK_COMPONENTS
 
 
@@ -127,5 +127,15 @@ def _vectors(point: Point) -> object:
     vectors = point.vectors
     assert vectors is not None
     if len(vectors) == 1 and UNNAMED in vectors:
-        return vectors[UNNAMED]
-    return vectors
+        return _vector(vectors[UNNAMED])
+    return {name: _vector(vector) for name, vector in vectors.items()}
+
+
+def _vector(vector: AnyVector) -> object:
+    if isinstance(vector, SparseVector):
+        return {"indices": vector.indices, "values": vector.values}
+    return vector
+
+
+def _components(vector: AnyVector) -> int:
+    return 2 * len(vector.values) if isinstance(vector, SparseVector) else vector.size

@@ -7,7 +7,7 @@ cannot answer yet is refused by name: an answer that silently left out half of t
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -22,7 +22,7 @@ from qnode.api.read_parts_json import (
 )
 from qnode.api.shard_choice_json import choice_of
 from qnode.api.summaries_json import parse_ordered
-from qnode.api.vectors_json import vector_of
+from qnode.api.vectors_json import is_multi, is_sparse, multi_of, refuse_inference, sparse_of, vector_of
 from qnode.errors import BadRequest, MalformedBody, ValidationFailed
 from qnode.models import reading
 from qnode.models.point_id import key_of
@@ -30,12 +30,12 @@ from qnode.models.query import (
     ALL_PAYLOAD,
     NO_PAYLOAD,
     UNNAMED,
+    AnyVector,
     CountRequest,
     Nearest,
     QueryRequest,
     RetrieveRequest,
     ScrollRequest,
-    Vector,
 )
 from qnode.models.reads import OrderedRequest
 
@@ -93,7 +93,7 @@ def parse_search(body: object, path: str = "search_request.") -> QueryRequest:
                 raise reading.missing(name)
         using, vector = reading.text(vector["name"]), vector["vector"]
     return QueryRequest(
-        Nearest(_dense(vector, f"{path}vector")),
+        Nearest(_single(vector, f"{path}vector")),
         using,
         filter_of(given, path),
         search_params_of(given.get("params"), path),
@@ -181,27 +181,24 @@ def _nearest(query: object, path: str) -> Nearest:
 
 
 def _nearest_input(value: object, path: str) -> Nearest:
-    if type(value) is list or type(value) is np.ndarray:
-        return Nearest(_dense(value, path))
+    if is_multi(value):
+        return Nearest(multi_of(cast("list[Any]", value), path))
+    if type(value) is list or type(value) is np.ndarray or is_sparse(value):
+        return Nearest(_single(value, path))
     if isinstance(value, int | str) and not isinstance(value, bool):
         return Nearest(example=key_of(value))
-    if isinstance(value, dict):
-        if "indices" in value and "values" in value:
-            raise BadRequest("sparse vectors are not supported yet")
-        if "model" in value:
-            raise BadRequest("inference is not supported yet")
+    refuse_inference(value)
     raise MalformedBody("data did not match any variant of untagged enum QueryInterface")
 
 
-def _dense(value: object, path: str) -> Vector:
+def _single(value: object, path: str) -> AnyVector:
+    """Read a dense or a sparse vector."""
     if isinstance(value, np.ndarray):
         return value
+    if is_sparse(value):
+        return sparse_of(cast("dict[str, object]", value), path)
     if type(value) is not list:
-        if isinstance(value, dict) and "indices" in value:
-            raise BadRequest("sparse vectors are not supported yet")
         raise reading.mistyped(value, "a vector")
     if not value:
         raise ValidationFailed([(path, "dense vector must not be empty")])
-    if type(value[0]) is list:
-        raise BadRequest("multivectors are not supported yet")
     return vector_of(value)

@@ -24,7 +24,7 @@ from qnode.index.manifest import Manifest, SegmentEntry, SegmentState, read_mani
 from qnode.index.planning import is_overfull
 from qnode.index.population import Population
 from qnode.index.segment_rows import CHUNK_ROWS, put_check, put_dead_chunks, read_alive, read_checks
-from qnode.index.space import Part, Rows, Space
+from qnode.index.space import Part, Rows, Space, append
 from qnode.index.store import (
     RESTORE,
     Store,
@@ -208,21 +208,13 @@ class Index:
     def _write_rows(self, txn: lmdb.Transaction, group: Group) -> list[tuple[Part, int]]:
         appended = []
         for slot, new in group.rows.items():
-            if not new.ops:
-                continue
-            ops = np.concatenate(new.ops)
-            kept = ops != 0
-            if not kept.any():
+            kept = new.kept()
+            if kept is None:
                 continue
             part = self._growing(slot)
             segment = part.segment
             assert isinstance(segment, GrowingSegment)
-            values = np.concatenate(new.values) if len(new.values) > 1 else new.values[0]
-            numbers = np.concatenate(new.numbers)
-            if not kept.all():
-                numbers, ops, values = numbers[kept], ops[kept], values[kept]
-            first = segment.append(numbers, ops, values)
-            rows = first + len(ops)
+            first, rows = append(segment, *kept)
             put_check(txn, self.store, part.id, first, rows, segment.checksum(first, rows))
             entry = self.manifest.entry(part.id)
             self.manifest = self.manifest.changed(replace(entry, rows=rows))

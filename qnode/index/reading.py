@@ -28,6 +28,7 @@ from qnode.models.filter import Filter
 from qnode.models.payload_edit import select
 from qnode.models.point_id import PointKey, id_of
 from qnode.models.query import (
+    AnyVector,
     CountRequest,
     Hits,
     PayloadSelector,
@@ -35,7 +36,6 @@ from qnode.models.query import (
     QueryRequest,
     RetrieveRequest,
     ScrollRequest,
-    Vector,
     VectorSelector,
 )
 from qnode.models.vector_params import Distance
@@ -94,8 +94,8 @@ def _state(index: Index, slot: int) -> Iterator[tuple[lmdb.Transaction, Shown]]:
 
 
 @retried
-def vector_of(index: Index, key: PointKey, name: str) -> Vector:
-    """The current vector of a point, (dim,) float32; raise NotFound if the point or its vector is missing."""
+def vector_of(index: Index, key: PointKey, name: str) -> AnyVector:
+    """The current vector of a point; raise NotFound if the point or its vector is missing."""
     slot = index.slots.get(name)
     if slot is None:
         raise BadInput(f"Not existing vector name error: {name}")
@@ -110,12 +110,12 @@ def vector_of(index: Index, key: PointKey, name: str) -> Vector:
         raise Superseded
     if not op_num:
         raise NotFound(f'Vector with name "{name}" for point not found')
-    vector: Vector = found[0]
+    vector: AnyVector = found[0]
     return vector
 
 
 @retried
-def search(index: Index, request: QueryRequest, vector: Vector, excluded: PointKey | None = None) -> Sequence[Point]:
+def search(index: Index, request: QueryRequest, vector: AnyVector, excluded: PointKey | None = None) -> Sequence[Point]:
     """Find the nearest points, best first, with reported scores; (limit + offset) of them at most, offset not cut.
 
     Where equal scores stand at the end, all points with that score are found, so that the order of ids decides which of
@@ -164,7 +164,7 @@ def search(index: Index, request: QueryRequest, vector: Vector, excluded: PointK
     return points
 
 
-def _search_heap(index: Index, space: Space, request: QueryRequest, vector: Vector) -> Sequence[Point] | None:
+def _search_heap(index: Index, space: Space, request: QueryRequest, vector: AnyVector) -> Sequence[Point] | None:
     """Search for ids and scores alone, without a transaction; None if what is found is being changed, or ends in a tie."""
     shown, distance, wanted = space.shown, space.params.distance, request.limit + request.offset
     found = space.search(shown, vector, min(wanted + 1, shown.rows), request.params, None, 0)

@@ -19,7 +19,8 @@ from qnode.index.vectors import GrowingSegment, Query, SealedSegment, prepare_qu
 from qnode.index.vectors.native import address_of
 from qnode.index.vectors.walks import Walked, Walks, plan_walks
 from qnode.index.vectors.winners import take
-from qnode.models.query import QuantizationParams, SearchParams, Vector
+from qnode.models.operation import Column, MultiColumn, SparseColumn
+from qnode.models.query import AnyVector, QuantizationParams, SearchParams
 from qnode.models.vector_params import VectorParams
 
 OpNums = npt.NDArray[np.uint64]
@@ -119,6 +120,16 @@ class Candidates:
     ops: OpNums
 
 
+def append(segment: GrowingSegment, numbers: Numbers, ops: OpNums, column: Column) -> tuple[int, int]:
+    """Append the vectors of points, set by `ops`, and make them durable; give the first new row, and the one behind the last."""
+    assert not isinstance(column, SparseColumn)
+    if isinstance(column, MultiColumn):
+        lengths = np.diff(column.offsets)
+        numbers, ops = np.repeat(numbers, lengths), np.repeat(ops, lengths)
+    first = segment.append(numbers, ops, column.values)
+    return first, first + len(numbers)
+
+
 def _shown(part: Part) -> ShownPart:
     points, op_nums = part.segment.points, part.segment.op_nums
     return ShownPart(part.segment, part.alive, points, op_nums, address_of(points), address_of(op_nums))
@@ -150,9 +161,10 @@ class Space:
         return last if last is not None and not last.is_sealed and not last.is_full else None
 
     def search(
-        self, shown: Shown, vector: Vector, k: int, params: SearchParams, selected: Mask | None, selected_count: int
+        self, shown: Shown, vector: AnyVector, k: int, params: SearchParams, selected: Mask | None, selected_count: int
     ) -> Candidates:
         """Find the k most similar alive rows, of the selected points if `selected` (capacity,) is given."""
+        assert isinstance(vector, np.ndarray)
         if selected is None and not params.exact and (walks := self._walks(shown, k, params)) is not None:
             found_by_walks = walks.search(vector)
             if found_by_walks is not None:

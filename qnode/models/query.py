@@ -21,6 +21,18 @@ UNNAMED = ""
 DEFAULT_LIMIT = 10
 
 Vector = npt.NDArray[np.float32]
+"""(dim,) float32; of a multivector (n, dim)."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SparseVector:
+    """A vector of which only what is not zero is kept. indices: (nnz,) uint32 ascending, each once. values: (nnz,) float32."""
+
+    indices: npt.NDArray[np.uint32]
+    values: npt.NDArray[np.float32]
+
+
+AnyVector = Vector | SparseVector
 
 
 class Agreement(StrEnum):
@@ -80,9 +92,9 @@ class SearchParams:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Nearest:
-    """The points nearest to a vector, (dim,) float32, or to the vector of the point `example` (then left out)."""
+    """The points nearest to a vector, or to the vector of the point `example` (then left out)."""
 
-    vector: Vector | None = None
+    vector: AnyVector | None = None
     example: PointKey | None = None
 
 
@@ -187,7 +199,7 @@ class Point:
     version: int
     score: np.float32 | None = None
     payload: bytes | None = None
-    vectors: dict[str, Vector] | None = None
+    vectors: dict[str, AnyVector] | None = None
     shard_key: ShardKey | None = None
     order_value: int | float | None = None
 

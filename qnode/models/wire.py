@@ -114,6 +114,9 @@ _CLASSES: Final[dict[int, type]] = {
     60: reads.SampleRequest,
     61: reads.FacetRequest,
     62: reads.FacetCounts,
+    63: operation.MultiColumn,
+    64: operation.SparseColumn,
+    65: query.SparseVector,
 }
 _RECURRING: Final = frozenset(
     {query.PayloadSelector, query.VectorSelector, query.QuantizationParams, query.SearchParams}

@@ -11,11 +11,12 @@ from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar
 
-from qnode.errors import BadInput, NotFound, TimedOut, Unavailable
+from qnode.errors import NotFound, TimedOut, Unavailable
 from qnode.models.collection import CollectionConfig, CollectionInfo
 from qnode.models.field_schema import FieldSchema
 from qnode.models.point_id import PointKey, id_of
 from qnode.models.query import (
+    AnyVector,
     Consistency,
     CountRequest,
     Nearest,
@@ -23,7 +24,6 @@ from qnode.models.query import (
     QueryRequest,
     RetrieveRequest,
     ScrollRequest,
-    Vector,
 )
 from qnode.models.shard_calls import FieldsRequest, InfoRequest, VectorRequest
 from qnode.models.shard_choice import ShardChoice
@@ -37,7 +37,7 @@ from qnode.shards.local_shard import LocalShard
 from qnode.shards.news import News
 from qnode.shards.readings import KindReading, Numbers, RetrieveReading
 from qnode.shards.remote import Remote
-from qnode.shards.resolve import check
+from qnode.shards.resolve import check, check_query, named
 from qnode.shards.routes import Routes
 from qnode.shards.scatter import Scatter
 
@@ -87,8 +87,7 @@ class Collection:
     def reconfigure(self, config: CollectionConfig) -> None:
         """Take over changed settings; the shards have done so already."""
         self.config = config
-        vectors = {vector.name: vector for vector in config.index_params().vectors}
-        self.settings = Settings(vectors, self.settings.fields)
+        self.settings = Settings(config.index_params().by_name, self.settings.fields)
 
     @property
     def fields(self) -> Mapping[str, FieldSchema]:
@@ -219,23 +218,15 @@ class Collection:
             return points
         return points[request.offset : request.offset + request.limit]
 
-    def check_vector(self, name: str) -> None:
-        """Raise BadInput if the collection has no vector of this name."""
-        if name not in self.settings.vectors:
-            raise BadInput(f"Not existing vector name error: {name}")
-
-    def _given_vector(self, request: QueryRequest) -> Vector | None:
+    def _given_vector(self, request: QueryRequest) -> AnyVector | None:
         """Give the vector that a query carries, if it does; raise BadInput if the collection has no such vectors."""
         assert request.query is not None
-        params = self.settings.vectors.get(request.using)
-        if params is None:
-            raise BadInput(f"Not existing vector name error: {request.using}")
-        vector = request.query.vector
-        if vector is not None and len(vector) != params.size:
-            raise BadInput(f"Vector dimension error: expected dim: {params.size}, got {len(vector)}")
+        params, vector = named(self.settings.vectors, request.using), request.query.vector
+        if vector is not None:
+            check_query(vector, params)
         return vector
 
-    async def _vector_of(self, key: PointKey, name: str, shards: Numbers) -> Vector:
+    async def _vector_of(self, key: PointKey, name: str, shards: Numbers) -> AnyVector:
         missing = NotFound(f"No point with id {id_of(key)} found")
         for number in self._routes.split_keys([key], shards):  # with custom sharding it may be in any of several
             try:

@@ -18,10 +18,19 @@ import numpy as np
 
 from qnode.models.collection import CollectionInfo
 from qnode.models.field_schema import FieldSchema
-from qnode.models.query import CountRequest, Hits, Point, QueryRequest, RetrieveRequest, ScrollRequest, Vector
+from qnode.models.query import (
+    AnyVector,
+    CountRequest,
+    Hits,
+    Point,
+    QueryRequest,
+    RetrieveRequest,
+    ScrollRequest,
+    SparseVector,
+)
 from qnode.models.reads import FacetCounts, FacetRequest, OrderedRequest, SampleRequest, merge_facets
 from qnode.models.shard_calls import InfoRequest, Table, VectorRequest, points_of, table_of
-from qnode.models.vector_params import VectorParams
+from qnode.models.vector_params import SlotParams
 from qnode.shards import local_reads, quick
 from qnode.shards.local_reads import Part
 
@@ -34,7 +43,7 @@ Points = Sequence[Point]
 class Settings:
     """What a read has to know of the collection: its vectors by name, its payload indexes by field."""
 
-    vectors: Mapping[str, VectorParams]
+    vectors: Mapping[str, SlotParams]
     fields: Mapping[str, FieldSchema]
 
 
@@ -102,9 +111,15 @@ def _mark(point: Point) -> tuple[object, ...]:
     """Make what is equal exactly for equal points."""
     vectors = None
     if point.vectors is not None:
-        vectors = tuple(sorted((name, vector.tobytes()) for name, vector in point.vectors.items()))
+        vectors = tuple(sorted((name, *_mark_of_vector(vector)) for name, vector in point.vectors.items()))
     score = None if point.score is None else float(point.score)
     return point.key, point.version, score, point.payload, vectors, point.shard_key, point.order_value
+
+
+def _mark_of_vector(vector: AnyVector) -> tuple[bytes, ...]:
+    if isinstance(vector, SparseVector):
+        return vector.indices.tobytes(), vector.values.tobytes()
+    return (vector.tobytes(),)
 
 
 QUERY: Final[Kind[QueryRequest, Points]] = points_kind(
@@ -159,11 +174,11 @@ COUNT: Final[Kind[CountRequest, int]] = Kind(
     is_spread=True,
 )
 
-VECTOR: Final[Kind[VectorRequest, Vector]] = Kind(
+VECTOR: Final[Kind[VectorRequest, AnyVector]] = Kind(
     lambda parts, request, settings: local_reads.vector_of(parts, request.key, request.name),
     lambda vectors, request, settings: vectors[0],
     first_answer,
-    np.ndarray,
+    np.ndarray | SparseVector,
 )
 
 INFO: Final[Kind[InfoRequest, CollectionInfo]] = Kind(

@@ -17,10 +17,10 @@ from qnode.index import ordering, reading, sampling
 from qnode.models.collection import CollectionInfo, CollectionStatus
 from qnode.models.field_schema import FieldSchema
 from qnode.models.point_id import PointKey
-from qnode.models.query import CountRequest, Point, QueryRequest, RetrieveRequest, ScrollRequest, Vector
+from qnode.models.query import AnyVector, CountRequest, Point, QueryRequest, RetrieveRequest, ScrollRequest
 from qnode.models.reads import Direction, FacetCounts, FacetRequest, OrderedRequest, SampleRequest, merge_facets
 from qnode.models.shard_choice import ShardKey
-from qnode.models.vector_params import VectorParams
+from qnode.models.vector_params import SlotParams
 from qnode.shards.local_shard import LocalShard
 
 _STATUSES = (CollectionStatus.GREEN, CollectionStatus.GREY, CollectionStatus.YELLOW, CollectionStatus.RED)
@@ -47,7 +47,7 @@ def parts_of(
     return parts
 
 
-def query(parts: Sequence[Part], request: QueryRequest, vectors: Mapping[str, VectorParams]) -> Sequence[Point]:
+def query(parts: Sequence[Part], request: QueryRequest, vectors: Mapping[str, SlotParams]) -> Sequence[Point]:
     """Give the first (limit + offset) points of a query; its example, if any, must stand in it as a vector."""
     if request.query is None:
         return listed(parts, request)
@@ -55,15 +55,15 @@ def query(parts: Sequence[Part], request: QueryRequest, vectors: Mapping[str, Ve
     return search(parts, request, request.query.vector, vectors[request.using])
 
 
-def search(parts: Sequence[Part], request: QueryRequest, vector: Vector, params: VectorParams) -> Sequence[Point]:
-    """Find the nearest (limit + offset) points to a vector, (dim,) float32, best first; not the example of the request."""
+def search(parts: Sequence[Part], request: QueryRequest, vector: AnyVector, params: SlotParams) -> Sequence[Point]:
+    """Find the nearest (limit + offset) points to a vector, best first; not the example of the request."""
     assert request.query is not None
     excluded = request.query.example
     found = [_shown(part, reading.search(part.shard.index, request, vector, excluded)) for part in parts]
     return merge_hits(found, params, request.limit + request.offset)
 
 
-def vector_of(parts: Sequence[Part], key: PointKey, name: str) -> Vector:
+def vector_of(parts: Sequence[Part], key: PointKey, name: str) -> AnyVector:
     """Give the vector of a point that is in one of the shards; raise NotFound."""
     missing: NotFound | None = None
     for part in parts:
@@ -121,7 +121,7 @@ def count(parts: Sequence[Part], request: CountRequest) -> int:
 
 
 def info(
-    shards: Sequence[LocalShard], vectors: Mapping[str, VectorParams], fields: Mapping[str, FieldSchema]
+    shards: Sequence[LocalShard], vectors: Mapping[str, SlotParams], fields: Mapping[str, FieldSchema]
 ) -> CollectionInfo:
     """Tell how the shards stand; quick."""
     parts = [part for shard in shards for space in shard.index.spaces.values() for part in space.parts]
@@ -151,13 +151,13 @@ def info(
     )
 
 
-def left_out(shards: Iterable[LocalShard], vectors: Iterable[VectorParams]) -> dict[str, int]:
+def left_out(shards: Iterable[LocalShard], vectors: Iterable[SlotParams]) -> dict[str, int]:
     """Count, by the names of vectors, those that a search with `indexed_only` does not look at."""
     held = list(shards)
     return {params.name: sum(shard.index.spaces[params.slot].left_out for shard in held) for params in vectors}
 
 
-def merge_hits(found: Sequence[Sequence[Point]], params: VectorParams, limit: int) -> Sequence[Point]:
+def merge_hits(found: Sequence[Sequence[Point]], params: SlotParams, limit: int) -> Sequence[Point]:
     """Merge hits, each best first, by the reported score; ties as within a shard."""
     if len(found) == 1:
         return found[0] if len(found[0]) <= limit else found[0][:limit]

@@ -12,6 +12,7 @@ from qnode.models.reads import MatrixRequest, SampleRequest
 from qnode.shards import kinds
 from qnode.shards.collection import Collection
 from qnode.shards.grouping import narrowed
+from qnode.shards.resolve import named
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -24,7 +25,7 @@ class Matrix:
 
 async def matrix_of(collection: Collection, request: MatrixRequest, consistency: Consistency | None) -> Matrix:
     """Draw a sample of points that have the vector, and compare them; empty for fewer than two."""
-    collection.check_vector(request.using)
+    named(collection.settings.vectors, request.using)
     having = narrowed(request.filter, Filter(must=(HasVector(request.using),)))
     wanted = SampleRequest(
         request.sample, having, with_vector=VectorSelector(True, (request.using,)), shards=request.shards

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from qnode.index.vectors import is_warm
 from qnode.models.query import QueryRequest, RetrieveRequest
-from qnode.models.vector_params import VectorParams
+from qnode.models.vector_params import SlotParams, VectorParams
 from qnode.shards.local_reads import Part
 
 QUICK_LIMIT = 1000
@@ -22,7 +22,7 @@ QUICK_SCAN_BYTES = 12 << 20
 """… and reads no more than this of segments without a graph, a millisecond and a half at 8 GB/s."""
 
 
-def is_quick_query(parts: Sequence[Part], request: QueryRequest, vectors: Mapping[str, VectorParams]) -> bool:
+def is_quick_query(parts: Sequence[Part], request: QueryRequest, vectors: Mapping[str, SlotParams]) -> bool:
     """Tell whether a query is."""
     if request.query is None or request.filter is not None or request.params.exact or not is_warm():
         return False
@@ -32,7 +32,9 @@ def is_quick_query(parts: Sequence[Part], request: QueryRequest, vectors: Mappin
     ):
         return False
     params = vectors.get(request.using)
-    return params is not None and _scan_bytes(parts, params.slot) <= QUICK_SCAN_BYTES
+    if not isinstance(params, VectorParams) or params.multivector:
+        return False
+    return _scan_bytes(parts, params.slot) <= QUICK_SCAN_BYTES
 
 
 def is_quick_retrieve(request: RetrieveRequest) -> bool:

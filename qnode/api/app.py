@@ -29,6 +29,7 @@ from qnode.api.compression import COMPRESSED_FROM_BYTES, accepts_gzip, compresse
 from qnode.api.errors import explain
 from qnode.api.http import JSON, SMALL_BODY_BYTES, Call, Header, Message, Receive, Scope, Send, read_body, respond
 from qnode.api.points import DirectEndpoint, Endpoint, Points
+from qnode.api.summaries import Summaries
 from qnode.errors import QnodeError, ValidationFailed
 from qnode.metrics import EndpointCounts, RestCounts
 from qnode.models.collection_sections import collection_address_faults
@@ -265,9 +266,10 @@ def build_application(
     if taken is not None:
         cold.include_router(snapshots.routes(taken))
     cold.include_router(unsupported.routes())
-    documentation.complete(cold, points.routes())
+    hot = points.routes() | Summaries(collections, points).routes()
+    documentation.complete(cold, hot)
     return Application(
-        points.routes(),
+        hot,
         points.direct_routes(),
         cold,
         counts,

@@ -24,7 +24,12 @@ _PAYLOAD = {"city": "Berlin"}
 _RECORD = {"id": 1, "payload": _PAYLOAD}
 _HIT = {"id": 1, "version": 0, "score": 0.92, "payload": _PAYLOAD}
 _UPDATED = {"operation_id": 0, "status": "completed"}
-_POINTS = {"points": [{"id": 1, "vector": [0.1, 0.2, 0.3, 0.4], "payload": _PAYLOAD}]}
+_POINTS = {
+    "points": [
+        {"id": 1, "vector": [0.1, 0.2, 0.3, 0.4], "payload": _PAYLOAD},
+        {"id": 2, "vector": [0.4, 0.3, 0.2, 0.1], "payload": {"city": "London"}},
+    ]
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +63,29 @@ POINTS: dict[tuple[str, str], Sketch] = {
         "Scroll through points", {"filter": _FILTER, "limit": 10}, {"points": [_RECORD], "next_page_offset": None}
     ),
     ("POST", "points/count"): Sketch("Count points", {"filter": _FILTER, "exact": True}, {"count": 1}),
+    ("POST", "points/query/groups"): Sketch(
+        "Query points in groups",
+        {**_QUERY, "group_by": "city", "group_size": 2},
+        {"groups": [{"id": "Berlin", "hits": [_HIT]}]},
+    ),
+    ("POST", "points/search/groups"): Sketch(
+        "Search in groups, the older form",
+        {**_SEARCH, "group_by": "city", "group_size": 2},
+        {"groups": [{"id": "Berlin", "hits": [_HIT]}]},
+    ),
+    ("POST", "points/search/matrix/pairs"): Sketch(
+        "Distances within a sample, as pairs", {"sample": 10, "limit": 3}, {"pairs": [{"a": 1, "b": 2, "score": 0.92}]}
+    ),
+    ("POST", "points/search/matrix/offsets"): Sketch(
+        "Distances within a sample, as a matrix",
+        {"sample": 10, "limit": 3},
+        {"offsets_row": [0], "offsets_col": [1], "scores": [0.92], "ids": [1, 2]},
+    ),
+    ("POST", "facet"): Sketch(
+        "Count the values of an indexed field",
+        {"key": "city", "limit": 10},
+        {"hits": [{"value": "Berlin", "count": 1}]},
+    ),
     ("PUT", "points/vectors"): _write("Update vectors", {"points": [{"id": 1, "vector": [0.4, 0.3, 0.2, 0.1]}]}),
     ("POST", "points/vectors/delete"): _write("Delete vectors", {**_IDS, "vector": [""]}),
     ("POST", "points/payload"): _write("Set payload", {"payload": {"seen": True}, **_IDS}),

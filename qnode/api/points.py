@@ -22,8 +22,10 @@ from qnode.api.writes_json import Sizes
 from qnode.errors import BadInput, NotFound, QnodeError, TimedOut
 from qnode.models.point_id import PointKey, id_of, key_of
 from qnode.models.query import ALL_PAYLOAD, ALL_VECTORS, Point, QueryRequest, RetrieveRequest
+from qnode.models.reads import OrderedRequest
 from qnode.models.universal import UniversalRequest
 from qnode.models.write import WriteRequest
+from qnode.shards import kinds
 from qnode.shards.querying import search
 
 if TYPE_CHECKING:
@@ -42,7 +44,8 @@ _PIECE_QUERIES = 16
 """A thread takes so many queries of a larger batch at once, so that other reads get their turn."""
 
 
-def _checked(endpoint: Endpoint) -> Endpoint:
+def checked(endpoint: Endpoint) -> Endpoint:
+    """Let an endpoint tell when its collection was deleted meanwhile."""
     return lambda call: _unless_removed(call, endpoint(call))
 
 
@@ -91,7 +94,7 @@ class Points:
             ("POST", "points/payload/clear"): self._writing(writes_json.parse_clear_payload),
             ("POST", "points/batch"): self.batch,
         }
-        return {route: _checked(endpoint) for route, endpoint in endpoints.items()}
+        return {route: checked(endpoint) for route, endpoint in endpoints.items()}
 
     def direct_routes(self) -> dict[tuple[str, str], DirectEndpoint]:
         """List those that can answer a small body at once, or not at all; any fault is left to the endpoints."""
@@ -150,6 +153,9 @@ class Points:
     async def scroll(self, call: Call) -> bytes:
         """Give one page of points."""
         request, collection = await self.read(call, reads_json.parse_scroll)
+        if isinstance(request, OrderedRequest):
+            ordered = await in_time(call, collection.read(kinds.ORDERED, request, call.consistency))
+            return await written(call, lambda: answers.page(ordered, None), ordered)
         points, following = await in_time(call, collection.scroll(request, call.consistency))
         return await written(call, lambda: answers.page(points, following), points)
 

@@ -167,19 +167,26 @@ def test_a_large_segment_is_searched_by_candidates_and_finds_nearly_all(tmp_path
     seed = 12
     params = VectorParams("", 0, DIM, Distance.COSINE, m=16, ef_construct=64, multivector=True)
     history = History(tmp_path / "shard", params, seed, threshold_kb=64)
-    keys = [key_of(number) for number in range(3000)]
-    vectors = [history.vector() for _ in keys]
+    topics = history.random.standard_normal((500, DIM)).astype(np.float32)
+
+    def text(rows: int) -> Vector:
+        about = topics[history.random.integers(len(topics))]
+        return normalised(about + 0.5 * history.random.standard_normal((rows, DIM)).astype(np.float32))
+
+    keys = [key_of(number) for number in range(2500)]
+    vectors = [text(10) for _ in keys]
     history.apply(Upsert(keys, [b"{}"] * len(keys), {"": column_of(np.arange(len(keys), dtype=np.int32), vectors)}))
     history.points = {key: history.stored(rows) for key, rows in zip(keys, vectors, strict=True)}
     history.build()
     space = history.index.spaces[0]
-    assert space.indexed_count > 2900
+    assert space.indexed_count > 2400
     held = {key: rows for key, rows in history.points.items() if rows is not None}
     hits = 0
     for _ in range(20):
-        query = history.vector()
+        query = text(4)
         best = {key for _, key in brute_force(params, query, held)[:10]}
-        found = reading.search(history.index, QueryRequest(Nearest(query), params=SearchParams(hnsw_ef=40)), query)
+        found = reading.search(history.index, QueryRequest(Nearest(query), params=SearchParams(hnsw_ef=80)), query)
         hits += len(best & {point.key for point in found})
+    print(hits)
     assert hits >= 190
     history.index.close()

@@ -20,11 +20,7 @@ NOT_YET = (
     ("POST", f"{_COLLECTION}/points/search/groups"),
     ("POST", f"{_COLLECTION}/points/search/matrix/pairs"),
     ("POST", f"{_COLLECTION}/points/search/matrix/offsets"),
-    ("POST", f"{_COLLECTION}/points/recommend"),
-    ("POST", f"{_COLLECTION}/points/recommend/batch"),
     ("POST", f"{_COLLECTION}/points/recommend/groups"),
-    ("POST", f"{_COLLECTION}/points/discover"),
-    ("POST", f"{_COLLECTION}/points/discover/batch"),
     ("GET", "/quotas"),
     ("PUT", "/quotas"),
 )

@@ -24,6 +24,7 @@ from qnode.models.query import (
     ScrollRequest,
     Vector,
 )
+from qnode.models.reads import FacetRequest, OrderedRequest, SampleRequest
 from qnode.models.shard_choice import ShardKey
 from qnode.models.write import WriteRequest
 
@@ -54,7 +55,16 @@ class ReachedRequest:
 
 
 ReadRequest = (
-    QueryRequest | ScrollRequest | RetrieveRequest | CountRequest | VectorRequest | InfoRequest | FieldsRequest
+    QueryRequest
+    | ScrollRequest
+    | RetrieveRequest
+    | CountRequest
+    | OrderedRequest
+    | SampleRequest
+    | FacetRequest
+    | VectorRequest
+    | InfoRequest
+    | FieldsRequest
 )
 
 
@@ -88,7 +98,7 @@ class NotServed:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Table:
-    """Points by columns. scores, payloads, vectors, shard_keys: None if no point has one."""
+    """Points by columns. scores, payloads, vectors, shard_keys, order_values: None if no point has one."""
 
     keys: list[PointKey]
     versions: list[int]
@@ -96,6 +106,7 @@ class Table:
     payloads: list[bytes | None] | None
     vectors: Mapping[str, Column] | None
     shard_keys: list[ShardKey | None] | None = None
+    order_values: list[int | float | None] | None = None
 
 
 def table_of(points: Sequence[Point]) -> Table | Hits:
@@ -110,6 +121,7 @@ def table_of(points: Sequence[Point]) -> Table | Hits:
         None if first is None or first.payload is None else [point.payload for point in points],
         None if first is None or first.vectors is None else _columns(points),
         None if first is None or first.shard_key is None else [point.shard_key for point in points],
+        None if first is None or first.order_value is None else [point.order_value for point in points],
     )
 
 
@@ -127,6 +139,9 @@ def points_of(table: Table | Hits) -> Sequence[Point]:
     if table.shard_keys is not None:
         for point, shard_key in zip(points, table.shard_keys, strict=True):
             point.shard_key = shard_key
+    if table.order_values is not None:
+        for point, order_value in zip(points, table.order_values, strict=True):
+            point.order_value = order_value
     if table.vectors is not None:
         named: list[dict[str, AnyVector]] = [{} for _ in points]
         for name, column in table.vectors.items():

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from qnode.errors import NotFound, Unavailable
-from qnode.index import reading
+from qnode.index import ordering, reading, sampling
 from qnode.models.collection import CollectionInfo, CollectionStatus
 from qnode.models.field_schema import FieldSchema
 from qnode.models.point_id import PointKey
 from qnode.models.query import AnyVector, CountRequest, Point, QueryRequest, RetrieveRequest, ScrollRequest
+from qnode.models.reads import Direction, FacetCounts, FacetRequest, OrderedRequest, SampleRequest, merge_facets
 from qnode.models.shard_choice import ShardKey
 from qnode.models.vector_params import SlotParams
 from qnode.shards.local_shard import LocalShard
@@ -44,6 +45,14 @@ def parts_of(
             raise Unavailable(f"shard {number} is not on this node any more")
         parts.append(Part(number, shard, key_of(number)))
     return parts
+
+
+def query(parts: Sequence[Part], request: QueryRequest, vectors: Mapping[str, SlotParams]) -> Sequence[Point]:
+    """Give the first (limit + offset) points of a query; its example, if any, must stand in it as a vector."""
+    if request.query is None:
+        return listed(parts, request)
+    assert request.query.vector is not None
+    return search(parts, request, request.query.vector, vectors[request.using])
 
 
 def search(parts: Sequence[Part], request: QueryRequest, vector: AnyVector, params: SlotParams) -> Sequence[Point]:
@@ -86,14 +95,24 @@ def scroll(parts: Sequence[Part], request: ScrollRequest) -> Sequence[Point]:
     return merge_pages(pages, request.limit + 1)
 
 
-def retrieve(
-    parts: Sequence[Part], request: RetrieveRequest, keys: Mapping[int, Sequence[PointKey]] | None
-) -> Sequence[Point]:
-    """Read points by id; `keys`: which of them each shard may have, None all. With several shards in no order."""
-    if keys is None:
-        return joined([_shown(part, reading.retrieve(part.shard.index, request)) for part in parts])
-    narrowed = ((part, replace(request, keys=tuple(keys[part.number]))) for part in parts)
-    return joined([_shown(part, reading.retrieve(part.shard.index, own)) for part, own in narrowed])
+def retrieve(parts: Sequence[Part], request: RetrieveRequest) -> Sequence[Point]:
+    """Read points by id, each from every shard that has it; of several shards in no order."""
+    return joined([_shown(part, reading.retrieve(part.shard.index, request)) for part in parts])
+
+
+def ordered(parts: Sequence[Part], request: OrderedRequest) -> Sequence[Point]:
+    """Read the first points in the order of a field's values."""
+    return merge_ordered([_shown(part, ordering.ordered(part.shard.index, request)) for part in parts], request)
+
+
+def sample(parts: Sequence[Part], request: SampleRequest) -> Sequence[Point]:
+    """Read points at random."""
+    return merge_samples([_shown(part, sampling.sample(part.shard.index, request)) for part in parts], request.limit)
+
+
+def facet(parts: Sequence[Part], request: FacetRequest) -> FacetCounts:
+    """Count the points of each value of a field."""
+    return merge_facets([sampling.facet(part.shard.index, request) for part in parts])
 
 
 def count(parts: Sequence[Part], request: CountRequest) -> int:
@@ -159,6 +178,27 @@ def merge_pages(pages: Sequence[Sequence[Point]], limit: int) -> Sequence[Point]
     if len(pages) == 1:
         return pages[0][:limit]
     return list(heapq.merge(*pages, key=lambda point: point.key))[:limit]
+
+
+def merge_ordered(found: Sequence[Sequence[Point]], request: OrderedRequest) -> Sequence[Point]:
+    """Merge points in the order of their values, then of their ids."""
+    if len(found) == 1:
+        return found[0][: request.limit]
+    points = [point for own in found for point in own]
+    points.sort(key=_place_in_order, reverse=request.direction is Direction.DESCENDING)
+    return points[: request.limit]
+
+
+def _place_in_order(point: Point) -> tuple[int | float, PointKey]:
+    assert point.order_value is not None
+    return point.order_value, point.key
+
+
+def merge_samples(found: Sequence[Sequence[Point]], limit: int) -> Sequence[Point]:
+    """Make one sample of those of several shards."""
+    if len(found) == 1:
+        return found[0][:limit]
+    return sorted((point for points in found for point in points), key=lambda point: float(point.score or 0))[:limit]
 
 
 def _shown(part: Part, points: Sequence[Point]) -> Sequence[Point]:

@@ -95,6 +95,9 @@ POINTS: dict[tuple[str, str], Sketch] = {
 DEFINITIONS: dict[tuple[str, str], Json] = {
     ("PUT", "/collections/{collection_name}"): {"vectors": {"size": 4, "distance": "Cosine"}},
     ("PATCH", "/collections/{collection_name}"): {"optimizers_config": {"indexing_threshold": 20000}},
+    ("POST", "/collections/aliases"): {
+        "actions": [{"create_alias": {"collection_name": "documented", "alias_name": "current"}}]
+    },
     ("PUT", "/collections/{collection_name}/index"): {"field_name": "city", "field_schema": "keyword"},
 }
 """Bodies of ordinary routes."""

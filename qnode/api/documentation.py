@@ -18,6 +18,8 @@ _FILTER = {"must": [{"key": "city", "match": {"value": "Berlin"}}]}
 _IDS = {"points": [1]}
 _QUERY = {"query": [0.2, 0.1, 0.9, 0.7], "filter": _FILTER, "limit": 3, "with_payload": True}
 _SEARCH = {"vector": [0.2, 0.1, 0.9, 0.7], "filter": _FILTER, "limit": 3, "with_payload": True}
+_RECOMMEND = {"positive": [1], "negative": [[0.1, 0.9, 0.2, 0.4]], "limit": 3}
+_DISCOVER = {"target": 1, "context": [{"positive": [0.2, 0.1, 0.9, 0.7], "negative": [0.9, 0.1, 0.2, 0.1]}], "limit": 3}
 _PAYLOAD = {"city": "Berlin"}
 _RECORD = {"id": 1, "payload": _PAYLOAD}
 _HIT = {"id": 1, "version": 0, "score": 0.92, "payload": _PAYLOAD}
@@ -51,6 +53,12 @@ POINTS: dict[tuple[str, str], Sketch] = {
     ("POST", "points/query/batch"): Sketch("Query points in batch", {"searches": [_QUERY]}, [{"points": [_HIT]}]),
     ("POST", "points/search"): Sketch("Search points, the older form", _SEARCH, [_HIT]),
     ("POST", "points/search/batch"): Sketch("Search in batch, the older form", {"searches": [_SEARCH]}, [[_HIT]]),
+    ("POST", "points/recommend"): Sketch("Recommend points, the older form", _RECOMMEND, [_HIT]),
+    ("POST", "points/recommend/batch"): Sketch(
+        "Recommend in batch, the older form", {"searches": [_RECOMMEND]}, [[_HIT]]
+    ),
+    ("POST", "points/discover"): Sketch("Discover points, the older form", _DISCOVER, [_HIT]),
+    ("POST", "points/discover/batch"): Sketch("Discover in batch, the older form", {"searches": [_DISCOVER]}, [[_HIT]]),
     ("POST", "points/scroll"): Sketch(
         "Scroll through points", {"filter": _FILTER, "limit": 10}, {"points": [_RECORD], "next_page_offset": None}
     ),

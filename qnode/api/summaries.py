@@ -7,15 +7,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from qnode.api import answers, reads_json, summaries_json
+from qnode.api import answers, older_json, query_json, summaries_json
 from qnode.api.http import Call
-from qnode.api.points import Endpoint, Points, checked, in_time, points_found
+from qnode.api.points import Endpoint, Points, Search, checked, in_time
 from qnode.api.summaries_json import GroupsBody
 from qnode.errors import NotFound
 from qnode.models.filter import Filter
 from qnode.models.grouping import Group, Grouping
 from qnode.models.point_id import id_of
-from qnode.models.query import NO_VECTORS, Point, QueryRequest
+from qnode.models.query import NO_VECTORS, Point
 from qnode.models.reads import most_frequent
 from qnode.shards import kinds
 from qnode.shards.grouping import fill, group_hits, grouped_by, look_up, narrowed
@@ -38,6 +38,7 @@ class Summaries:
         endpoints: dict[tuple[str, str], Endpoint] = {
             ("POST", "points/query/groups"): self._grouping(_parse_query_groups),
             ("POST", "points/search/groups"): self._grouping(_parse_search_groups),
+            ("POST", "points/recommend/groups"): self._grouping(_parse_recommend_groups),
             ("POST", "facet"): self.facet,
             ("POST", "points/search/matrix/pairs"): self.matrix_pairs,
             ("POST", "points/search/matrix/offsets"): self.matrix_offsets,
@@ -78,7 +79,7 @@ class Summaries:
         request, collection = await self._points.read(call, summaries_json.parse_matrix)
         return await in_time(call, matrix_of(collection, request, call.consistency))
 
-    def _grouping(self, parse: Callable[[object], GroupsBody[QueryRequest]]) -> Endpoint:
+    def _grouping(self, parse: Callable[[object], GroupsBody[Search]]) -> Endpoint:
         """Make the endpoint of a search in groups from the reader of its body."""
 
         async def endpoint(call: Call) -> bytes:
@@ -88,16 +89,14 @@ class Summaries:
 
         return endpoint
 
-    async def _grouped(
-        self, call: Call, collection: Collection, request: QueryRequest, grouping: Grouping
-    ) -> list[Group]:
+    async def _grouped(self, call: Call, collection: Collection, request: Search, grouping: Grouping) -> list[Group]:
         lookup = grouping.lookup
         other = None if lookup is None else self._looked_up_in(call, lookup.collection)
         bare = replace(request, with_payload=grouped_by(grouping.path), with_vector=NO_VECTORS)
 
         async def search(more: Filter | None, limit: int) -> Sequence[Point]:
             asked = replace(bare, filter=narrowed(request.filter, more), limit=limit)
-            return await points_found(call, collection, asked)
+            return await self._points.found(call, collection, asked)
 
         groups = await group_hits(search, grouping)
         await fill(collection, groups, request.with_payload, request.with_vector, request.shards, call.consistency)
@@ -114,9 +113,13 @@ class Summaries:
             raise NotFound(f"Collection {name} not found") from None
 
 
-def _parse_query_groups(body: object) -> GroupsBody[QueryRequest]:
-    return summaries_json.parse_groups(body, reads_json.parse_query, is_old=False)
+def _parse_query_groups(body: object) -> GroupsBody[Search]:
+    return summaries_json.parse_groups(body, query_json.parse_query, is_old=False)
 
 
-def _parse_search_groups(body: object) -> GroupsBody[QueryRequest]:
-    return summaries_json.parse_groups(body, reads_json.parse_search, is_old=True)
+def _parse_search_groups(body: object) -> GroupsBody[Search]:
+    return summaries_json.parse_groups(body, older_json.parse_search, is_old=True)
+
+
+def _parse_recommend_groups(body: object) -> GroupsBody[Search]:
+    return summaries_json.parse_groups(body, older_json.parse_recommend, is_old=True)

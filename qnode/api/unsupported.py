@@ -12,11 +12,6 @@ NOT_YET = (
     ("GET", f"{_COLLECTION}/optimizations"),
     ("PUT", f"{_COLLECTION}/vectors/{{vector_name}}"),
     ("DELETE", f"{_COLLECTION}/vectors/{{vector_name}}"),
-    ("POST", f"{_COLLECTION}/points/recommend"),
-    ("POST", f"{_COLLECTION}/points/recommend/batch"),
-    ("POST", f"{_COLLECTION}/points/recommend/groups"),
-    ("POST", f"{_COLLECTION}/points/discover"),
-    ("POST", f"{_COLLECTION}/points/discover/batch"),
     ("GET", "/quotas"),
     ("PUT", "/quotas"),
 )

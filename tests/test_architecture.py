@@ -28,6 +28,9 @@ SOLE_IMPORTERS = {
     "starlette": ("api",),
     "uvicorn": ("node", "api"),
     "prometheus_client": ("metrics", "api"),
+    "Stemmer": ("models/tokens",),
+    "regex": ("models/tokens",),
+    "mmh3": ("models/bm25",),
     "msgpack": ("models", "raft", "shards/replication/messages"),
 }
 

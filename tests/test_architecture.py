@@ -26,6 +26,7 @@ SOLE_IMPORTERS = {
     "pysyncobj": ("raft",),
     "fastapi": ("api",),
     "starlette": ("api",),
+    "jwt": ("api",),
     "uvicorn": ("node", "api"),
     "prometheus_client": ("metrics", "api"),
     "Stemmer": ("models/tokens",),

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from fastapi import APIRouter, Request, Response
 
 from qnode.api import answers
+from qnode.api.access import Access
 from qnode.api.errors import explain
 from qnode.api.http import Call, Parameters, definition_parameters, json_of
 from qnode.api.points import Points
@@ -37,7 +38,14 @@ async def call_of(request: Request, name: str = "") -> Call:
     """Take what an endpoint needs from a request."""
     content_type = request.headers.get("content-type", "").encode("latin-1")
     query_string: bytes = request.scope["query_string"]
-    return Call(name, query_string, content_type, await request.body(), request.state.started)
+    body = await request.body()
+    return Call(name, query_string, content_type, body, request.state.started, access=access_of(request))
+
+
+def access_of(request: Request) -> Access | None:
+    """Give what the client may do; None everything."""
+    access: Access | None = getattr(request.state, "access", None)
+    return access
 
 
 def _definition(call: Call) -> Any:
@@ -70,7 +78,8 @@ def _add_collection_routes(
 ) -> None:
     @router.get("/collections", summary="List collections")
     async def names(request: Request) -> Response:
-        shown = [{"name": name} for name in await collections.names()]
+        access = access_of(request)
+        shown = [{"name": name} for name in await collections.names() if access is None or access.may_see(name)]
         return json_response(answers.ok({"collections": shown}, request.state.started))
 
     @router.get("/collections/{collection_name}", summary="Collection details")

@@ -95,8 +95,12 @@ def test_all_settings_of_a_query_are_read() -> None:
         ({"params": []}, MalformedBody, "expected struct SearchParams"),
         ({"score_threshold": 0.5}, BadRequest, "A query is needed to use the score_threshold."),
         ({"query": []}, ValidationFailed, "dense vector must not be empty"),
-        ({"query": [[1.0]]}, BadRequest, "multivectors are not supported yet"),
-        ({"query": {"indices": [], "values": []}}, BadRequest, "sparse vectors are not supported yet"),
+        ({"query": [[1.0], [1.0, 2.0]]}, ValidationFailed, "internal.query.data: all vectors must have the same"),
+        (
+            {"query": {"indices": [1], "values": []}},
+            ValidationFailed,
+            "internal.query.values: Validation error: must be",
+        ),
         ({"query": {"text": "x", "model": "m"}}, BadRequest, "inference is not supported yet"),
         ({"query": {"fusion": "rrf"}}, BadRequest, "fusion queries are not supported yet"),
         ({"query": {"recommend": {"positive": [1]}}}, BadRequest, "recommend queries are not supported yet"),
@@ -134,7 +138,7 @@ def test_an_older_search_takes_a_list_or_a_named_vector_and_needs_a_limit() -> N
         ({"vector": [1.0]}, "missing field `limit`"),
         ({"limit": 1}, "missing field `vector`"),
         ({"limit": 1, "vector": {"name": "a"}}, "missing field `vector`"),
-        ({"limit": 1, "vector": {"name": "a", "vector": {"indices": []}}}, "sparse vectors are not supported yet"),
+        ({"limit": 1, "vector": {"name": "a", "vector": {"indices": []}}}, "invalid type: map, expected a vector"),
     ):
         with pytest.raises(QnodeError, match=text):
             parse_search(body)

@@ -21,6 +21,7 @@ from qnode.errors import Corruption
 from qnode.index.apply import Group
 from qnode.index.fields import FieldIndexes, Filtering
 from qnode.index.manifest import Manifest, SegmentEntry, SegmentState, read_manifest, write_manifest
+from qnode.index.multi_space import MultiSpace
 from qnode.index.planning import is_overfull
 from qnode.index.population import Population
 from qnode.index.segment_rows import CHUNK_ROWS, put_check, put_dead_chunks, read_alive, read_checks
@@ -92,7 +93,9 @@ class Index:
         self.manifest = manifest
         small_kb = self.params.indexing_threshold_kb
         self.spaces = {
-            vector.slot: Space(vector, max(small_kb, vector.full_scan_threshold_kb), tuple(parts[vector.slot]))
+            vector.slot: (MultiSpace if vector.multivector else Space)(
+                vector, max(small_kb, vector.full_scan_threshold_kb), tuple(parts[vector.slot])
+            )
             for vector in self.params.vectors
         }
         self.fields.load(txn)

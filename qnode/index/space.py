@@ -8,7 +8,9 @@ transaction that fits it does a point have neither.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -209,8 +211,22 @@ class Space:
 
     @property
     def left_out(self) -> int:
-        """How many alive rows a search with `indexed_only` does not look at."""
-        return sum(part.living for part in self.parts if self._awaits_graph(part.segment))
+        """How many vectors a search with `indexed_only` does not look at."""
+        return sum(self._living(part) for part in self.parts if self._awaits_graph(part.segment))
+
+    @property
+    def count(self) -> int:
+        """How many points have such a vector."""
+        return sum(map(self._living, self.parts))
+
+    @property
+    def indexed_count(self) -> int:
+        """Of how many of them the vector is in a graph."""
+        return sum(self._living(part) for part in self.parts if part.is_indexed)
+
+    def _living(self, part: Part) -> int:
+        """Count the points whose vector is in a part."""
+        return part.living
 
     def _awaits_graph(self, segment: GrowingSegment | SealedSegment) -> bool:
         return not segment.indexed and segment.vector_bytes > self.small_bytes
@@ -244,11 +260,16 @@ class Space:
                 missing = missing[~hit]
         return found
 
-    def read(self, numbers: Numbers, ops: OpNums) -> tuple[npt.NDArray[np.float32], Mask]:
-        """Read current vectors: (n, dim) float32, and (n,) which of them were found."""
+    def rows_of(self, segment: SealedSegment, numbers: Numbers, ops: OpNums) -> Rows:
+        """Give the rows that these operations made of these points in a segment, as far as they are in it."""
+        rows = segment.find(numbers, ops)
+        return rows[rows >= 0]
+
+    def read(self, numbers: Numbers, ops: OpNums) -> tuple[Sequence[AnyVector], Mask]:
+        """Read current vectors, of each point one, and (n,) which of them were found."""
         vectors = np.zeros((len(numbers), self.params.size), np.float32)
         known = np.zeros(len(numbers), np.bool_)
         for part, rows, at in self.locate(numbers, ops):
             vectors[at] = part.segment.read(rows)
             known[at] = True
-        return vectors, known
+        return cast("Sequence[AnyVector]", vectors), known

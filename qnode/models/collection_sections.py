@@ -143,7 +143,7 @@ def _read_multivector(value: object) -> Section:
     section = reading.fields(value, {"comparator": reading.one_of("max_sim")}, "struct MultiVectorConfig")
     if "comparator" not in section:
         raise reading.missing("comparator")
-    raise BadRequest("multivectors are not supported yet")
+    return section
 
 
 def _read_vector(value: object, path: str, faults: list[Fault]) -> Section:

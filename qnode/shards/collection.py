@@ -25,6 +25,7 @@ from qnode.models.query import (
     RetrieveRequest,
     ScrollRequest,
 )
+from qnode.models.reads import OrderedRequest, SampleRequest
 from qnode.models.shard_calls import FieldsRequest, InfoRequest, VectorRequest
 from qnode.models.shard_choice import ShardChoice
 from qnode.models.topology import CollectionEntry
@@ -51,6 +52,7 @@ class Chosen(Protocol):
 
 Request = TypeVar("Request", bound=Chosen)
 Answer = TypeVar("Answer")
+PointsRequest = QueryRequest | RetrieveRequest | OrderedRequest | SampleRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +159,7 @@ class Collection:
     ) -> Answer:
         """Answer a request of a kind from all shards that it is about."""
         numbers = self._routes.read_from(request.shards)
-        if not self._is_direct(request.shards, consistency):
+        if not self.is_direct(request.shards, consistency):
             return await self._gathered(kind, request, numbers, consistency)
         parts, settings = self._all_parts, self.settings
         if kind.is_quick(parts, request, settings):
@@ -184,7 +186,7 @@ class Collection:
 
     async def query(self, request: QueryRequest, consistency: Consistency | None = None) -> Sequence[Point]:
         """Answer a query."""
-        if self._is_direct(request.shards, consistency):
+        if self.is_direct(request.shards, consistency):
             return await asyncio.to_thread(self._query, request)
         numbers = self._routes.read_from(request.shards)
         if request.query is not None and self._given_vector(request) is None:
@@ -198,12 +200,12 @@ class Collection:
         self, requests: Sequence[QueryRequest], consistency: Consistency | None = None
     ) -> list[Sequence[Point]]:
         """Answer queries one after the other, in one thread; those for other peers beside each other."""
-        if all(self._is_direct(request.shards, consistency) for request in requests):
+        if all(self.is_direct(request.shards, consistency) for request in requests):
             return await asyncio.to_thread(lambda: [self._query(request) for request in requests])
         return list(await asyncio.gather(*(self.query(request, consistency) for request in requests)))
 
-    def _is_direct(self, choice: ShardChoice | None, consistency: Consistency | None) -> bool:
-        """Tell whether a read is about shards here alone."""
+    def is_direct(self, choice: ShardChoice | None, consistency: Consistency | None) -> bool:
+        """Tell whether a read is about shards here alone, so that `answered_here` can answer it."""
         return self.is_all_here and choice is None and (consistency in (None, 1) or self._routes.most_replicas == 1)
 
     def _query(self, request: QueryRequest) -> Sequence[Point]:
@@ -246,19 +248,41 @@ class Collection:
 
     async def retrieve(self, request: RetrieveRequest, consistency: Consistency | None = None) -> Sequence[Point]:
         """Read points by id, in the order asked."""
+        if self.is_direct(request.shards, consistency):
+            if quick.is_quick_retrieve(request):
+                return self._retrieve(request)
+            return await asyncio.to_thread(self._retrieve, request)
+        reading = self._retrieving(request)
+        found = await self._scatter().read(tuple(reading.keys), reading, consistency)
+        return _as_asked(reading.merged(found), request)
+
+    def _retrieve(self, request: RetrieveRequest) -> Sequence[Point]:
+        """Read points by id from the shards here, which are all."""
+        reading = self._retrieving(request)
+        return _as_asked(reading.here(tuple(reading.keys)), request)
+
+    def _retrieving(self, request: RetrieveRequest) -> RetrieveReading:
         keys = self._routes.split_keys(request.keys, self._routes.read_from(request.shards))
-        reading = RetrieveReading(kinds.RETRIEVE, request, self.settings, self.local, keys)
-        numbers = tuple(keys)
-        if not self._is_direct(request.shards, consistency):
-            points = reading.merged(await self._scatter().read(numbers, reading, consistency))
-        elif quick.is_quick_retrieve(request):
-            points = reading.here(numbers)
-        else:
-            points = await asyncio.to_thread(reading.here, numbers)
-        if len(keys) <= 1:
-            return points
-        found = {point.key: point for point in points}
-        return [found[key] for key in dict.fromkeys(request.keys) if key in found]
+        return RetrieveReading(kinds.RETRIEVE, request, self.settings, self.local, keys)
+
+    def answered_now(self, request: PointsRequest) -> Sequence[Point] | None:
+        """Answer a read that is about shards here alone without leaving the event loop, if it is sure to be quick; else None."""
+        if isinstance(request, QueryRequest):
+            return self.query_now(request)
+        is_quick = isinstance(request, RetrieveRequest) and quick.is_quick_retrieve(request)
+        return self.answered_here(request) if is_quick else None
+
+    def answered_here(self, request: PointsRequest) -> Sequence[Point]:
+        """Answer a read that is about shards here alone; blocks."""
+        match request:
+            case QueryRequest():
+                return self._query(request)
+            case RetrieveRequest():
+                return self._retrieve(request)
+            case OrderedRequest():
+                return kinds.ORDERED.read(self._all_parts, request, self.settings)
+            case SampleRequest():
+                return kinds.SAMPLE.read(self._all_parts, request, self.settings)
 
     async def count(self, request: CountRequest, consistency: Consistency | None = None) -> int:
         """Count the points that pass the filter."""
@@ -317,3 +341,11 @@ class Collection:
 
     async def close(self) -> None:
         await asyncio.gather(*(shard.close() for shard in self.shards.values()))
+
+
+def _as_asked(points: Sequence[Point], request: RetrieveRequest) -> Sequence[Point]:
+    """Put points that were asked for by id in the order of the request, each once."""
+    if len(points) <= 1:
+        return points
+    found = {point.key: point for point in points}
+    return [found[key] for key in dict.fromkeys(request.keys) if key in found]

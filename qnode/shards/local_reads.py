@@ -124,7 +124,8 @@ def info(
     shards: Sequence[LocalShard], vectors: Mapping[str, SlotParams], fields: Mapping[str, FieldSchema]
 ) -> CollectionInfo:
     """Tell how the shards stand; quick."""
-    parts = [part for shard in shards for space in shard.index.spaces.values() for part in space.parts]
+    spaces = [space for shard in shards for space in shard.index.spaces.values()]
+    parts = [part for space in spaces for part in space.parts]
     faults = [fault for shard in shards if (fault := shard.fault or shard.optimizer_error)]
     status = CollectionStatus.GREEN
     if any(shard.is_building or shard.needs_build or shard.queue_length for shard in shards):
@@ -135,7 +136,7 @@ def info(
         status,
         faults[0] if faults else None,
         points_count=sum(shard.index.points_count for shard in shards),
-        indexed_vectors_count=sum(part.living for part in parts if part.is_indexed),
+        indexed_vectors_count=sum(space.indexed_count for space in spaces),
         segments_count=max(len(parts), len(shards)),
         payload_schema={
             field: (schema, sum(shard.index.field_points(field) for shard in shards))
@@ -143,8 +144,7 @@ def info(
         },
         update_queue_length=sum(shard.queue_length for shard in shards),
         vectors_count_by_name={
-            name: sum(part.living for shard in shards for part in shard.index.spaces[params.slot].parts)
-            for name, params in vectors.items()
+            name: sum(shard.index.spaces[params.slot].count for shard in shards) for name, params in vectors.items()
         },
         vectors_size_bytes=sum(part.segment.disk_bytes for part in parts),
         payloads_size_bytes=sum(shard.index.store.disk_bytes for shard in shards),

@@ -22,8 +22,23 @@ from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
 from qnode import __version__
+<<<<<<< HEAD
 from qnode.api import aliases, answers, cluster_routes, definitions, documentation, service, snapshots, unsupported
 from qnode.api.access import Access, Guard, Keys, credential
+=======
+from qnode.api import (
+    aliases,
+    answers,
+    cluster_routes,
+    definitions,
+    documentation,
+    optimizations,
+    service,
+    snapshots,
+    unsupported,
+)
+from qnode.api.access import Access, Guard, Keys, Unauthorized, Untrusted, credential
+>>>>>>> reads
 from qnode.api.cluster_surface import ClusterSurface
 from qnode.api.compression import COMPRESSED_FROM_BYTES, accepts_gzip, compressed
 from qnode.api.errors import explain
@@ -262,6 +277,7 @@ def build_application(
     cold.include_router(service.routes(collections, counts, surface))
     cold.include_router(cluster_routes.routes(surface))
     cold.include_router(aliases.routes(collections))
+    cold.include_router(optimizations.routes(collections))
     cold.include_router(definitions.routes(collections, points, lambda: _spread(defaults, topology())))
     if taken is not None:
         cold.include_router(snapshots.routes(taken))

@@ -18,8 +18,13 @@ _FILTER = {"must": [{"key": "city", "match": {"value": "Berlin"}}]}
 _IDS = {"points": [1]}
 _QUERY = {"query": [0.2, 0.1, 0.9, 0.7], "filter": _FILTER, "limit": 3, "with_payload": True}
 _SEARCH = {"vector": [0.2, 0.1, 0.9, 0.7], "filter": _FILTER, "limit": 3, "with_payload": True}
-_RECOMMEND = {"positive": [1], "negative": [[0.1, 0.9, 0.2, 0.4]], "limit": 3}
-_DISCOVER = {"target": 1, "context": [{"positive": [0.2, 0.1, 0.9, 0.7], "negative": [0.9, 0.1, 0.2, 0.1]}], "limit": 3}
+_RECOMMEND = {"positive": [1], "negative": [[0.1, 0.9, 0.2, 0.4]], "limit": 3, "with_payload": True}
+_DISCOVER = {
+    "target": [0.2, 0.1, 0.9, 0.7],
+    "context": [{"positive": [0.2, 0.1, 0.9, 0.7], "negative": [0.9, 0.1, 0.2, 0.1]}],
+    "limit": 3,
+    "with_payload": True,
+}
 _PAYLOAD = {"city": "Berlin"}
 _RECORD = {"id": 1, "payload": _PAYLOAD}
 _HIT = {"id": 1, "version": 0, "score": 0.92, "payload": _PAYLOAD}

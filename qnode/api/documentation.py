@@ -83,6 +83,11 @@ POINTS: dict[tuple[str, str], Sketch] = {
         {**_SEARCH, "group_by": "city", "group_size": 2},
         {"groups": [{"id": "Berlin", "hits": [_HIT]}]},
     ),
+    ("POST", "points/recommend/groups"): Sketch(
+        "Recommend in groups, the older form",
+        {**_RECOMMEND, "group_by": "city", "group_size": 2},
+        {"groups": [{"id": "Berlin", "hits": [_HIT]}]},
+    ),
     ("POST", "points/search/matrix/pairs"): Sketch(
         "Distances within a sample, as pairs", {"sample": 10, "limit": 3}, {"pairs": [{"a": 1, "b": 2, "score": 0.92}]}
     ),
@@ -113,6 +118,9 @@ POINTS: dict[tuple[str, str], Sketch] = {
 DEFINITIONS: dict[tuple[str, str], Json] = {
     ("PUT", "/collections/{collection_name}"): {"vectors": {"size": 4, "distance": "Cosine"}},
     ("PATCH", "/collections/{collection_name}"): {"optimizers_config": {"indexing_threshold": 20000}},
+    ("POST", "/collections/aliases"): {
+        "actions": [{"create_alias": {"collection_name": "documented", "alias_name": "current"}}]
+    },
     ("PUT", "/collections/{collection_name}/index"): {"field_name": "city", "field_schema": "keyword"},
 }
 """Bodies of ordinary routes."""

@@ -22,7 +22,7 @@ from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
 from qnode import __version__
-from qnode.api import answers, cluster_routes, definitions, documentation, service, snapshots, unsupported
+from qnode.api import aliases, answers, cluster_routes, definitions, documentation, service, snapshots, unsupported
 from qnode.api.access import Access, Guard, Keys, Unauthorized, Untrusted, credential
 from qnode.api.cluster_surface import ClusterSurface
 from qnode.api.compression import COMPRESSED_FROM_BYTES, accepts_gzip, compressed
@@ -262,6 +262,7 @@ def build_application(
     surface = ClusterSurface(collections, topology, cluster, replicas)
     cold.include_router(service.routes(collections, counts, surface))
     cold.include_router(cluster_routes.routes(surface))
+    cold.include_router(aliases.routes(collections))
     cold.include_router(definitions.routes(collections, points, lambda: _spread(defaults, topology())))
     if taken is not None:
         cold.include_router(snapshots.routes(taken))

@@ -18,8 +18,13 @@ _FILTER = {"must": [{"key": "city", "match": {"value": "Berlin"}}]}
 _IDS = {"points": [1]}
 _QUERY = {"query": [0.2, 0.1, 0.9, 0.7], "filter": _FILTER, "limit": 3, "with_payload": True}
 _SEARCH = {"vector": [0.2, 0.1, 0.9, 0.7], "filter": _FILTER, "limit": 3, "with_payload": True}
-_RECOMMEND = {"positive": [1], "negative": [[0.1, 0.9, 0.2, 0.4]], "limit": 3}
-_DISCOVER = {"target": 1, "context": [{"positive": [0.2, 0.1, 0.9, 0.7], "negative": [0.9, 0.1, 0.2, 0.1]}], "limit": 3}
+_RECOMMEND = {"positive": [1], "negative": [[0.1, 0.9, 0.2, 0.4]], "limit": 3, "with_payload": True}
+_DISCOVER = {
+    "target": 1,
+    "context": [{"positive": [0.2, 0.1, 0.9, 0.7], "negative": [0.9, 0.1, 0.2, 0.1]}],
+    "limit": 3,
+    "with_payload": True,
+}
 _PAYLOAD = {"city": "Berlin"}
 _RECORD = {"id": 1, "payload": _PAYLOAD}
 _HIT = {"id": 1, "version": 0, "score": 0.92, "payload": _PAYLOAD}
@@ -57,6 +62,11 @@ POINTS: dict[tuple[str, str], Sketch] = {
     ("POST", "points/recommend/batch"): Sketch(
         "Recommend in batch, the older form", {"searches": [_RECOMMEND]}, [[_HIT]]
     ),
+    ("POST", "points/recommend/groups"): Sketch(
+        "Recommend in groups, the older form",
+        {**_RECOMMEND, "group_by": "city", "group_size": 1},
+        {"groups": [{"id": "Berlin", "hits": [_HIT]}]},
+    ),
     ("POST", "points/discover"): Sketch("Discover points, the older form", _DISCOVER, [_HIT]),
     ("POST", "points/discover/batch"): Sketch("Discover in batch, the older form", {"searches": [_DISCOVER]}, [[_HIT]]),
     ("POST", "points/scroll"): Sketch(
@@ -71,6 +81,11 @@ POINTS: dict[tuple[str, str], Sketch] = {
     ("POST", "points/search/groups"): Sketch(
         "Search in groups, the older form",
         {**_SEARCH, "group_by": "city", "group_size": 2},
+        {"groups": [{"id": "Berlin", "hits": [_HIT]}]},
+    ),
+    ("POST", "points/recommend/groups"): Sketch(
+        "Recommend in groups, the older form",
+        {**_RECOMMEND, "group_by": "city", "group_size": 2},
         {"groups": [{"id": "Berlin", "hits": [_HIT]}]},
     ),
     ("POST", "points/search/matrix/pairs"): Sketch(
@@ -103,6 +118,9 @@ POINTS: dict[tuple[str, str], Sketch] = {
 DEFINITIONS: dict[tuple[str, str], Json] = {
     ("PUT", "/collections/{collection_name}"): {"vectors": {"size": 4, "distance": "Cosine"}},
     ("PATCH", "/collections/{collection_name}"): {"optimizers_config": {"indexing_threshold": 20000}},
+    ("POST", "/collections/aliases"): {
+        "actions": [{"create_alias": {"collection_name": "documented", "alias_name": "current"}}]
+    },
     ("PUT", "/collections/{collection_name}/index"): {"field_name": "city", "field_schema": "keyword"},
 }
 """Bodies of ordinary routes."""

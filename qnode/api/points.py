@@ -213,6 +213,16 @@ class Points:
         call.collection = self._collections.get(call.name)
         return call.collection
 
+    def _finder(self, call: Call) -> Callable[[str], Collection]:
+        """Make the function that finds another collection for a call that names it."""
+
+        def find(name: str) -> Collection:
+            if call.access is not None:
+                call.access.check_collection(name)
+            return self._collections.get(name)
+
+        return find
+
     def _sizes(self, call: Call) -> Sizes:
         def sizes() -> dict[str, int]:
             config = self._collections.get(call.name).config
@@ -228,7 +238,7 @@ class Points:
     async def found(self, call: Call, collection: Collection, request: Search) -> Sequence[Point]:
         """Run a query: on the loop when it is quick, else where it may take its time."""
         if isinstance(request, UniversalRequest):
-            return await in_time(call, search(collection, request, self._collections.get, call.consistency))
+            return await in_time(call, search(collection, request, self._finder(call), call.consistency))
         points = collection.query_now(request) if call.consistency is None else None
         if points is None:
             points = await in_time(call, collection.query(request, call.consistency))
@@ -258,7 +268,7 @@ class Points:
         plain = [request for request in requests if isinstance(request, QueryRequest)]
         if len(plain) == len(requests):
             return await collection.query_several(plain, call.consistency)
-        find = self._collections.get
+        find = self._finder(call)
         return [await search(collection, request, find, call.consistency) for request in requests]
 
     async def _read_search(self, call: Call, parse: recurring.Parse) -> tuple[Search, Collection]:

@@ -10,8 +10,6 @@ _COLLECTION = "/collections/{collection_name}"
 
 NOT_YET = (
     ("GET", f"{_COLLECTION}/optimizations"),
-    ("PUT", f"{_COLLECTION}/vectors/{{vector_name}}"),
-    ("DELETE", f"{_COLLECTION}/vectors/{{vector_name}}"),
     ("POST", "/collections/aliases"),
     ("GET", "/aliases"),
     ("GET", f"{_COLLECTION}/aliases"),

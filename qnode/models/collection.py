@@ -16,11 +16,17 @@ from qnode.errors import BadInput, BadRequest
 from qnode.models import collection_sections as sections
 from qnode.models import reading
 from qnode.models.collection_sections import DISABLED, Section
-from qnode.models.collection_vectors import check_names, patched_sparse, read_sparse_vectors, sparse_params
+from qnode.models.collection_vectors import (
+    check_names,
+    check_same,
+    patched_sparse,
+    read_sparse_vectors,
+    sparse_params,
+    stored_datatype,
+)
 from qnode.models.field_schema import FieldSchema, parse_field_schema
 from qnode.models.reading import Fault
 from qnode.models.vector_params import (
-    Datatype,
     Distance,
     IndexParams,
     Quantization,
@@ -210,6 +216,32 @@ class CollectionConfig:
             else self.metadata,
         )
 
+    def with_vector(self, name: str, dense: Section | None, sparse: Section | None) -> CollectionConfig:
+        """Add a vector, of one kind; the same again changes nothing. Raise BadInput if there is another of this name."""
+        if name in self.slots:
+            check_same(name, self._named.get(name), self.sparse.get(name), dense, sparse)
+            return self
+        slot = self.index_params().slots_given
+        return replace(
+            self,
+            vectors=self.vectors if dense is None else {**self._named, name: dense},
+            sparse=self.sparse if sparse is None else {**self.sparse, name: sparse},
+            slots={**self.slots, name: slot},
+            next_slot=slot + 1,
+        )
+
+    def without_vector(self, name: str) -> CollectionConfig:
+        """Take a vector away, if there is one of this name; its slot is never given again."""
+        if name not in self.slots:
+            return self
+        return replace(
+            self,
+            vectors={other: section for other, section in self._named.items() if other != name},
+            sparse={other: section for other, section in self.sparse.items() if other != name},
+            slots={other: slot for other, slot in self.slots.items() if other != name},
+            next_slot=self.index_params().slots_given,
+        )
+
     @property
     def shard_number(self) -> int:
         return int(self.params["shard_number"])
@@ -224,6 +256,7 @@ class CollectionConfig:
             vacuum_min_vector_number=self.optimizers["vacuum_min_vector_number"],
             max_segment_size_kb=self.optimizers["max_segment_size"],
             default_segment_number=self.optimizers["default_segment_number"],
+            next_slot=self.next_slot,
             sparse=tuple(
                 sparse_params(name, slot, self.sparse[name]) for name, slot in self.slots.items() if name in self.sparse
             ),
@@ -241,7 +274,7 @@ class CollectionConfig:
             slot,
             vector["size"],
             Distance(vector["distance"]),
-            Datatype(vector.get("datatype", "float32")),
+            stored_datatype(vector.get("datatype")),
             m=hnsw["m"],
             ef_construct=hnsw["ef_construct"],
             full_scan_threshold_kb=hnsw["full_scan_threshold"],

@@ -143,8 +143,19 @@ def test_the_node_gives_defaults_that_a_request_overrides() -> None:
         ),
         ({"vectors": {**DOT, "memory": "pinned"}}, ValidationFailed, "[vectors.memory: "),
         ({"sparse_vectors": {"s": {}}}, BadRequest, "Bad request: sparse vectors are not supported yet"),
-        ({"vectors": {**DOT, "multivector_config": {"comparator": "max_sim"}}}, BadRequest, "multivectors are not"),
-        ({"vectors": {**DOT, "datatype": "turbo4"}}, BadRequest, "`turbo4` datatype is not supported yet"),
+        ({"sparse_vectors": {"": {}}}, BadRequest, "Bad request: Sparse vector name cannot be empty"),
+        (
+            {"vectors": {"image": DOT}, "sparse_vectors": {"image": {}}},
+            BadRequest,
+            "Dense and sparse vector names must be unique - duplicate found with 'image'",
+        ),
+        (
+            {"sparse_vectors": {"s": {"index": {"datatype": "turbo4"}}}},
+            ValidationFailed,
+            "sparse vectors do not support the `turbo4` datatype",
+        ),
+        ({"vectors": {**DOT, "multivector_config": {"comparator": "sum"}}}, MalformedBody, "unknown variant `sum`"),
+        ({"vectors": {**DOT, "multivector_config": {}}}, MalformedBody, "missing field `comparator`"),
         ({"strict_mode_config": {"enabled": True}}, BadRequest, "strict mode is not supported yet"),
     ],
 )

@@ -29,6 +29,9 @@ SOLE_IMPORTERS = {
     "jwt": ("api",),
     "uvicorn": ("node", "api"),
     "prometheus_client": ("metrics", "api"),
+    "Stemmer": ("models/tokens",),
+    "regex": ("models/tokens",),
+    "mmh3": ("models/bm25",),
     "msgpack": ("models", "raft", "shards/replication/messages"),
 }
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import orjson
 
+from qnode.models.grouping import Group
 from qnode.models.point_id import PointKey, id_of
 from qnode.models.query import UNNAMED, AnyVector, Hits, Point, SparseVector
 from qnode.models.write import UpdateResult
@@ -78,6 +79,8 @@ def hit(point: Point) -> dict[str, Any]:
         shown["vector"] = _vectors(point)
     if point.shard_key is not None:
         shown["shard_key"] = point.shard_key
+    if point.order_value is not None:
+        shown["order_value"] = point.order_value
     return shown
 
 
@@ -90,6 +93,8 @@ def record(point: Point) -> dict[str, Any]:
         shown["vector"] = _vectors(point)
     if point.shard_key is not None:
         shown["shard_key"] = point.shard_key
+    if point.order_value is not None:
+        shown["order_value"] = point.order_value
     return shown
 
 
@@ -99,6 +104,17 @@ def page(points: Sequence[Point], following: PointKey | None) -> dict[str, Any]:
         "points": listed(points, record),
         "next_page_offset": None if following is None else id_of(following),
     }
+
+
+def groups(found: Sequence[Group]) -> dict[str, Any]:
+    """Show hits in groups."""
+    shown = []
+    for group in found:
+        entry: dict[str, Any] = {"id": group.id, "hits": [hit(point) for point in group.hits]}
+        if group.lookup is not None:
+            entry["lookup"] = record(group.lookup)
+        shown.append(entry)
+    return {"groups": shown}
 
 
 def update(result: UpdateResult) -> dict[str, Any]:

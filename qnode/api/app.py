@@ -22,13 +22,14 @@ from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
 from qnode import __version__
-from qnode.api import answers, cluster_routes, definitions, documentation, service, snapshots, unsupported
+from qnode.api import aliases, answers, cluster_routes, definitions, documentation, service, snapshots, unsupported
 from qnode.api.access import Access, Guard, Keys, Unauthorized, Untrusted, credential
 from qnode.api.cluster_surface import ClusterSurface
 from qnode.api.compression import COMPRESSED_FROM_BYTES, accepts_gzip, compressed
 from qnode.api.errors import explain
 from qnode.api.http import JSON, SMALL_BODY_BYTES, Call, Header, Message, Receive, Scope, Send, read_body, respond
 from qnode.api.points import DirectEndpoint, Endpoint, Points
+from qnode.api.summaries import Summaries
 from qnode.errors import QnodeError, ValidationFailed
 from qnode.metrics import EndpointCounts, RestCounts
 from qnode.models.collection_sections import collection_address_faults
@@ -261,13 +262,15 @@ def build_application(
     surface = ClusterSurface(collections, topology, cluster, replicas)
     cold.include_router(service.routes(collections, counts, surface))
     cold.include_router(cluster_routes.routes(surface))
+    cold.include_router(aliases.routes(collections))
     cold.include_router(definitions.routes(collections, points, lambda: _spread(defaults, topology())))
     if taken is not None:
         cold.include_router(snapshots.routes(taken))
     cold.include_router(unsupported.routes())
-    documentation.complete(cold, points.routes())
+    hot = points.routes() | Summaries(collections, points).routes()
+    documentation.complete(cold, hot)
     return Application(
-        points.routes(),
+        hot,
         points.direct_routes(),
         cold,
         counts,

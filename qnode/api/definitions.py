@@ -91,9 +91,9 @@ def _add_collection_routes(
         return json_response(answers.ok(shown, request.state.started))
 
     @router.get("/collections/{collection_name}/exists", summary="Check the existence of a collection")
-    async def exists(collection_name: str, request: Request) -> Response:
-        found = collection_name in await collections.names()
-        return json_response(answers.ok({"exists": found}, request.state.started))
+    async def exist(collection_name: str, request: Request) -> Response:
+        exists = collections.exists(collection_name)
+        return json_response(answers.ok({"exists": exists}, request.state.started))
 
     @router.put("/collections/{collection_name}", summary="Create collection")
     async def create(collection_name: str, request: Request) -> Response:
@@ -101,7 +101,7 @@ def _add_collection_routes(
         parameters = definition_parameters(call.query_string)
         reading.raise_faults(collection_name_faults(collection_name), "path parameters")
         config = CollectionConfig.from_request(_definition(call), defaults())
-        await _in_time(parameters, collections.create(collection_name, config))
+        await in_time(parameters, collections.create(collection_name, config))
         return json_response(answers.ok(True, call.started))
 
     @router.patch("/collections/{collection_name}", summary="Update collection parameters")
@@ -109,13 +109,13 @@ def _add_collection_routes(
         call = await call_of(request, collection_name)
         parameters = definition_parameters(call.query_string)
         diff = CollectionDiff.from_request(_definition(call))
-        await _in_time(parameters, collections.update(collection_name, diff))
+        await in_time(parameters, collections.update(collection_name, diff))
         return json_response(answers.ok(True, call.started))
 
     @router.delete("/collections/{collection_name}", summary="Delete collection")
     async def delete(collection_name: str, request: Request) -> Response:
         parameters = definition_parameters(request.scope["query_string"])
-        deleted = await _in_time(parameters, collections.delete(collection_name))
+        deleted = await in_time(parameters, collections.delete(collection_name))
         return json_response(answers.ok(deleted, request.state.started))
 
 
@@ -128,14 +128,14 @@ def _add_vector_routes(router: APIRouter, collections: Collections) -> None:
         adding = collections.change_vectors(
             collection_name, lambda config: config.with_vector(vector_name, dense, sparse)
         )
-        result = await _in_time(parameters, adding)
+        result = await in_time(parameters, adding)
         return json_response(answers.ok(answers.update(result), call.started))
 
     @router.delete("/collections/{collection_name}/vectors/{vector_name}", summary="Delete named vector")
     async def delete_vector(collection_name: str, vector_name: str, request: Request) -> Response:
         parameters = definition_parameters(request.scope["query_string"])
         removing = collections.change_vectors(collection_name, lambda config: config.without_vector(vector_name))
-        result = await _in_time(parameters, removing)
+        result = await in_time(parameters, removing)
         return json_response(answers.ok(answers.update(result), request.state.started))
 
 
@@ -151,14 +151,14 @@ def _add_index_routes(router: APIRouter, collections: Collections) -> None:
         parse_path(field)
         schema = parse_field_schema(reading.first_of(given, "field_schema", "field_type"))
         change = collections.create_field_index(collection_name, field, schema, parameters.wait)
-        result = await _in_time(parameters, change)
+        result = await in_time(parameters, change)
         return json_response(answers.ok(answers.update(result), call.started))
 
     @router.delete("/collections/{collection_name}/index/{field_name:path}", summary="Delete payload index")
     async def drop_index(collection_name: str, field_name: str, request: Request) -> Response:
         parameters = definition_parameters(request.scope["query_string"])
         change = collections.drop_field_index(collection_name, field_name, parameters.wait)
-        result = await _in_time(parameters, change)
+        result = await in_time(parameters, change)
         return json_response(answers.ok(answers.update(result), request.state.started))
 
 
@@ -179,7 +179,7 @@ def show_info(config: CollectionConfig, info: CollectionInfo) -> dict[str, Any]:
     return shown
 
 
-async def _in_time(parameters: Parameters, change: Awaitable[Result]) -> Result:
+async def in_time(parameters: Parameters, change: Awaitable[Result]) -> Result:
     """Wait for a change, no longer than the client wants to; the change itself goes on."""
     if parameters.timeout_seconds is None:
         return await change

@@ -22,8 +22,10 @@ from qnode.api.writes_json import Sizes
 from qnode.errors import BadInput, NotFound, QnodeError, TimedOut
 from qnode.models.point_id import PointKey, id_of, key_of
 from qnode.models.query import ALL_PAYLOAD, ALL_VECTORS, Point, QueryRequest, RetrieveRequest
+from qnode.models.reads import OrderedRequest
 from qnode.models.universal import UniversalRequest
 from qnode.models.write import WriteRequest
+from qnode.shards import kinds
 from qnode.shards.querying import search
 
 if TYPE_CHECKING:
@@ -42,7 +44,8 @@ _PIECE_QUERIES = 16
 """A thread takes so many queries of a larger batch at once, so that other reads get their turn."""
 
 
-def _checked(endpoint: Endpoint) -> Endpoint:
+def checked(endpoint: Endpoint) -> Endpoint:
+    """Let an endpoint tell when its collection was deleted meanwhile."""
     return lambda call: _unless_removed(call, endpoint(call))
 
 
@@ -91,7 +94,7 @@ class Points:
             ("POST", "points/payload/clear"): self._writing(writes_json.parse_clear_payload),
             ("POST", "points/batch"): self.batch,
         }
-        return {route: _checked(endpoint) for route, endpoint in endpoints.items()}
+        return {route: checked(endpoint) for route, endpoint in endpoints.items()}
 
     def direct_routes(self) -> dict[tuple[str, str], DirectEndpoint]:
         """List those that can answer a small body at once, or not at all; any fault is left to the endpoints."""
@@ -150,6 +153,9 @@ class Points:
     async def scroll(self, call: Call) -> bytes:
         """Give one page of points."""
         request, collection = await self.read(call, reads_json.parse_scroll)
+        if isinstance(request, OrderedRequest):
+            ordered = await in_time(call, collection.read(kinds.ORDERED, request, call.consistency))
+            return await written(call, lambda: answers.page(ordered, None), ordered)
         points, following = await in_time(call, collection.scroll(request, call.consistency))
         return await written(call, lambda: answers.page(points, following), points)
 
@@ -207,6 +213,16 @@ class Points:
         call.collection = self._collections.get(call.name)
         return call.collection
 
+    def _finder(self, call: Call) -> Callable[[str], Collection]:
+        """Make the function that finds another collection for a call that names it."""
+
+        def find(name: str) -> Collection:
+            if call.access is not None:
+                call.access.check_collection(name)
+            return self._collections.get(name)
+
+        return find
+
     def _sizes(self, call: Call) -> Sizes:
         def sizes() -> dict[str, int]:
             config = self._collections.get(call.name).config
@@ -222,7 +238,7 @@ class Points:
     async def found(self, call: Call, collection: Collection, request: Search) -> Sequence[Point]:
         """Run a query: on the loop when it is quick, else where it may take its time."""
         if isinstance(request, UniversalRequest):
-            return await in_time(call, search(collection, request, self._collections.get, call.consistency))
+            return await in_time(call, search(collection, request, self._finder(call), call.consistency))
         points = collection.query_now(request) if call.consistency is None else None
         if points is None:
             points = await in_time(call, collection.query(request, call.consistency))
@@ -252,7 +268,7 @@ class Points:
         plain = [request for request in requests if isinstance(request, QueryRequest)]
         if len(plain) == len(requests):
             return await collection.query_several(plain, call.consistency)
-        find = self._collections.get
+        find = self._finder(call)
         return [await search(collection, request, find, call.consistency) for request in requests]
 
     async def _read_search(self, call: Call, parse: recurring.Parse) -> tuple[Search, Collection]:

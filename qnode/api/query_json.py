@@ -21,6 +21,7 @@ from qnode.api.read_parts_json import (
 )
 from qnode.api.reads_json import nearest_of, searches_of
 from qnode.api.shard_choice_json import choice_of
+from qnode.api.summaries_json import parse_order_by
 from qnode.errors import BadRequest, ValidationFailed
 from qnode.models import reading
 from qnode.models.query import NO_PAYLOAD, UNNAMED, Nearest, QueryRequest
@@ -34,6 +35,7 @@ from qnode.models.universal import (
     Given,
     Lookup,
     Mmr,
+    OrderBy,
     Pair,
     Query,
     Recommend,
@@ -250,19 +252,12 @@ def _sample(value: dict[str, Any], path: str) -> Sample:
     return Sample()
 
 
-def _unsupported(kind: str) -> Callable[[dict[str, Any], str], Query]:
-    def read(value: dict[str, Any], path: str) -> Query:
-        raise BadRequest(f"{kind} queries are not supported yet")
-
-    return read
-
-
 _KINDS: dict[str, Callable[[dict[str, Any], str], Query]] = {
     "nearest": _nearest,
     "recommend": _recommend,
     "discover": _discover,
     "context": _context,
-    "order_by": _unsupported("order_by"),
+    "order_by": lambda value, path: OrderBy(*parse_order_by(value["order_by"])),
     "fusion": _fusion,
     "rrf": _rrf,
     "formula": lambda value, path: parse_formula(value),

@@ -18,8 +18,9 @@ from qnode.api.read_parts_json import (
     vector_selector_of,
 )
 from qnode.api.shard_choice_json import choice_of
+from qnode.api.summaries_json import parse_ordered
 from qnode.api.vectors_json import is_multi, is_sparse, multi_of, refuse_inference, sparse_of, vector_of
-from qnode.errors import BadRequest, MalformedBody, ValidationFailed
+from qnode.errors import MalformedBody, ValidationFailed
 from qnode.models import reading
 from qnode.models.point_id import key_of
 from qnode.models.query import (
@@ -31,13 +32,14 @@ from qnode.models.query import (
     RetrieveRequest,
     ScrollRequest,
 )
+from qnode.models.reads import OrderedRequest
 
 
-def parse_scroll(body: object) -> ScrollRequest:
+def parse_scroll(body: object) -> ScrollRequest | OrderedRequest:
     """Read which page of points is wanted."""
     given = reading.mapping(body, "struct ScrollRequest")
     if given.get("order_by") is not None:
-        raise BadRequest("`order_by` is not supported yet")
+        return parse_ordered(given)
     offset = given.get("offset")
     return ScrollRequest(
         None if offset is None else key_of(offset),

@@ -10,15 +10,6 @@ _COLLECTION = "/collections/{collection_name}"
 
 NOT_YET = (
     ("GET", f"{_COLLECTION}/optimizations"),
-    ("POST", "/collections/aliases"),
-    ("GET", "/aliases"),
-    ("GET", f"{_COLLECTION}/aliases"),
-    ("POST", f"{_COLLECTION}/facet"),
-    ("POST", f"{_COLLECTION}/points/query/groups"),
-    ("POST", f"{_COLLECTION}/points/search/groups"),
-    ("POST", f"{_COLLECTION}/points/search/matrix/pairs"),
-    ("POST", f"{_COLLECTION}/points/search/matrix/offsets"),
-    ("POST", f"{_COLLECTION}/points/recommend/groups"),
     ("GET", "/quotas"),
     ("PUT", "/quotas"),
 )

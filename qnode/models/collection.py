@@ -15,11 +15,13 @@ from typing import Any
 from qnode.errors import BadInput, BadRequest
 from qnode.models import collection_sections as sections
 from qnode.models import reading
-from qnode.models.collection_sections import DISABLED, Section
+from qnode.models.collection_sections import Section
 from qnode.models.collection_vectors import (
     check_names,
     check_same,
     patched_sparse,
+    patched_vector,
+    quantization_of,
     read_sparse_vectors,
     sparse_params,
     stored_datatype,
@@ -29,8 +31,6 @@ from qnode.models.reading import Fault
 from qnode.models.vector_params import (
     Distance,
     IndexParams,
-    Quantization,
-    QuantizationKind,
     VectorParams,
 )
 
@@ -43,9 +43,6 @@ __all__ = [
     "FieldSchema",
     "parse_field_schema",
 ]
-
-_TWO_BITS = ("two_bits", "one_and_half_bits")
-"""Encodings that are made with two bits for each component: neither may find less than it promises."""
 
 FORMAT_VERSION = 1
 
@@ -192,9 +189,9 @@ class CollectionConfig:
             if name not in self.slots or name in self.sparse:
                 raise BadInput(f"Not existing vector name error: {name}")
             if sections.is_single(vectors):
-                vectors = _patched_vector(vectors, change)
+                vectors = patched_vector(vectors, change)
             else:
-                vectors = {**vectors, name: _patched_vector(vectors[name], change)}
+                vectors = {**vectors, name: patched_vector(vectors[name], change)}
         sparse = self.sparse
         for name, change in diff.sparse.items():
             if name not in sparse:
@@ -279,7 +276,7 @@ class CollectionConfig:
             ef_construct=hnsw["ef_construct"],
             full_scan_threshold_kb=hnsw["full_scan_threshold"],
             max_indexing_threads=hnsw["max_indexing_threads"],
-            quantization=_quantization(vector.get("quantization_config", self.quantization)),
+            quantization=quantization_of(vector.get("quantization_config", self.quantization)),
             on_disk=vector.get("on_disk", vector.get("memory") == "cold"),
             multivector="multivector_config" in vector,
         )
@@ -385,23 +382,3 @@ def _params_of_creation(given: Mapping[str, Any], defaults: CollectionDefaults, 
     if payload is not None:
         params["payload"] = sections.read_payload_storage(payload, "payload", faults)
     return params
-
-
-def _patched_vector(vector: Section, change: Section) -> Section:
-    patched = {**vector, **change}
-    if hnsw := {**vector.get("hnsw_config", {}), **change.get("hnsw_config", {})}:
-        patched["hnsw_config"] = hnsw
-    else:
-        patched.pop("hnsw_config", None)
-    if patched.get("quantization_config") == DISABLED:
-        del patched["quantization_config"]
-    return patched
-
-
-def _quantization(section: Section | None) -> Quantization | None:
-    if section is None:
-        return None
-    kind = next(iter(section))
-    return Quantization(
-        QuantizationKind(kind), section[kind].get("quantile"), section[kind].get("encoding") in _TWO_BITS
-    )

@@ -1,4 +1,4 @@
-"""The settings of a collection's sparse vectors and of vectors that are added later, and what their names must be.
+"""The settings of single vectors: sparse ones, ones that are added later, changes, and what their names must be.
 
 As in `collection_sections`, what was sent is what is stored and shown.
 """
@@ -10,12 +10,15 @@ from typing import Any
 
 from qnode.errors import BadInput, BadRequest, MalformedBody
 from qnode.models import reading
-from qnode.models.collection_sections import MAX_VECTOR_SIZE, MEMORY, Section, check_vector_name, read_vector
+from qnode.models.collection_sections import DISABLED, MAX_VECTOR_SIZE, MEMORY, Section, check_vector_name, read_vector
 from qnode.models.reading import Fault, Reader
-from qnode.models.vector_params import Datatype, SparseParams
+from qnode.models.vector_params import Datatype, Quantization, QuantizationKind, SparseParams
 
 DATATYPES = ("float32", "uint8", "float16", "turbo4")
 MODIFIERS = ("none", "idf")
+
+_TWO_BITS = ("two_bits", "one_and_half_bits")
+"""Encodings that are made with two bits for each component: neither may find less than it promises."""
 
 _NO_TURBO = "sparse vectors do not support the `turbo4` datatype"
 _INDEX: dict[str, Reader] = {
@@ -120,3 +123,25 @@ def sparse_params(name: str, slot: int, section: Section) -> SparseParams:
     """Derive what the index must know of a sparse vector."""
     datatype = stored_datatype(section.get("index", {}).get("datatype"))
     return SparseParams(name, slot, section.get("modifier") == "idf", datatype)
+
+
+def patched_vector(vector: Section, change: Section) -> Section:
+    """Merge a change of a dense vector's settings, field by field."""
+    patched = {**vector, **change}
+    if hnsw := {**vector.get("hnsw_config", {}), **change.get("hnsw_config", {})}:
+        patched["hnsw_config"] = hnsw
+    else:
+        patched.pop("hnsw_config", None)
+    if patched.get("quantization_config") == DISABLED:
+        del patched["quantization_config"]
+    return patched
+
+
+def quantization_of(section: Section | None) -> Quantization | None:
+    """Derive what the index must know of a quantization."""
+    if section is None:
+        return None
+    kind = next(iter(section))
+    return Quantization(
+        QuantizationKind(kind), section[kind].get("quantile"), section[kind].get("encoding") in _TWO_BITS
+    )

@@ -10,7 +10,14 @@ import numpy as np
 import numpy.typing as npt
 
 from qnode.models.filter import Filter
-from qnode.models.query import ALL_PAYLOAD, DEFAULT_LIMIT, NO_PAYLOAD, NO_VECTORS, PayloadSelector, VectorSelector
+from qnode.models.query import (
+    ALL_PAYLOAD,
+    DEFAULT_LIMIT,
+    NO_PAYLOAD,
+    NO_VECTORS,
+    PayloadSelector,
+    VectorSelector,
+)
 from qnode.models.shard_choice import ShardChoice
 
 FacetValue = str | int | bool
@@ -58,6 +65,17 @@ class SampleRequest:
     filter: Filter | None = None
     with_payload: PayloadSelector = NO_PAYLOAD
     with_vector: VectorSelector = NO_VECTORS
+    shards: ShardChoice | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MatrixRequest:
+    """Of `sample` points at random that have a vector, the `limit` nearest others of the sample to each."""
+
+    using: str
+    sample: int
+    limit: int
+    filter: Filter | None = None
     shards: ShardChoice | None = None
 
 

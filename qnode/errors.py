@@ -155,6 +155,10 @@ class NotPrimary(Unavailable):
     """The node is not the shard's primary. Nothing of the write was taken: it may be sent to whoever is."""
 
 
+class OlderSettings(Unavailable):
+    """An operation is about a vector that this node has not heard of yet: it is applied when it has."""
+
+
 class CannotStart(QnodeError):
     """The node cannot start as it is configured, or where it is; the text is one line for the operator."""
 

@@ -22,10 +22,6 @@ from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
 from qnode import __version__
-<<<<<<< HEAD
-from qnode.api import aliases, answers, cluster_routes, definitions, documentation, service, snapshots, unsupported
-from qnode.api.access import Access, Guard, Keys, credential
-=======
 from qnode.api import (
     aliases,
     answers,
@@ -37,8 +33,7 @@ from qnode.api import (
     snapshots,
     unsupported,
 )
-from qnode.api.access import Access, Guard, Keys, Unauthorized, Untrusted, credential
->>>>>>> reads
+from qnode.api.access import Access, Guard, Keys, credential
 from qnode.api.cluster_surface import ClusterSurface
 from qnode.api.compression import COMPRESSED_FROM_BYTES, accepts_gzip, compressed
 from qnode.api.errors import explain

@@ -67,10 +67,10 @@ class Answering:
         read: Callable[[], object]
         match request:
             case QueryRequest():
-                vector = None if request.query is None else request.query.vector
+                target = request.target
                 if collection.is_quick(request):
-                    return wire.encode(table_of(collection.query_here(numbers, request, vector)))
-                read = lambda: table_of(collection.query_here(numbers, request, vector))  # noqa: E731
+                    return wire.encode(table_of(collection.query_here(numbers, request, target)))
+                read = lambda: table_of(collection.query_here(numbers, request, target))  # noqa: E731
             case ScrollRequest():
                 read = lambda: table_of(collection.scroll_here(numbers, request))  # noqa: E731
             case RetrieveRequest():

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from qnode.errors import BadInput, NotFound, QnodeError, TimedOut, Unavailable
+from qnode.errors import NotFound, QnodeError, TimedOut, Unavailable
 from qnode.index.vectors import is_warm
 from qnode.models.collection import CollectionConfig, CollectionInfo
 from qnode.models.field_schema import FieldSchema
@@ -22,6 +22,7 @@ from qnode.models.point_id import PointKey, id_of
 from qnode.models.query import (
     Consistency,
     CountRequest,
+    Examples,
     Nearest,
     Point,
     QueryRequest,
@@ -53,6 +54,9 @@ QUICK_DETAILED_LIMIT = 100
 
 QUICK_EF = 512
 """… and looks at no more candidates than this."""
+
+QUICK_EXAMPLES = 8
+"""… with no more vectors than this."""
 
 QUICK_SCAN_BYTES = 12 << 20
 """… and reads no more than this of segments without a graph, a millisecond and a half at 8 GB/s."""
@@ -173,11 +177,12 @@ class Collection:
             return False
         if (
             request.limit + request.offset > (QUICK_LIMIT if _shows_little(request) else QUICK_DETAILED_LIMIT)
-            or (request.params.hnsw_ef or 0) > QUICK_EF
+            or (request.params.hnsw_ef or 0) * request.query.count > QUICK_EF
+            or request.query.count > QUICK_EXAMPLES
         ):
             return False
-        params = self._vectors.get(request.using)
-        return params is not None and self._scan_bytes(params.slot) <= QUICK_SCAN_BYTES
+        params, vectors = self._vectors.get(request.using), request.query.count
+        return params is not None and self._scan_bytes(params.slot, vectors) <= QUICK_SCAN_BYTES
 
     async def query(self, request: QueryRequest, consistency: Consistency | None = None) -> Sequence[Point]:
         """Answer a query."""
@@ -198,61 +203,54 @@ class Collection:
         """Tell whether a read is about shards here alone."""
         return self.is_all_here and choice is None and (consistency in (None, 1) or self._routes.most_replicas == 1)
 
-    def _scan_bytes(self, slot: int) -> int:
+    def _scan_bytes(self, slot: int, vectors: int) -> int:
+        """How much is read for so many vectors; several are compared with rows alone, not with what stands for them."""
         scan_bytes = 0
         for shard in self.shards.values():
             for part in shard.index.spaces[slot].shown.parts:
                 if not part.segment.indexed:
-                    scan_bytes += part.segment.scan_bytes
+                    scan_bytes += part.segment.scan_bytes if vectors == 1 else vectors * part.segment.vector_bytes
         return scan_bytes
 
     def _query(self, request: QueryRequest) -> Sequence[Point]:
         """Answer a query from the shards here, which are all."""
-        vector = None
-        if request.query is not None and (vector := self._given_vector(request)) is None:
-            assert request.query.example is not None
-            owner = self._routes.split_keys([request.query.example], self._routes.numbers)
-            vector = local_reads.vector_of(self.local(tuple(owner)), request.query.example, request.using)
-        points = self.query_here(self._routes.numbers, request, vector)
+        target = None
+        if request.query is not None and (target := self._given(request)) is None:
+            owner = self._routes.split_keys([request.example], self._routes.numbers)
+            target = local_reads.vector_of(self.local(tuple(owner)), request.example, request.using)
+        points = self.query_here(self._routes.numbers, request, target)
         if not request.offset and len(points) <= request.limit:
             return points
         return points[request.offset : request.offset + request.limit]
 
-    def query_here(self, numbers: Numbers, request: QueryRequest, vector: Vector | None) -> Sequence[Point]:
-        """Give the first (limit + offset) points of shards here; without a vector by id."""
-        if vector is None:
+    def query_here(self, numbers: Numbers, request: QueryRequest, target: Vector | Examples | None) -> Sequence[Point]:
+        """Give the first (limit + offset) points of shards here; without a target by id."""
+        if target is None:
             return local_reads.listed(self.local(numbers), request)
         params = self._vectors[request.using]
-        return local_reads.search(self.local(numbers), request, vector, params)
+        return local_reads.search(self.local(numbers), request, target, params)
 
     async def _ranked(self, request: QueryRequest, consistency: Consistency | None) -> Sequence[Point]:
         """Give the first (limit + offset) points of all shards concerned."""
         numbers = self._routes.read_from(request.shards)
-        limit, vector = request.limit + request.offset, None
+        limit, target = request.limit + request.offset, None
         if request.query is None:
             merge = partial(local_reads.merge_pages, limit=limit)
         else:
-            vector = self._given_vector(request)
-            if vector is None:
-                assert request.query.example is not None
-                vector = await self._vector_of(request.query.example, request.using, numbers)
-                request = replace(request, query=Nearest(vector, request.query.example))
-            merge = partial(local_reads.merge_hits, params=self._vectors[request.using], limit=limit)
+            target = self._given(request)
+            if target is None:
+                target = await self._vector_of(request.example, request.using, numbers)
+                request = replace(request, query=Nearest(target, excluded=request.query.left_out))
+            merge = partial(local_reads.merge_hits, params=self._vectors[request.using], limit=limit, target=target)
         if request.shards is not None:
             request = replace(request, shards=None)
-        read = lambda numbers: self.query_here(numbers, request, vector)  # noqa: E731
+        read = lambda numbers: self.query_here(numbers, request, target)  # noqa: E731
         return await self._points(numbers, PointsReading(request, read, merge), consistency)
 
-    def _given_vector(self, request: QueryRequest) -> Vector | None:
-        """Give the vector that a query carries, if it does; raise BadInput if the collection has no such vectors."""
-        assert request.query is not None
-        params = self._vectors.get(request.using)
-        if params is None:
-            raise BadInput(f"Not existing vector name error: {request.using}")
-        vector = request.query.vector
-        if vector is not None and len(vector) != params.size:
-            raise BadInput(f"Vector dimension error: expected dim: {params.size}, got {len(vector)}")
-        return vector
+    def _given(self, request: QueryRequest) -> Vector | Examples | None:
+        """Give the vector or the examples that a query carries; raise BadInput if the collection has no such vectors."""
+        local_reads.check_target(request.target, request.using, self._vectors)
+        return request.target
 
     async def _vector_of(self, key: PointKey, name: str, shards: Numbers) -> Vector:
         read = lambda numbers: local_reads.vector_of(self.local(numbers), key, name)  # noqa: E731

@@ -12,12 +12,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from qnode.errors import NotFound, Unavailable
-from qnode.index import reading
+from qnode.errors import BadInput, NotFound, Unavailable
+from qnode.index import ranking, reading
 from qnode.models.collection import CollectionInfo, CollectionStatus
 from qnode.models.field_schema import FieldSchema
 from qnode.models.point_id import PointKey
-from qnode.models.query import CountRequest, Point, QueryRequest, RetrieveRequest, ScrollRequest, Vector
+from qnode.models.query import CountRequest, Examples, Point, QueryRequest, RetrieveRequest, ScrollRequest, Vector
 from qnode.models.shard_choice import ShardKey
 from qnode.models.vector_params import VectorParams
 from qnode.shards.local_shard import LocalShard
@@ -46,12 +46,28 @@ def parts_of(
     return parts
 
 
-def search(parts: Sequence[Part], request: QueryRequest, vector: Vector, params: VectorParams) -> Sequence[Point]:
-    """Find the nearest (limit + offset) points to a vector, (dim,) float32, best first; not the example of the request."""
+def check_target(target: Vector | Examples | None, using: str, vectors: Mapping[str, VectorParams]) -> None:
+    """Raise BadInput if there are no vectors of the name, or if they have another dimension than the target's."""
+    params = vectors.get(using)
+    if params is None:
+        raise BadInput(f"Not existing vector name error: {using}")
+    given = target.vectors if isinstance(target, Examples) else () if target is None else (target,)
+    for vector in given:
+        if len(vector) != params.size:
+            raise BadInput(f"Vector dimension error: expected dim: {params.size}, got {len(vector)}")
+
+
+def search(
+    parts: Sequence[Part], request: QueryRequest, target: Vector | Examples, params: VectorParams
+) -> Sequence[Point]:
+    """Find the (limit + offset) points that are best for a vector, (dim,) float32, or for examples; best first.
+
+    Those that the request's query leaves out are not among them.
+    """
     assert request.query is not None
-    excluded = request.query.example
-    found = [_shown(part, reading.search(part.shard.index, request, vector, excluded)) for part in parts]
-    return merge_hits(found, params, request.limit + request.offset)
+    left_out = request.query.left_out
+    found = [_shown(part, reading.search(part.shard.index, request, target, left_out)) for part in parts]
+    return merge_hits(found, params, request.limit + request.offset, target)
 
 
 def vector_of(parts: Sequence[Part], key: PointKey, name: str) -> Vector:
@@ -138,12 +154,14 @@ def left_out(shards: Iterable[LocalShard], vectors: Iterable[VectorParams]) -> d
     return {params.name: sum(shard.index.spaces[params.slot].left_out for shard in held) for params in vectors}
 
 
-def merge_hits(found: Sequence[Sequence[Point]], params: VectorParams, limit: int) -> Sequence[Point]:
+def merge_hits(
+    found: Sequence[Sequence[Point]], params: VectorParams, limit: int, target: Vector | Examples
+) -> Sequence[Point]:
     """Merge hits, each best first, by the reported score; ties as within a shard."""
     if len(found) == 1:
         return found[0] if len(found[0]) <= limit else found[0][:limit]
     points = [point for hits in found for point in hits]
-    descending = not params.distance.smaller_is_better
+    descending = not ranking.ascends(target, params.distance)
     points.sort(key=lambda point: point.key, reverse=descending)
     points.sort(key=lambda point: float(point.score or 0.0), reverse=descending)
     return points[:limit]

@@ -1,0 +1,124 @@
+"""Several examples of a search, prepared once for all segments that it visits.
+
+A walk compares with the segment's codes where it has some, and scores the best it found by the vectors themselves, as for
+one vector. A sum of similarities that are dot products is the similarity to the sum of the examples: there a walk costs no
+more than one for a single vector, and only what it found is scored against each example.
+
+Left out: the bounds and sketches that let a scan pass over rows. A scan scores every wanted row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+from qnode.index.vectors import native
+from qnode.index.vectors.combining import COMBINED, Entry, table_of
+from qnode.index.vectors.query import Query, own_codes_factor, prepare_query
+from qnode.index.vectors.scoring import Scorer
+from qnode.index.vectors.view import Codes, View
+from qnode.models.query import Examples, ExamplesKind
+from qnode.models.vector_params import Datatype, Distance, VectorParams
+
+Compared = tuple[tuple[int, int, int, int, int], float, int]
+"""What a walk compares with: kind, function, address, stride and dimensions of the rows; a factor; the query's address."""
+
+Addressed = tuple[tuple[int, int, int, int, float], int]
+"""What scores exactly: kind, function, address and stride of the rows, and a factor; the query's address."""
+
+LINEAR = (ExamplesKind.SUM_SCORES, ExamplesKind.FEEDBACK)
+"""Kinds that are weighted sums of similarities."""
+
+
+class ExamplesQuery:
+    """The examples in the forms that segments compare with; for one search at a time.
+
+    weights: what each similarity counts in a sum. begins: near which examples a walk begins.
+    """
+
+    __slots__ = ("_codes", "_exact", "_merged", "_queries", "begins", "kind", "params", "positives", "weights")
+
+    def __init__(self, params: VectorParams, examples: Examples) -> None:
+        self.params, self.kind = params, examples.kind
+        self.positives = len(examples.positive)
+        vectors = [*examples.positive, *examples.negative]
+        weights = [1.0] * self.positives + [-1.0] * len(examples.negative)
+        begins = [True] * self.positives + [False] * len(examples.negative)
+        if examples.target is not None:
+            vectors, weights, begins = [examples.target], [examples.target_weight], [True]
+        for number, (positive, negative) in enumerate(examples.pairs):
+            weight = examples.pair_weights[number] if examples.pair_weights else 1.0
+            vectors += [positive, negative]
+            weights += [weight, -weight]
+            begins += [True, False]
+        self._queries = [prepare_query(params, vector) for vector in vectors]
+        self.weights, self.begins = weights, begins
+        self._exact: tuple[Scorer, npt.NDArray[np.uint8]] | None = None
+        self._codes: dict[object, npt.NDArray[np.uint8]] = {}
+        self._merged: Query | None = None
+
+    def exactly(self, view: View) -> Addressed:
+        """What scores a segment's rows by their vectors."""
+        found = self._exact
+        if found is None or found[0] is not view.exact:
+            table = self._table(view.exact, lambda query: (query.address, view.exact.factor))
+            found = self._exact = (view.exact, table)
+        return (COMBINED, 0, view.vectors_at, view.stride, 1.0), native.address_of(found[1])
+
+    def nearly(self, view: View, *, on_codes: bool) -> Compared:
+        """What a walk compares a segment's rows with."""
+        if self._is_sum(view.codes if on_codes else None):
+            return self._nearly_sum(view, on_codes=on_codes)
+        if not on_codes:
+            (kind, function, vectors_at, stride, factor), table_at = self.exactly(view)
+            return (kind, function, vectors_at, stride, self.params.size), factor, table_at
+        coded, scorer = view.codes, view.code_scorer
+        assert coded is not None
+        assert scorer is not None
+        table = self._codes.get((coded.kind, coded.limit))
+        if table is None:
+
+            def encoded(query: Query) -> tuple[int, float]:
+                address, scale = query.encoded(coded.kind, coded.limit)
+                return address, scorer.factor * scale
+
+            table = self._codes[coded.kind, coded.limit] = self._table(scorer, encoded)
+        near = (COMBINED, 0, view.codes_at, view.code_stride, self.params.size)
+        return near, 1.0, native.address_of(table)
+
+    def _table(self, scorer: Scorer, form: Callable[[Query], tuple[int, float]]) -> npt.NDArray[np.uint8]:
+        entries = [
+            Entry(*form(query), weight, begins)
+            for query, weight, begins in zip(self._queries, self.weights, self.begins, strict=True)
+        ]
+        has_target = len(entries) % 2 == 1 and self.kind not in (ExamplesKind.BEST_SCORE, ExamplesKind.SUM_SCORES)
+        return table_of(self.kind, scorer.kind, scorer.function, entries, self.positives, has_target)
+
+    def _is_sum(self, coded: Codes | None) -> bool:
+        """Whether a walk of such codes (None: of the vectors) may go by the sum of the examples."""
+        if self.kind not in LINEAR or self.params.datatype is Datatype.UINT8:
+            return False
+        if self.params.distance not in (Distance.DOT, Distance.COSINE):
+            return False
+        return coded is None or own_codes_factor(self.params.distance, coded.kind, coded.limit) is not None
+
+    def _nearly_sum(self, view: View, *, on_codes: bool) -> Compared:
+        if self._merged is None:
+            summed = sum(
+                np.float64(weight) * query.floats for weight, query in zip(self.weights, self._queries, strict=True)
+            )
+            self._merged = Query(self.params, np.asarray(summed, np.float32), normalise=False)
+        merged = self._merged
+        if not on_codes:
+            return view.near_vectors, view.exact.factor, merged.address
+        assert view.codes is not None
+        assert view.code_scorer is not None
+        address, scale = merged.encoded(view.codes.kind, view.codes.limit)
+        return view.near_codes, view.code_scorer.factor * scale, address
+
+
+def prepare(params: VectorParams, target: npt.NDArray[np.float32] | Examples) -> Query | ExamplesQuery:
+    """Convert what a search is about to the stored type; see `prepare_query`."""
+    return ExamplesQuery(params, target) if isinstance(target, Examples) else prepare_query(params, target)

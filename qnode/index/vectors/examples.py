@@ -1,8 +1,14 @@
 """Several examples of a search, prepared once for all segments that it visits.
 
-A walk compares with the segment's codes where it has some, and scores the best it found by the vectors themselves, as for
-one vector. A sum of similarities that are dot products is the similarity to the sum of the examples: there a walk costs no
-more than one for a single vector, and only what it found is scored against each example.
+How candidates are found was chosen by recall on real texts (benchmarks/examples.py); all are scored by their vectors, against
+every example, before the best are taken:
+
+    SUM_SCORES, FEEDBACK  a weighted sum of dot products is the dot product with the sum: one walk towards that, but a wide
+                          one, since the sum is no direction that has many points; with other metrics by the combined score
+    BEST_SCORE            one walk towards each positive example, else the nearest to one of them crowd out those of the
+                          others; and one by the combined score, for what negative examples make worse
+    DISCOVER              a wide one towards the target, as if the pairs were a filter, and one by the combined score
+    CONTEXT               by the combined score
 
 Left out: the bounds and sketches that let a scan pass over rows. A scan scores every wanted row.
 """
@@ -10,6 +16,7 @@ Left out: the bounds and sketches that let a scan pass over rows. A scan scores 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -22,14 +29,32 @@ from qnode.index.vectors.view import Codes, View
 from qnode.models.query import Examples, ExamplesKind
 from qnode.models.vector_params import Datatype, Distance, VectorParams
 
-Compared = tuple[tuple[int, int, int, int, int], float, int]
-"""What a walk compares with: kind, function, address, stride and dimensions of the rows; a factor; the query's address."""
-
 Addressed = tuple[tuple[int, int, int, int, float], int]
 """What scores exactly: kind, function, address and stride of the rows, and a factor; the query's address."""
 
 LINEAR = (ExamplesKind.SUM_SCORES, ExamplesKind.FEEDBACK)
 """Kinds that are weighted sums of similarities."""
+
+
+WIDEST = 4
+"""So many times the candidates that are kept for one vector are kept where one walk must serve all examples."""
+
+
+@dataclass(frozen=True, slots=True)
+class Approach:
+    """What a walk compares with. near: kind, function, address, stride and dimensions of the rows; query_at: the query or table.
+
+    narrowed: it keeps one in so many of the candidates that the widest keeps.
+    """
+
+    near: tuple[int, int, int, int, int]
+    factor: float
+    query_at: int
+    narrowed: int
+
+    @property
+    def is_combined(self) -> bool:
+        return self.near[0] == COMBINED
 
 
 class ExamplesQuery:
@@ -67,13 +92,28 @@ class ExamplesQuery:
             found = self._exact = (view.exact, table)
         return (COMBINED, 0, view.vectors_at, view.stride, 1.0), native.address_of(found[1])
 
-    def nearly(self, view: View, *, on_codes: bool) -> Compared:
-        """What a walk compares a segment's rows with."""
+    def walks(self, view: View, *, on_codes: bool, by_vectors: bool) -> list[Approach]:
+        """How a walk finds candidates in a segment. by_vectors: whether what was found is scored by the vectors then."""
         if self._is_sum(view.codes if on_codes else None):
-            return self._nearly_sum(view, on_codes=on_codes)
+            return [self._by_sum(view, on_codes=on_codes)]
+        together = self._together(view, on_codes=on_codes)
+        if not by_vectors or self.kind is ExamplesKind.CONTEXT:
+            return [together]
+        if self.kind is ExamplesKind.BEST_SCORE:
+            near = [_alone(view, query, WIDEST, on_codes=on_codes) for query in self._queries[: self.positives]]
+            if not near:
+                return [replace(together, narrowed=1)]
+            return near if self.positives == len(self._queries) else [*near, together]
+        together = replace(together, narrowed=1 if self.kind in LINEAR else 2)
+        if self.kind is ExamplesKind.DISCOVER:
+            return [_alone(view, self._queries[0], 1, on_codes=on_codes), together]
+        return [together]
+
+    def _together(self, view: View, *, on_codes: bool) -> Approach:
+        """By the combined score."""
         if not on_codes:
             (kind, function, vectors_at, stride, factor), table_at = self.exactly(view)
-            return (kind, function, vectors_at, stride, self.params.size), factor, table_at
+            return Approach((kind, function, vectors_at, stride, self.params.size), factor, table_at, WIDEST)
         coded, scorer = view.codes, view.code_scorer
         assert coded is not None
         assert scorer is not None
@@ -86,7 +126,7 @@ class ExamplesQuery:
 
             table = self._codes[coded.kind, coded.limit] = self._table(scorer, encoded)
         near = (COMBINED, 0, view.codes_at, view.code_stride, self.params.size)
-        return near, 1.0, native.address_of(table)
+        return Approach(near, 1.0, native.address_of(table), WIDEST)
 
     def _table(self, scorer: Scorer, form: Callable[[Query], tuple[int, float]]) -> npt.NDArray[np.uint8]:
         entries = [
@@ -104,19 +144,23 @@ class ExamplesQuery:
             return False
         return coded is None or own_codes_factor(self.params.distance, coded.kind, coded.limit) is not None
 
-    def _nearly_sum(self, view: View, *, on_codes: bool) -> Compared:
+    def _by_sum(self, view: View, *, on_codes: bool) -> Approach:
         if self._merged is None:
             summed = sum(
                 np.float64(weight) * query.floats for weight, query in zip(self.weights, self._queries, strict=True)
             )
             self._merged = Query(self.params, np.asarray(summed, np.float32), normalise=False)
-        merged = self._merged
-        if not on_codes:
-            return view.near_vectors, view.exact.factor, merged.address
-        assert view.codes is not None
-        assert view.code_scorer is not None
-        address, scale = merged.encoded(view.codes.kind, view.codes.limit)
-        return view.near_codes, view.code_scorer.factor * scale, address
+        return _alone(view, self._merged, 1, on_codes=on_codes)
+
+
+def _alone(view: View, query: Query, narrowed: int, *, on_codes: bool) -> Approach:
+    """By the similarity to one vector."""
+    if not on_codes:
+        return Approach(view.near_vectors, view.exact.factor, query.address, narrowed)
+    assert view.codes is not None
+    assert view.code_scorer is not None
+    address, scale = query.encoded(view.codes.kind, view.codes.limit)
+    return Approach(view.near_codes, view.code_scorer.factor * scale, address, narrowed)
 
 
 def prepare(params: VectorParams, target: npt.NDArray[np.float32] | Examples) -> Query | ExamplesQuery:

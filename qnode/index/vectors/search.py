@@ -20,8 +20,8 @@ import numpy as np
 import numpy.typing as npt
 
 from qnode.index.vectors import scan, scoring, shortlist, traverse
-from qnode.index.vectors.combining import COMBINED, score_rows
-from qnode.index.vectors.examples import ExamplesQuery
+from qnode.index.vectors.combining import score_rows
+from qnode.index.vectors.examples import WIDEST, Addressed, ExamplesQuery
 from qnode.index.vectors.query import Query
 from qnode.index.vectors.scratch import scratch
 from qnode.index.vectors.sketches import CERTAINTY, LARGEST, Sketches
@@ -78,12 +78,17 @@ def search(
     if k <= 0 or wanted <= 0:
         return np.empty(0, np.float32), np.empty(0, np.int32)
     plan = None
+    if isinstance(query, ExamplesQuery):
+        ef = WIDEST * ef
     if not exact and view.graph is not None:
         plan = plan_for_all(view, k, ef, quantization) if selected is None else _plan(view, k, ef, wanted, quantization)
     scratch.reserve(view.rows, max(k, plan.ef if plan else 0), view.graph.links.shape[1] if view.graph else 0)
     count = traverse.OUT_OF_BUDGET
     if plan is not None:
-        count = _walk(view, query, k, plan, alive, selected)
+        if isinstance(query, ExamplesQuery):
+            count = _walk_for_examples(view, query, k, plan, alive, selected)
+        else:
+            count = _walk(view, query, k, plan, alive, selected)
     if count < min(k, wanted):
         count = _scan(view, query, k, alive, selected, wanted, exact=exact, floor=floor)
     return scratch.scores[:count].copy(), scratch.found[:count].copy()
@@ -126,33 +131,61 @@ def _usually_rescored(k: int) -> int:
     return max(k + MINIMAL_RESCORED, k * RESCORED_FACTOR)
 
 
-def _walk(view: View, query: Query | ExamplesQuery, k: int, plan: Plan, alive: Bools, selected: Bools | None) -> int:
-    rescored, exactly, exact_at = plan.rescored, view.exactly, 0
-    if isinstance(query, ExamplesQuery):
-        near, factor, query_at = query.nearly(view, on_codes=plan.on_codes)
-        exactly, exact_at = query.exactly(view)
-        if near[0] != COMBINED and not plan.on_codes:  # by the sum of the examples: its score is not quite theirs
-            rescored = min(_usually_rescored(k), plan.ef)
-    elif plan.on_codes:
+def _walk(view: View, query: Query, k: int, plan: Plan, alive: Bools, selected: Bools | None) -> int:
+    if plan.on_codes:
         coded, code_scorer = view.codes, view.code_scorer
         assert coded is not None
         assert code_scorer is not None
         query_at, scale = query.encoded(coded.kind, coded.limit)
-        near, factor, exact_at = view.near_codes, code_scorer.factor * scale, query.address
+        near, factor = view.near_codes, code_scorer.factor * scale
     else:
-        query_at, near, factor, exact_at = query.address, view.near_vectors, view.exact.factor, query.address
+        query_at, near, factor = query.address, view.near_vectors, view.exact.factor
+    exactly = (view.exactly, query.address)
+    return _walk_by(view, near, factor, query_at, exactly, k, plan.ef, plan.rescored, plan, alive, selected)
+
+
+def _walk_for_examples(
+    view: View, query: ExamplesQuery, k: int, plan: Plan, alive: Bools, selected: Bools | None
+) -> int:
+    """Walk in each of the ways that suit the examples; what they found together is left where a walk leaves it."""
+    exactly = query.exactly(view)
+    by_vectors = plan.rescored > 0 or not plan.on_codes
+    approaches = query.walks(view, on_codes=plan.on_codes, by_vectors=by_vectors)
+    scores, rows = np.empty(0, np.float32), np.empty(0, np.int32)
+    for approach in approaches:
+        ef = max(k, plan.ef // approach.narrowed)
+        rescored = 0
+        if by_vectors and not (approach.is_combined and not plan.on_codes):
+            rescored = min(max(_usually_rescored(k), plan.rescored), ef) if len(approaches) == 1 else ef
+        count = _walk_by(
+            view, approach.near, approach.factor, approach.query_at, exactly, k, ef, rescored, plan, alive, selected
+        )
+        if count < 0 or len(approaches) == 1:
+            return count
+        found, places = np.unique(np.concatenate((rows, scratch.found[:count])), return_index=True)
+        values = np.concatenate((scores, scratch.scores[:count]))[places]
+        best = np.lexsort((found, -values))[:k]
+        scores, rows = values[best], found[best]
+    scratch.scores[: len(rows)], scratch.found[: len(rows)] = scores, rows
+    return len(rows)
+
+
+def _walk_by(
+    view: View, near: tuple[int, int, int, int, int], factor: float, query_at: int, exactly: Addressed, k: int, ef: int,
+    rescored: int, plan: Plan, alive: Bools, selected: Bools | None,
+) -> int:  # fmt: skip
     return traverse.graph_search(
         *near,
         factor,
         query_at,
-        *exactly,
-        exact_at,
+        *exactly[0],
+        exactly[1],
         *view.graph_arguments,
         view.alive_at(alive),
         view.points_at,
         view.selected_at(selected),
         0 if selected is None else len(selected),
-        plan.ef,
+        ef,
         k,
         rescored,
         plan.budget,

@@ -14,20 +14,20 @@ from qnode.index.records import HEAD_BYTES, version_in
 from qnode.index.space import Candidates
 from qnode.index.store import number_keys
 from qnode.models.filter import Filter
-from qnode.models.query import Examples, Point, Vector
+from qnode.models.query import AnyVector, Examples, Point
 from qnode.models.vector_params import Distance
 
 LARGEST_SCORE = float(np.finfo(np.float32).max)
 """What stands for an infinite score; negative also for one that is no number, as of a sum of both infinities."""
 
 
-def ascends(target: Vector | Examples, distance: Distance) -> bool:
+def ascends(target: AnyVector | Examples, distance: Distance) -> bool:
     """Whether a smaller score is a better one."""
     return distance.smaller_is_better and not isinstance(target, Examples)
 
 
 def reported(
-    internal: npt.NDArray[np.float32], target: Vector | Examples, distance: Distance
+    internal: npt.NDArray[np.float32], target: AnyVector | Examples, distance: Distance
 ) -> npt.NDArray[np.float32]:
     """Turn what segments find into the scores that users see; JSON has no number for sums that have overflowed."""
     if isinstance(target, Examples):

@@ -15,6 +15,7 @@ from typing import ParamSpec, TypeVar, cast
 
 import lmdb
 import numpy as np
+import numpy.typing as npt
 import orjson
 
 from qnode.errors import BadInput, NotFound, Unavailable
@@ -28,6 +29,7 @@ from qnode.models.filter import Filter
 from qnode.models.payload_edit import select
 from qnode.models.point_id import PointKey, id_of
 from qnode.models.query import (
+    AnyVector,
     CountRequest,
     Examples,
     ExamplesKind,
@@ -37,7 +39,6 @@ from qnode.models.query import (
     QueryRequest,
     RetrieveRequest,
     ScrollRequest,
-    Vector,
     VectorSelector,
 )
 
@@ -57,11 +58,11 @@ READ_ATTEMPTS = 10
 """A read that is superseded while it reads is repeated so often."""
 
 
-class _Superseded(Exception):
+class Superseded(Exception):
     """A vector went while its point was read: an operation replaced it, and a build has dropped the old row since."""
 
 
-def _whole(read: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+def retried(read: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
     """Read anew, from a later transaction, what was superseded while it was read."""
 
     @wraps(read)
@@ -69,7 +70,7 @@ def _whole(read: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
         for _ in range(READ_ATTEMPTS):
             try:
                 return read(*arguments, **options)
-            except _Superseded:
+            except Superseded:
                 continue
         raise Unavailable("points change faster than they can be read")
 
@@ -90,9 +91,9 @@ def _state(index: Index, slot: int) -> Iterator[tuple[lmdb.Transaction, Shown]]:
     raise Unavailable("points change faster than they can be read")
 
 
-@_whole
-def vector_of(index: Index, key: PointKey, name: str) -> Vector:
-    """The current vector of a point, (dim,) float32; raise NotFound if the point or its vector is missing."""
+@retried
+def vector_of(index: Index, key: PointKey, name: str) -> AnyVector:
+    """The current vector of a point; raise NotFound if the point or its vector is missing."""
     slot = index.slots.get(name)
     if slot is None:
         raise BadInput(f"Not existing vector name error: {name}")
@@ -104,16 +105,16 @@ def vector_of(index: Index, key: PointKey, name: str) -> Vector:
     op_num = op_in(record, slot)
     found, known = index.spaces[slot].read(np.frombuffer(number, "<u4"), np.array([op_num], np.uint64))
     if op_num and not known[0]:
-        raise _Superseded
+        raise Superseded
     if not op_num:
         raise NotFound(f'Vector with name "{name}" for point not found')
-    vector: Vector = found[0]
+    vector: AnyVector = found[0]
     return vector
 
 
-@_whole
+@retried
 def search(
-    index: Index, request: QueryRequest, target: Vector | Examples, excluded: frozenset[PointKey] = frozenset()
+    index: Index, request: QueryRequest, target: AnyVector | Examples, excluded: frozenset[PointKey] = frozenset()
 ) -> Sequence[Point]:
     """Find the points that are best for the target, best first, with reported scores; (limit + offset) of them at most.
 
@@ -121,7 +122,7 @@ def search(
     them are given: pages follow each other without a gap. To see that, one more point is looked for than is wanted.
     """
     plain = request.filter is None and not excluded
-    if isinstance(target, np.ndarray) and plain and not (request.with_payload.enabled or request.with_vector.enabled):
+    if not isinstance(target, Examples) and plain and not (request.with_payload.enabled or request.with_vector.enabled):
         hits = _search_heap(index, request, target)
         if hits is not None:
             return hits
@@ -132,14 +133,14 @@ def search(
 
 
 def _search_segments(
-    index: Index, request: QueryRequest, target: Vector | Examples, excluded: frozenset[PointKey]
+    index: Index, request: QueryRequest, target: AnyVector | Examples, excluded: frozenset[PointKey]
 ) -> Sequence[Point]:
     slot = index.slots[request.using]
     space = index.spaces[slot]
     distance = space.params.distance
     wanted = request.limit + request.offset
     ask = wanted + 1 + len(excluded)
-    selected, selected_count, seen_op = _select(index, request.filter)
+    selected, selected_count, seen_op = selected_by(index, request.filter)
     if selected is not None and not selected_count:
         return []
     with _state(index, slot) as (txn, shown):
@@ -177,7 +178,7 @@ def _search_segments(
     return points
 
 
-def _are_perfect(target: Vector | Examples, scores: Vector, shown: Shown) -> bool:
+def _are_perfect(target: AnyVector | Examples, scores: npt.NDArray[np.float32], shown: Shown) -> bool:
     """Whether scores that end in a tie can end anywhere: a context gives all points of a region its best score, 0."""
     if not isinstance(target, Examples) or target.kind is not ExamplesKind.CONTEXT:
         return False
@@ -185,7 +186,7 @@ def _are_perfect(target: Vector | Examples, scores: Vector, shown: Shown) -> boo
 
 
 def _search_listed(
-    index: Index, request: QueryRequest, target: Vector | Examples, keys: frozenset[PointKey], rest: Filter | None
+    index: Index, request: QueryRequest, target: AnyVector | Examples, keys: frozenset[PointKey], rest: Filter | None
 ) -> Sequence[Point]:
     mask = rescoring.remembered(index, rest)
     with index.store.reading() as txn:
@@ -193,14 +194,14 @@ def _search_listed(
             index.follow(txn)
         found = rescoring.score(index, txn, request, target, keys, rest, mask)
         if found is None:
-            raise _Superseded
+            raise Superseded
         points, values, numbers = found
         if request.with_payload.enabled or request.with_vector.enabled:
             _fill(index, txn, points, numbers, values, request.with_payload, request.with_vector)
     return points
 
 
-def _search_heap(index: Index, request: QueryRequest, vector: Vector) -> Sequence[Point] | None:
+def _search_heap(index: Index, request: QueryRequest, vector: AnyVector) -> Sequence[Point] | None:
     """Search for ids and scores alone, without a transaction; None if what is found is being changed, or ends in a tie."""
     space = index.spaces[index.slots[request.using]]
     shown, distance, wanted = space.shown, space.params.distance, request.limit + request.offset
@@ -222,7 +223,7 @@ def _search_heap(index: Index, request: QueryRequest, vector: Vector) -> Sequenc
     return [points[place] for place in order]
 
 
-def _select(index: Index, chosen: Filter | None) -> tuple[Mask | None, int, int]:
+def selected_by(index: Index, chosen: Filter | None) -> tuple[Mask | None, int, int]:
     """The points that pass a filter, their number, and the operation up to which that is known to be true.
 
     It comes before the transaction that reads the winners: what that one sees as newer is checked again there.
@@ -235,19 +236,19 @@ def _select(index: Index, chosen: Filter | None) -> tuple[Mask | None, int, int]
     return selection.mask, selection.count, seen_op
 
 
-@_whole
+@retried
 def retrieve(index: Index, request: RetrieveRequest) -> list[Point]:
     """Read points by key, in the order asked, each once; unknown ones are passed over."""
     with index.store.reading() as txn:
         keys = list(dict.fromkeys(request.keys))
-        return _points(index, txn, keys, request.with_payload, request.with_vector)
+        return points_of(index, txn, keys, request.with_payload, request.with_vector)
 
 
-@_whole
+@retried
 def scroll(index: Index, request: ScrollRequest) -> list[Point]:
     """Read up to limit + 1 points in the order of their keys: the last one tells where the next page begins."""
     wanted = request.limit + 1
-    selected, selected_count, seen_op = _select(index, request.filter)
+    selected, selected_count, seen_op = selected_by(index, request.filter)
     with index.store.reading() as txn:
         if selected is None:
             keys = _page(index, txn, request.offset, wanted, None)
@@ -256,12 +257,12 @@ def scroll(index: Index, request: ScrollRequest) -> list[Point]:
             keys = [key for key in keys if request.offset is None or key >= request.offset][:wanted]
         else:
             keys = _page(index, txn, request.offset, wanted, selected)
-        points = _points(index, txn, keys, request.with_payload, request.with_vector)
+        points = points_of(index, txn, keys, request.with_payload, request.with_vector)
         newer = [point.key for point in points if point.version > seen_op]
         if newer and selected is not None and request.filter is not None:
             numbers = index.population.numbers_of(txn, newer)
             if not index.filtering.matches(txn, index.population, request.filter, numbers).all():
-                raise _Superseded
+                raise Superseded
         return points
 
 
@@ -270,14 +271,14 @@ def count(index: Index, request: CountRequest) -> int:
     if request.filter is None or request.filter.is_empty:
         return index.points_count
     if request.exact:
-        return _select(index, request.filter)[1]
+        return selected_by(index, request.filter)[1]
     with index.store.reading() as txn:
         return index.filtering.estimate(txn, index.population, request.filter)[1]
 
 
 def keys_of_filter(index: Index, chosen: Filter) -> list[PointKey]:
     """The keys of all points that pass a filter, ascending."""
-    selected = _select(index, chosen)[0]
+    selected = selected_by(index, chosen)[0]
     if selected is None:
         selected = index.population.live
     with index.store.reading() as txn:
@@ -306,9 +307,10 @@ def _page(
     return keys
 
 
-def _points(
+def points_of(
     index: Index, txn: lmdb.Transaction, keys: Sequence[PointKey], payload: PayloadSelector, vectors: VectorSelector
 ) -> list[Point]:
+    """Read points by key, in this order; unknown ones are passed over. Raises Superseded."""
     found = get_many(txn, index.store.ids, keys)
     present = [key for key in keys if key in found]
     number_bytes = [found[key] for key in present]
@@ -341,7 +343,7 @@ def _fill(
                 ops = np.array([op_in(value, slot) for value in values], np.uint64)
                 read, known = index.spaces[slot].read(numbers, ops)
                 if np.count_nonzero(ops) != np.count_nonzero(known):
-                    raise _Superseded
+                    raise Superseded
                 for place in np.flatnonzero(known).tolist():
                     points[place].vectors[name] = read[place]  # type: ignore[index]
 

@@ -20,7 +20,7 @@ from qnode.index.store import Numbers, get_many
 from qnode.models.filter import Filter
 from qnode.models.filter_merge import among
 from qnode.models.point_id import PointKey
-from qnode.models.query import Examples, Point, QueryRequest, Vector
+from qnode.models.query import AnyVector, Examples, Point, QueryRequest
 
 MOST_LISTED = 10_000
 """More ids than this are looked for as any other filter is."""
@@ -45,7 +45,7 @@ def remembered(index: Index, rest: Filter | None) -> tuple[Mask | None, int]:
 
 
 def score(
-    index: Index, txn: lmdb.Transaction, request: QueryRequest, target: Vector | Examples, keys: frozenset[PointKey],
+    index: Index, txn: lmdb.Transaction, request: QueryRequest, target: AnyVector | Examples, keys: frozenset[PointKey],
     rest: Filter | None, mask: tuple[Mask | None, int],
 ) -> Found | None:  # fmt: skip
     """Give the best (limit + offset) of the points with these keys; None if a row went while it was looked for."""
@@ -94,7 +94,7 @@ def _passing(
     return passing
 
 
-def _best(goodness: Vector, count: int) -> npt.NDArray[np.intp]:
+def _best(goodness: npt.NDArray[np.float32], count: int) -> npt.NDArray[np.intp]:
     """The places of the `count` largest, largest first, and of all that equal the last of them."""
     order = np.argsort(-goodness, kind="stable")
     if len(order) > count > 0:

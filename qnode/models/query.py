@@ -21,6 +21,18 @@ UNNAMED = ""
 DEFAULT_LIMIT = 10
 
 Vector = npt.NDArray[np.float32]
+"""(dim,) float32; of a multivector (n, dim)."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SparseVector:
+    """A vector of which only what is not zero is kept. indices: (nnz,) uint32 ascending, each once. values: (nnz,) float32."""
+
+    indices: npt.NDArray[np.uint32]
+    values: npt.NDArray[np.float32]
+
+
+AnyVector = Vector | SparseVector
 
 
 class Agreement(StrEnum):
@@ -80,12 +92,12 @@ class SearchParams:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Nearest:
-    """The points nearest to a vector, (dim,) float32, or to the vector of the point `example` (then left out).
+    """The points nearest to a vector, or to the vector of the point `example` (then left out).
 
     excluded: these points are left out, too.
     """
 
-    vector: Vector | None = None
+    vector: AnyVector | None = None
     example: PointKey | None = None
     excluded: frozenset[PointKey] = frozenset()
 
@@ -125,10 +137,10 @@ class Examples:
     """
 
     kind: ExamplesKind
-    target: Vector | None = None
-    positive: tuple[Vector, ...] = ()
-    negative: tuple[Vector, ...] = ()
-    pairs: tuple[tuple[Vector, Vector], ...] = ()
+    target: AnyVector | None = None
+    positive: tuple[AnyVector, ...] = ()
+    negative: tuple[AnyVector, ...] = ()
+    pairs: tuple[tuple[AnyVector, AnyVector], ...] = ()
     target_weight: float = 1.0
     pair_weights: tuple[float, ...] = ()
     excluded: frozenset[PointKey] = frozenset()
@@ -144,8 +156,8 @@ class Examples:
         return self.excluded
 
     @property
-    def vectors(self) -> Sequence[Vector]:
-        """All vectors, (dim,) each."""
+    def vectors(self) -> Sequence[AnyVector]:
+        """All vectors."""
         paired = [vector for pair in self.pairs for vector in pair]
         return [*([] if self.target is None else [self.target]), *self.positive, *self.negative, *paired]
 
@@ -166,7 +178,7 @@ class QueryRequest:
     shards: ShardChoice | None = None
 
     @property
-    def target(self) -> Vector | Examples | None:
+    def target(self) -> AnyVector | Examples | None:
         """What points are compared with, as far as the request itself says so."""
         return self.query.vector if isinstance(self.query, Nearest) else self.query
 
@@ -222,14 +234,16 @@ class Point:
 
     score: float32, as reported to the user (None when nothing was scored).
     payload: JSON bytes, None when not asked for. vectors: by name, None when not asked for. shard_key: None without custom sharding.
+    order_value: what the point was ordered by, if it was.
     """
 
     key: PointKey
     version: int
     score: np.float32 | None = None
     payload: bytes | None = None
-    vectors: dict[str, Vector] | None = None
+    vectors: dict[str, AnyVector] | None = None
     shard_key: ShardKey | None = None
+    order_value: int | float | None = None
 
 
 class Hits(Sequence[Point]):

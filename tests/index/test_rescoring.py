@@ -7,7 +7,7 @@ import pytest
 
 from qnode.index import reading
 from qnode.models.filter import FieldCondition, Filter, HasId, MatchValue
-from qnode.models.operation import Delete, DeleteVectors
+from qnode.models.operation import Delete, DeleteVectors, MultiColumn, Upsert
 from qnode.models.payload_path import parse_path
 from qnode.models.point_id import key_of
 from qnode.models.query import (
@@ -145,3 +145,60 @@ def test_a_context_whose_best_score_many_points_share_ends_anywhere_among_them(t
     assert [score for _, score, _ in found] == [0.0] * 20
     assert len({key for key, _, _ in found}) == 20
     made.index.close()
+
+
+MULTI = IndexParams((VectorParams("", 0, DIM, Distance.COSINE, multivector=True),), indexing_threshold_kb=1 << 20)
+
+
+@pytest.mark.parametrize("kind", list(ExamplesKind))
+def test_multivectors_are_combined_by_their_max_sims_and_given_ids_have_the_same_scores(tmp_path, kind):
+    made = Driver(tmp_path / "shard", MULTI)
+    lengths = np.random.default_rng(3).integers(1, 5, 200)
+    offsets = np.concatenate(([0], np.cumsum(lengths))).astype(np.int64)
+    rows = vectors(int(offsets[-1]), seed=6)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    keys = [key_of(i) for i in range(200)]
+    column = MultiColumn(np.arange(200, dtype=np.int32), offsets, rows)
+    made.apply(Upsert(keys, [b"{}"] * 200, {"": column}), Delete([key_of(5)]))
+    given = [vectors(2, seed=20 + at) for at in range(5)]
+    similar = [hits(made, vector, 200, params=SearchParams(exact=True)) for vector in given]
+    to = [{key: np.float32(score) for key, score, _ in found} for found in similar]
+    if kind in (ExamplesKind.BEST_SCORE, ExamplesKind.SUM_SCORES):
+        examples = Examples(kind, positive=tuple(given[:3]), negative=tuple(given[3:]))
+    else:
+        target = None if kind is ExamplesKind.CONTEXT else given[0]
+        first = 0 if target is None else 1
+        pairs = ((given[first], given[first + 1]), (given[first + 2], given[first + 3]))
+        weights = (0.5, 0.25) if kind is ExamplesKind.FEEDBACK else ()
+        examples = Examples(kind, target, pairs=pairs, pair_weights=weights)
+    found = hits(made, examples, 200)
+    assert len(found) == 199
+    for key, score, _ in found:
+        s = [float(one[key]) for one in to]
+        assert score == pytest.approx(formula(examples, s), abs=1e-5)
+    chosen = frozenset(map(key_of, range(50, 90)))
+    assert hits(made, examples, 200, Filter(must=(HasId(chosen),))) == [hit for hit in found if hit[0] in chosen]
+    assert hits(made, given[0], 200, Filter(must=(HasId(chosen),))) == [hit for hit in similar[0] if hit[0] in chosen]
+    made.index.close()
+
+
+def formula(examples: Examples, s: list[float]) -> float:
+    """The score of a point of these similarities, in the order of `Examples.vectors`."""
+
+    def soft(x: float) -> float:
+        return x / (1 + abs(x))
+
+    def squash(x: float) -> float:
+        return 0.5 * (soft(x) + 1)
+
+    match examples.kind:
+        case ExamplesKind.BEST_SCORE:
+            near, far = max(s[:3]), max(s[3:])
+            return squash(near) if near > far else -squash(far)
+        case ExamplesKind.SUM_SCORES:
+            return sum(s[:3]) - sum(s[3:])
+        case ExamplesKind.DISCOVER:
+            return float(np.sign(s[1] - s[2]) + np.sign(s[3] - s[4])) + squash(s[0])
+        case ExamplesKind.CONTEXT:
+            return sum(soft(min(good - bad - 2.0**-23, 0)) for good, bad in ((s[0], s[1]), (s[2], s[3])))
+    return s[0] + 0.5 * (s[1] - s[2]) + 0.25 * (s[3] - s[4])

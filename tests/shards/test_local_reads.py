@@ -1,13 +1,11 @@
 """Hits of several shards, put together."""
 
 import numpy as np
-import pytest
 
-from qnode.errors import BadInput
 from qnode.models.point_id import id_of, key_of
-from qnode.models.query import Examples, ExamplesKind, Nearest, Point
+from qnode.models.query import Examples, ExamplesKind, Point
 from qnode.models.vector_params import Distance, VectorParams
-from qnode.shards.local_reads import check_target, merge_hits
+from qnode.shards.local_reads import merge_hits
 
 VECTOR = np.ones(4, np.float32)
 EXAMPLES = Examples(ExamplesKind.SUM_SCORES, positive=(VECTOR,))
@@ -31,14 +29,3 @@ def test_distances_to_a_vector_ascend_and_similarities_descend():
     near, far = hits((1, 1.0), (2, 5.0)), hits((3, 1.0), (4, 3.0))
     assert merged(Distance.EUCLID, VECTOR, near, far) == [1, 3, 4]
     assert merged(Distance.DOT, VECTOR, near[::-1], far[::-1]) == [2, 4, 3]
-
-
-def test_examples_of_another_dimension_are_refused():
-    params = {"": VectorParams("", 0, 4, Distance.DOT)}
-    check_target(EXAMPLES, "", params)
-    check_target(Nearest(VECTOR).vector, "", params)
-    wrong = Examples(ExamplesKind.CONTEXT, pairs=((VECTOR, np.ones(3, np.float32)),))
-    with pytest.raises(BadInput, match="Vector dimension error: expected dim: 4, got 3"):
-        check_target(wrong, "", params)
-    with pytest.raises(BadInput, match="Not existing vector name error: other"):
-        check_target(EXAMPLES, "other", params)

@@ -15,14 +15,14 @@ Left out: the bounds and sketches that let a scan pass over rows. A scan scores 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from qnode.index.vectors import native
-from qnode.index.vectors.combining import COMBINED, Entry, table_of
+from qnode.index.vectors.combining import COMBINED, HALF, MARGIN, ONE, ZERO, Entry, table_of
 from qnode.index.vectors.query import Query, own_codes_factor, prepare_query
 from qnode.index.vectors.scoring import Scorer
 from qnode.index.vectors.view import Codes, View
@@ -31,6 +31,9 @@ from qnode.models.vector_params import Datatype, Distance, VectorParams
 
 Addressed = tuple[tuple[int, int, int, int, float], int]
 """What scores exactly: kind, function, address and stride of the rows, and a factor; the query's address."""
+
+Floats = npt.NDArray[np.float32]
+LARGEST = np.finfo(np.float32).max
 
 LINEAR = (ExamplesKind.SUM_SCORES, ExamplesKind.FEEDBACK)
 """Kinds that are weighted sums of similarities."""
@@ -78,7 +81,8 @@ class ExamplesQuery:
             vectors += [positive, negative]
             weights += [weight, -weight]
             begins += [True, False]
-        self._queries = [prepare_query(params, vector) for vector in vectors]
+        self._queries = [prepare_query(params, vector) for vector in vectors if isinstance(vector, np.ndarray)]
+        assert len(self._queries) == len(vectors)
         self.weights, self.begins = weights, begins
         self._exact: tuple[Scorer, npt.NDArray[np.uint8]] | None = None
         self._codes: dict[object, npt.NDArray[np.uint8]] = {}
@@ -161,6 +165,36 @@ def _alone(view: View, query: Query, narrowed: int, *, on_codes: bool) -> Approa
     assert view.code_scorer is not None
     address, scale = query.encoded(view.codes.kind, view.codes.limit)
     return Approach(view.near_codes, view.code_scorer.factor * scale, address, narrowed)
+
+
+def combine(examples: Examples, similar: Sequence[Floats]) -> Floats:
+    """Combine similarities, (n,) to each of `examples.vectors`, as `combining` does row by row; for what no kernel scores."""
+    rest = iter(similar)
+    target = next(rest) if examples.target is not None else np.zeros_like(similar[0])
+    positive, negative = [next(rest) for _ in examples.positive], [next(rest) for _ in examples.negative]
+    pairs = [(next(rest), next(rest)) for _ in examples.pairs]
+    none, lowest = np.zeros_like(target), np.full_like(target, -LARGEST)
+    if examples.kind is ExamplesKind.BEST_SCORE:
+        near, far = np.maximum.reduce([lowest, *positive]), np.maximum.reduce([lowest, *negative])
+        return np.where(near > far, _squashed(near), -_squashed(far)) + ZERO
+    if examples.kind is ExamplesKind.SUM_SCORES:
+        return sum(positive, none) - sum(negative, none) + ZERO
+    if examples.kind is ExamplesKind.DISCOVER:
+        return sum((np.sign(good - bad) for good, bad in pairs), none) + _squashed(target)
+    if examples.kind is ExamplesKind.CONTEXT:
+        return sum((_softened(np.minimum(good - bad - MARGIN, ZERO)) for good, bad in pairs), none) + ZERO
+    total: Floats = np.float32(examples.target_weight) * target
+    for (good, bad), weight in zip(pairs, examples.pair_weights, strict=True):
+        total = total + np.float32(weight) * (good - bad)
+    return total + ZERO
+
+
+def _softened(values: Floats) -> Floats:
+    return values / (ONE + np.abs(values))
+
+
+def _squashed(values: Floats) -> Floats:
+    return HALF * (_softened(values) + ONE)
 
 
 def prepare(params: VectorParams, target: npt.NDArray[np.float32] | Examples) -> Query | ExamplesQuery:

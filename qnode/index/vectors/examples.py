@@ -190,7 +190,7 @@ def combine(examples: Examples, similar: Sequence[Floats]) -> Floats:
 
 
 def _softened(values: Floats) -> Floats:
-    return values / (ONE + np.abs(values))
+    return np.asarray(values / (ONE + np.abs(values)), np.float32)
 
 
 def _squashed(values: Floats) -> Floats:

@@ -23,7 +23,7 @@ from qnode.index import ranking, rescoring
 from qnode.index.index import Index
 from qnode.index.population import Mask
 from qnode.index.records import HEAD_BYTES, ids_in, key_in, op_in, version_in, versions_in
-from qnode.index.space import Shown
+from qnode.index.space import Shown, Space
 from qnode.index.store import Numbers, get_many, get_meta_u64, number_keys, open_payload
 from qnode.models.filter import Filter
 from qnode.models.payload_edit import select

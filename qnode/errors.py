@@ -10,6 +10,8 @@
     ├── MalformedBody          400  Format error in JSON body: …
     ├── MalformedParameters    400  Deserialize error in query parameters: …
     ├── ValidationFailed       422  Validation error in …: [path: message; …]
+    ├── Unauthorized           401  … in plain text
+    ├── Untrusted              403  … in plain text
     ├── NotFound               404  Not found: …
     ├── Forbidden              403  Forbidden: …
     ├── NeedsCluster           405  Qdrant is running in standalone mode
@@ -94,6 +96,14 @@ class ValidationFailed(QnodeError):
         super().__init__(f"Validation error in {where}: [{listed}]")
 
 
+class Unauthorized(QnodeError):
+    """The request shows no key, or none that is known."""
+
+
+class Untrusted(QnodeError):
+    """The request shows a token that is not, or no longer, to be trusted."""
+
+
 class NotFound(QnodeError):
     """What was named is not there."""
 
@@ -143,6 +153,10 @@ class Unavailable(QnodeError):
 
 class NotPrimary(Unavailable):
     """The node is not the shard's primary. Nothing of the write was taken: it may be sent to whoever is."""
+
+
+class OlderSettings(Unavailable):
+    """An operation is about a vector that this node has not heard of yet: it is applied when it has."""
 
 
 class CannotStart(QnodeError):

@@ -44,7 +44,8 @@ _ORDERINGS = ("weak", "medium", "strong")
 class Call:
     """A request as an endpoint gets it: `name` is the collection's, `started` a reading of perf_counter.
 
-    `collection` is what the endpoint found under the name.
+    `collection` is what the endpoint found under the name. `waited_seconds`: so much of the client's time an attempt to answer at once
+    has taken.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Call:
     timeout_seconds: int | None = None
     consistency: Consistency | None = None
     collection: Collection | None = None
+    waited_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,7 @@ from qnode.models.shard_choice import ShardChoice
 from qnode.models.topology import CollectionEntry
 from qnode.models.vector_params import VectorParams
 from qnode.models.write import UpdateResult, UpdateStatus, WriteRequest
-from qnode.shards import local_reads
+from qnode.shards import local_reads, quick
 from qnode.shards.delivery import Delivery, forget
 from qnode.shards.local_reads import Part
 from qnode.shards.local_shard import LocalShard
@@ -44,18 +44,7 @@ from qnode.shards.remote import Remote
 from qnode.shards.resolve import check
 from qnode.shards.routes import Routes
 from qnode.shards.scatter import Scatter
-
-QUICK_LIMIT = 1000
-"""A query that returns at most so many points, without filter and exact scan, is answered on the event loop."""
-
-QUICK_DETAILED_LIMIT = 100
-"""… or this many with their vectors or a part of their payloads."""
-
-QUICK_EF = 512
-"""… and looks at no more candidates than this."""
-
-QUICK_SCAN_BYTES = 12 << 20
-"""… and reads no more than this of segments without a graph, a millisecond and a half at 8 GB/s."""
+from qnode.shards.swift import Found, Swift, Withdraw
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +90,7 @@ class Collection:
         active = frozenset(number for number in self.shards if self._place.me in self._routes.active(number))
         self._readable = active if is_current else frozenset[int]()
         self._spare = frozenset[int]() if is_current else active
+        self._swift = Swift(self._routes, self._scatter(), self._place.remote)
         self.is_all_here = (
             not self._routes.is_custom and bool(self.shards) and self._readable.issuperset(self._routes.numbers)
         )
@@ -169,15 +159,25 @@ class Collection:
 
     def is_quick(self, request: QueryRequest) -> bool:
         """Tell whether the shards here answer a query in so little time that it may be done on the event loop."""
-        if request.query is None or request.filter is not None or request.params.exact or not is_warm():
-            return False
-        if (
-            request.limit + request.offset > (QUICK_LIMIT if _shows_little(request) else QUICK_DETAILED_LIMIT)
-            or (request.params.hnsw_ef or 0) > QUICK_EF
-        ):
+        if not quick.is_small(request) or not is_warm():
             return False
         params = self._vectors.get(request.using)
-        return params is not None and self._scan_bytes(params.slot) <= QUICK_SCAN_BYTES
+        return params is not None and quick.is_scanned_quickly(self.shards.values(), params.slot)
+
+    def query_soon(self, request: QueryRequest, seconds: float | None, found: Found) -> Withdraw | None:
+        """Begin a query that is sure to be quick wherever it is, without a task; `found` gets its points, or None if that did not go well.
+
+        Gives what withdraws it; None if it is no such query. Raises BadInput as `query` does, and Unreached.
+        """
+        if request.shards is not None or not self.is_quick(request):
+            return None
+        vector = self._given_vector(request)
+        if vector is None or vector.ndim != 1:
+            return None
+        limit = request.limit + request.offset
+        merge = partial(local_reads.merge_hits, params=self._vectors[request.using], limit=limit)
+        here = partial(self.query_here, request=request, vector=vector)
+        return self._swift.search(request, seconds, here, lambda hits: merge(hits)[request.offset :], found)
 
     async def query(self, request: QueryRequest, consistency: Consistency | None = None) -> Sequence[Point]:
         """Answer a query."""
@@ -197,14 +197,6 @@ class Collection:
     def _is_direct(self, choice: ShardChoice | None, consistency: Consistency | None) -> bool:
         """Tell whether a read is about shards here alone."""
         return self.is_all_here and choice is None and (consistency in (None, 1) or self._routes.most_replicas == 1)
-
-    def _scan_bytes(self, slot: int) -> int:
-        scan_bytes = 0
-        for shard in self.shards.values():
-            for part in shard.index.spaces[slot].shown.parts:
-                if not part.segment.indexed:
-                    scan_bytes += part.segment.scan_bytes
-        return scan_bytes
 
     def _query(self, request: QueryRequest) -> Sequence[Point]:
         """Answer a query from the shards here, which are all."""
@@ -293,7 +285,7 @@ class Collection:
             read = partial(self.retrieve_here, request=request, keys=keys)
             reading = RetrieveReading(request, read, local_reads.joined, keys)
             points = await self._points(tuple(keys), reading, consistency)
-        elif len(request.keys) <= (QUICK_LIMIT if _shows_little(request) else QUICK_DETAILED_LIMIT):
+        elif len(request.keys) <= quick.most_points(request):
             points = self.retrieve_here(tuple(keys), request, keys)
         else:
             points = await asyncio.to_thread(self.retrieve_here, tuple(keys), request, keys)
@@ -383,12 +375,6 @@ class Collection:
 
     async def close(self) -> None:
         await asyncio.gather(*(shard.close() for shard in self.shards.values()))
-
-
-def _shows_little(request: QueryRequest | RetrieveRequest) -> bool:
-    """Whether a point that is found costs no more than a look-up: no vectors, and no payload to take apart."""
-    payload = request.with_payload
-    return not request.with_vector.enabled and payload.include is None and payload.exclude is None
 
 
 def _retold(error: QnodeError, text: str) -> QnodeError:

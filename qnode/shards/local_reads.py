@@ -17,7 +17,7 @@ from qnode.index import reading
 from qnode.models.collection import CollectionInfo, CollectionStatus
 from qnode.models.field_schema import FieldSchema
 from qnode.models.point_id import PointKey
-from qnode.models.query import CountRequest, Point, QueryRequest, RetrieveRequest, ScrollRequest, Vector
+from qnode.models.query import CountRequest, Hits, Point, QueryRequest, RetrieveRequest, ScrollRequest, Vector
 from qnode.models.shard_choice import ShardKey
 from qnode.models.vector_params import VectorParams
 from qnode.shards.local_shard import LocalShard
@@ -142,11 +142,27 @@ def merge_hits(found: Sequence[Sequence[Point]], params: VectorParams, limit: in
     """Merge hits, each best first, by the reported score; ties as within a shard."""
     if len(found) == 1:
         return found[0] if len(found[0]) <= limit else found[0][:limit]
+    columns = [hits for hits in found if isinstance(hits, Hits)]
+    if len(columns) == len(found) and (merged := _merged_columns(columns, params, limit)) is not None:
+        return merged
     points = [point for hits in found for point in hits]
     descending = not params.distance.smaller_is_better
     points.sort(key=lambda point: point.key, reverse=descending)
     points.sort(key=lambda point: float(point.score or 0.0), reverse=descending)
     return points[:limit]
+
+
+def _merged_columns(found: Sequence[Hits], params: VectorParams, limit: int) -> Hits | None:
+    """Merge hits by columns; None if scores are equal, so that keys decide."""
+    scores = np.concatenate([hits.scores for hits in found])
+    order = np.argsort(scores if params.distance.smaller_is_better else -scores, kind="stable")
+    ordered = scores[order]
+    if (ordered[1:] == ordered[:-1]).any():
+        return None
+    ids = [point_id for hits in found for point_id in hits.ids]
+    versions = [version for hits in found for version in hits.versions]
+    first = order[:limit].tolist()
+    return Hits([ids[at] for at in first], [versions[at] for at in first], ordered[:limit])
 
 
 def joined(found: Sequence[Sequence[Point]]) -> Sequence[Point]:

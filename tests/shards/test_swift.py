@@ -151,7 +151,7 @@ def test_what_was_withdrawn_finds_nothing_any_more(tmp_path: Path) -> None:
         assert withdraw is not None
         withdraw()
         withdraw()
-        assert await collection.query(query()) == []
+        assert len(await collection.query(query())) == 0
         assert found == []
 
     run(tmp_path, 2, act)

@@ -19,6 +19,7 @@ from qnode.errors import HugeBody, MalformedBody, MalformedParameters, RefusedBo
 from qnode.models.query import Agreement, Consistency
 
 if TYPE_CHECKING:
+    from qnode.api.access import Access
     from qnode.shards.collection import Collection
 
 Scope = MutableMapping[str, Any]
@@ -44,8 +45,8 @@ _ORDERINGS = ("weak", "medium", "strong")
 class Call:
     """A request as an endpoint gets it: `name` is the collection's, `started` a reading of perf_counter.
 
-    `collection` is what the endpoint found under the name. `waited_seconds`: so much of the client's time an attempt to answer at once
-    has taken.
+    `collection` is what the endpoint found under the name; `access` what the client may do, None everything. `waited_seconds`: so
+    much of the client's time an attempt to answer at once has taken.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Call:
     timeout_seconds: int | None = None
     consistency: Consistency | None = None
     collection: Collection | None = None
+    access: Access | None = None
     waited_seconds: float = 0.0
 
 
@@ -195,8 +197,8 @@ def unsigned_of(digits: str) -> int | None:
     return int(digits)
 
 
-async def respond(send: Send, status: int, body: bytes, headers: list[Header]) -> None:
-    """Send a JSON answer in one piece."""
-    fixed = [(b"content-type", JSON), (b"content-length", b"%d" % len(body))]
+async def respond(send: Send, status: int, body: bytes, headers: list[Header], content_type: bytes = JSON) -> None:
+    """Send an answer in one piece."""
+    fixed = [(b"content-type", content_type), (b"content-length", b"%d" % len(body))]
     await send({"type": "http.response.start", "status": status, "headers": fixed + headers})
     await send({"type": "http.response.body", "body": body})

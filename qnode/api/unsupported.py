@@ -9,22 +9,6 @@ from qnode.errors import BadRequest
 _COLLECTION = "/collections/{collection_name}"
 
 NOT_YET = (
-    ("GET", f"{_COLLECTION}/optimizations"),
-    ("PUT", f"{_COLLECTION}/vectors/{{vector_name}}"),
-    ("DELETE", f"{_COLLECTION}/vectors/{{vector_name}}"),
-    ("POST", "/collections/aliases"),
-    ("GET", "/aliases"),
-    ("GET", f"{_COLLECTION}/aliases"),
-    ("POST", f"{_COLLECTION}/facet"),
-    ("POST", f"{_COLLECTION}/points/query/groups"),
-    ("POST", f"{_COLLECTION}/points/search/groups"),
-    ("POST", f"{_COLLECTION}/points/search/matrix/pairs"),
-    ("POST", f"{_COLLECTION}/points/search/matrix/offsets"),
-    ("POST", f"{_COLLECTION}/points/recommend"),
-    ("POST", f"{_COLLECTION}/points/recommend/batch"),
-    ("POST", f"{_COLLECTION}/points/recommend/groups"),
-    ("POST", f"{_COLLECTION}/points/discover"),
-    ("POST", f"{_COLLECTION}/points/discover/batch"),
     ("GET", "/quotas"),
     ("PUT", "/quotas"),
 )

@@ -11,7 +11,7 @@ not current yet and takes the old one. So no point is missing at any moment.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,8 +33,10 @@ from qnode.index.store import (
     put_meta_u64,
     seal_payload,
 )
+from qnode.models.columns import chosen, joined
 from qnode.models.operation import (
     ClearPayload,
+    Column,
     Delete,
     DeletePayload,
     DeleteVectors,
@@ -43,7 +45,6 @@ from qnode.models.operation import (
     SetPayload,
     UpdateVectors,
     Upsert,
-    VectorColumn,
 )
 from qnode.models.payload_edit import delete_paths, set_payload
 from qnode.models.payload_path import parse_path
@@ -54,11 +55,25 @@ EMPTY_PAYLOAD = b"{}"
 
 @dataclass(slots=True, eq=False)
 class NewRows:
-    """Rows for one slot, collected over the group; a row that a later operation supersedes has op_num 0."""
+    """Vectors for one slot, collected over the group; one that a later operation supersedes has op_num 0.
+
+    numbers, ops: of each vector of the column at the same place.
+    """
 
     numbers: list[Numbers] = field(default_factory=list)
     ops: list[npt.NDArray[np.uint64]] = field(default_factory=list)
-    values: list[npt.NDArray[np.float32]] = field(default_factory=list)
+    columns: list[Column] = field(default_factory=list)
+
+    def kept(self) -> tuple[Numbers, npt.NDArray[np.uint64], Column] | None:
+        """Give the vectors that are current at the end, put together; None if there are none."""
+        if not self.ops:
+            return None
+        numbers, ops, column = np.concatenate(self.numbers), np.concatenate(self.ops), joined(self.columns)
+        places = np.flatnonzero(ops)
+        if len(places) < len(ops):
+            numbers, ops = numbers[places], ops[places]
+            column = chosen(column, np.arange(len(places), dtype=np.int32), places)
+        return (numbers, ops, column) if len(places) else None
 
 
 @dataclass(slots=True, eq=False)
@@ -72,17 +87,24 @@ class Killed:
 class Group:
     """The changes of several operations inside one write transaction.
 
-    slots: vector name → slot; `committed_op`: what had been applied before the group.
+    slots: vector name → slot; width: how many slots a record has; committed_op: what had been applied before the group.
+    Vectors of a slot that was taken away since are passed over.
     """
 
     def __init__(
-        self, store: Store, txn: lmdb.Transaction, fields: FieldIndexes, slots: dict[str, int], committed_op: int
+        self,
+        store: Store,
+        txn: lmdb.Transaction,
+        fields: FieldIndexes,
+        slots: Mapping[str, int],
+        width: int,
+        committed_op: int,
     ) -> None:
         self.store = store
         self.txn = txn
         self.fields = fields
         self.slots = slots
-        self.width = max(slots.values(), default=-1) + 1
+        self.width = width
         self.committed_op = committed_op
         self.next_number = get_meta_u64(txn, store, b"next_number")
         self.rows = {slot: NewRows() for slot in slots.values()}
@@ -98,7 +120,7 @@ class Group:
             case Delete():
                 self._delete(operation.keys)
             case UpdateVectors():
-                self._update_vectors(op_num, operation.keys, operation.vectors)
+                self._update_vectors(op_num, operation)
             case DeleteVectors():
                 self._delete_vectors(op_num, operation)
             case OverwritePayload():
@@ -130,11 +152,11 @@ class Group:
         numbers = np.empty(len(operation.keys), np.uint32)
         numbers[known] = old_numbers
         numbers[~known] = self._allocate(len(fresh_keys))
-        self._kill(old_numbers, range(self.width))
+        self._kill(old_numbers, list(self.rows))
 
         records = new_records(operation.keys, op_num, self.width)
-        for name, column in operation.vectors.items():
-            self._add_rows(self.slots[name], op_num, numbers, records, column)
+        for slot, column in self._columns(operation):
+            self._add_rows(slot, op_num, numbers, records, column)
         number_bytes = number_keys(numbers)
         self._stage_changes(numbers, number_bytes, known, operation.payloads)
         put_many(txn, store.ids, [
@@ -152,7 +174,7 @@ class Group:
             return
         number_bytes = list(found.values())
         numbers = np.frombuffer(b"".join(number_bytes), "<u4")
-        self._kill(numbers, range(self.width))
+        self._kill(numbers, list(self.rows))
         self._stage_changes(numbers, number_bytes, np.ones(len(numbers), np.bool_), None)
         for key, number in found.items():
             txn.delete(key, db=store.ids)
@@ -161,27 +183,35 @@ class Group:
         put_many(txn, store.free, [(number, b"") for number in number_bytes])
         self.changed.append(numbers)
 
-    def _update_vectors(self, op_num: int, keys: Sequence[PointKey], vectors: dict[str, VectorColumn]) -> None:
-        numbers, present, records = self._existing(keys)
+    def _columns(self, operation: Upsert | UpdateVectors) -> list[tuple[int, Column]]:
+        slots = self._slots(operation, operation.vectors)
+        return [(slots[name], column) for name, column in operation.vectors.items() if name in slots]
+
+    def _slots(self, operation: Upsert | UpdateVectors | DeleteVectors, names: Iterable[str]) -> dict[str, int]:
+        """Give the slots that an operation is about, as far as they are there."""
+        given = self.slots if operation.slots is None else operation.slots
+        return {name: given[name] for name in names if name in given and given[name] in self.rows}
+
+    def _update_vectors(self, op_num: int, operation: UpdateVectors) -> None:
+        numbers, present, records = self._existing(operation.keys)
         if not len(numbers):
             return
         records["version"] = op_num
-        position = np.full(len(keys), -1, np.int32)
+        position = np.full(len(operation.keys), -1, np.int32)
         position[present] = np.arange(len(numbers), dtype=np.int32)
-        for name, column in vectors.items():
-            slot = self.slots[name]
+        for slot, column in self._columns(operation):
             at = position[column.at]
-            kept = at >= 0
-            at, values = at[kept], column.values[kept]
+            kept = np.flatnonzero(at >= 0)
+            at = at[kept]
             self._kill(numbers[at], [slot])
-            self._add_rows(slot, op_num, numbers, records, VectorColumn(at, values))
+            self._add_rows(slot, op_num, numbers, records, chosen(column, at, kept))
         self._put_records(numbers, records)
 
     def _delete_vectors(self, op_num: int, operation: DeleteVectors) -> None:
         numbers, _, records = self._existing(operation.keys)
         if not len(numbers):
             return
-        slots = [self.slots[name] for name in operation.names]
+        slots = list(self._slots(operation, operation.names).values())
         self._kill(numbers, slots)
         records["version"] = op_num
         for slot in slots:
@@ -235,12 +265,12 @@ class Group:
         self.next_number += fresh
         return numbers
 
-    def _add_rows(self, slot: int, op_num: int, numbers: Numbers, records: Records, column: VectorColumn) -> None:
+    def _add_rows(self, slot: int, op_num: int, numbers: Numbers, records: Records, column: Column) -> None:
         records["ops"][column.at, slot] = op_num
         rows = self.rows[slot]
         rows.numbers.append(numbers[column.at])
         rows.ops.append(np.full(len(column.at), op_num, np.uint64))
-        rows.values.append(column.values)
+        rows.columns.append(column)
 
     def _kill(self, numbers: Numbers, slots: Sequence[int]) -> None:
         """Note that the vectors of these existing points end, in these slots."""

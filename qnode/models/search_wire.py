@@ -22,7 +22,7 @@ import msgpack
 import numpy as np
 
 from qnode.models import wire
-from qnode.models.query import Hits, QueryRequest
+from qnode.models.query import Hits, Nearest, QueryRequest
 from qnode.models.shard_calls import NotServed, ReadCall, Table
 
 _LENGTH: Final = struct.Struct("<I")
@@ -37,9 +37,9 @@ _rest_of = attrgetter(*_REST)
 def encode_search(folder: str, shards: tuple[int, ...], request: QueryRequest, seconds: float | None) -> bytes:
     """Write a search for the points nearest to a vector, (dim,) float32."""
     nearest = request.query
-    assert nearest is not None
-    assert nearest.example is None
-    assert nearest.vector is not None
+    assert isinstance(nearest, Nearest)
+    assert isinstance(nearest.vector, np.ndarray)
+    assert nearest.vector.ndim == 1
     return _written_head(folder, shards, seconds, _rest_of(request)) + nearest.vector.tobytes()
 
 

@@ -11,27 +11,19 @@ Cancellation: a read may be cancelled when the asker has gone; a write that was 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import nullcontext
 
 from qnode import deadline
 from qnode.channel import Channel
 from qnode.errors import NotPrimary
 from qnode.models import search_wire, wire
-from qnode.models.query import CountRequest, QueryRequest, RetrieveRequest, ScrollRequest
-from qnode.models.shard_calls import (
-    FieldsRequest,
-    InfoRequest,
-    NotServed,
-    ReachedRequest,
-    ReadCall,
-    VectorRequest,
-    WriteCall,
-    table_of,
-)
-from qnode.shards import local_reads
+from qnode.models.query import QueryRequest
+from qnode.models.shard_calls import FieldsRequest, NotServed, ReachedRequest, ReadCall, WriteCall, table_of
 from qnode.shards.collection import Collection
 from qnode.shards.delivery import finished
+from qnode.shards.kinds import KINDS, QUERY, Settings
+from qnode.shards.local_reads import Part
 from qnode.shards.topics import Topic
 
 
@@ -76,7 +68,8 @@ class Answering:
         collection = self._serving(call)
         if isinstance(collection, NotServed):
             return search_wire.encode_found(collection)
-        return _found(collection, call, request) if collection.is_quick(request) else None
+        parts, settings = collection.local(call.shards), collection.settings
+        return _found(parts, request, settings) if QUERY.is_quick(parts, request, settings) else None
 
     async def _search(self, peer: int, content: bytes) -> bytes:
         call, request = search_wire.decode_search(content)
@@ -84,33 +77,22 @@ class Answering:
         if isinstance(collection, NotServed):
             return search_wire.encode_found(collection)
         with nullcontext() if call.seconds is None else deadline.within(call.seconds):
-            return await asyncio.to_thread(_found, collection, call, request)
+            return await asyncio.to_thread(_found, collection.local(call.shards), request, collection.settings)
 
     async def _answer(self, collection: Collection, call: ReadCall) -> bytes:
         numbers, request = call.shards, call.request
-        read: Callable[[], object]
-        match request:
-            case QueryRequest():
-                vector = None if request.query is None else request.query.vector
-                if collection.is_quick(request):
-                    return wire.encode(table_of(collection.query_here(numbers, request, vector)))
-                read = lambda: table_of(collection.query_here(numbers, request, vector))  # noqa: E731
-            case ScrollRequest():
-                read = lambda: table_of(collection.scroll_here(numbers, request))  # noqa: E731
-            case RetrieveRequest():
-                read = lambda: table_of(collection.retrieve_here(numbers, request, None))  # noqa: E731
-            case CountRequest():
-                read = lambda: collection.count_here(numbers, request)  # noqa: E731
-            case VectorRequest(key, name):
-                read = lambda: local_reads.vector_of(collection.local(numbers), key, name)  # noqa: E731
-            case InfoRequest():
-                return wire.encode(collection.info_here(numbers))
-            case FieldsRequest():
-                await collection.wait_for_fields_here(numbers)
-                return wire.encode(None)
-            case _:
-                raise wire.BadWire(f"a {type(request).__name__} is no read")
-        return await asyncio.to_thread(lambda: wire.encode(read()))
+        if isinstance(request, FieldsRequest):
+            await collection.wait_for_fields_here(numbers)
+            return wire.encode(None)
+        kind = KINDS.get(type(request))
+        if kind is None:
+            raise wire.BadWire(f"a {type(request).__name__} is no read")
+        parts, settings = collection.local(numbers), collection.settings
+
+        def read() -> bytes:
+            return wire.encode(kind.sent(kind.read(parts, request, settings)))
+
+        return read() if kind.is_quick(parts, request, settings) else await asyncio.to_thread(read)
 
     async def _write(self, peer: int, content: bytes) -> bytes:
         call = wire.decode(content)
@@ -123,6 +105,5 @@ class Answering:
         return wire.encode(await finished(queued, call.seconds))
 
 
-def _found(collection: Collection, call: ReadCall, request: QueryRequest) -> bytes:
-    assert request.query is not None
-    return search_wire.encode_found(table_of(collection.query_here(call.shards, request, request.query.vector)))
+def _found(parts: Sequence[Part], request: QueryRequest, settings: Settings) -> bytes:
+    return search_wire.encode_found(table_of(QUERY.read(parts, request, settings)))

@@ -1,11 +1,13 @@
-"""Which reads are so quick that they are done on the event loop, and not in a thread: the bounds, and who keeps within them."""
+"""Which reads of shards here take so little time that they may be done on the event loop."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 
+from qnode.index.vectors import is_warm
 from qnode.models.query import QueryRequest, RetrieveRequest
-from qnode.shards.local_shard import LocalShard
+from qnode.models.vector_params import SlotParams, VectorParams
+from qnode.shards.local_reads import Part
 
 QUICK_LIMIT = 1000
 """A query that returns at most so many points, without filter and exact scan, is answered on the event loop."""
@@ -20,29 +22,37 @@ QUICK_SCAN_BYTES = 12 << 20
 """… and reads no more than this of segments without a graph, a millisecond and a half at 8 GB/s."""
 
 
-def is_small(request: QueryRequest) -> bool:
-    """Tell whether a query asks for little, whatever shards it is asked of."""
-    return not (
-        request.query is None
-        or request.filter is not None
-        or request.params.exact
-        or request.limit + request.offset > most_points(request)
+def is_quick_query(parts: Sequence[Part], request: QueryRequest, vectors: Mapping[str, SlotParams]) -> bool:
+    """Tell whether a query is."""
+    if request.query is None or request.filter is not None or request.params.exact or not is_warm():
+        return False
+    if (
+        request.limit + request.offset > (QUICK_LIMIT if _shows_little(request) else QUICK_DETAILED_LIMIT)
         or (request.params.hnsw_ef or 0) > QUICK_EF
-    )
+    ):
+        return False
+    params = vectors.get(request.using)
+    if not isinstance(params, VectorParams) or params.multivector:
+        return False
+    return _scan_bytes(parts, params.slot) <= QUICK_SCAN_BYTES
 
 
-def most_points(request: QueryRequest | RetrieveRequest) -> int:
-    """How many points of such a request are read at once. Without vectors or a payload to take apart, each costs a look-up."""
-    payload = request.with_payload
-    shows_little = not request.with_vector.enabled and payload.include is None and payload.exclude is None
-    return QUICK_LIMIT if shows_little else QUICK_DETAILED_LIMIT
+def is_quick_retrieve(request: RetrieveRequest) -> bool:
+    """Tell whether a read of points by id is."""
+    return len(request.keys) <= (QUICK_LIMIT if _shows_little(request) else QUICK_DETAILED_LIMIT)
 
 
-def is_scanned_quickly(shards: Iterable[LocalShard], slot: int) -> bool:
-    """Tell whether little of a vector's slot in these shards is without a graph."""
+def _scan_bytes(parts: Sequence[Part], slot: int) -> int:
     scan_bytes = 0
-    for shard in shards:
-        for part in shard.index.spaces[slot].shown.parts:
-            if not part.segment.indexed:
-                scan_bytes += part.segment.scan_bytes
-    return scan_bytes <= QUICK_SCAN_BYTES
+    for part in parts:
+        space = part.shard.index.spaces.get(slot)
+        for shown in () if space is None else space.shown.parts:
+            if not shown.segment.indexed:
+                scan_bytes += shown.segment.scan_bytes
+    return scan_bytes
+
+
+def _shows_little(request: QueryRequest | RetrieveRequest) -> bool:
+    """Whether a point that is found costs no more than a look-up: no vectors, and no payload to take apart."""
+    payload = request.with_payload
+    return not request.with_vector.enabled and payload.include is None and payload.exclude is None

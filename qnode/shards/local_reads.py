@@ -169,7 +169,7 @@ def merge_hits(found: Sequence[Sequence[Point]], params: SlotParams, limit: int)
     if len(found) == 1:
         return found[0] if len(found[0]) <= limit else found[0][:limit]
     columns = [hits for hits in found if isinstance(hits, Hits)]
-    if len(columns) == len(found) and (merged := _merged_columns(columns, params, limit)) is not None:
+    if columns and len(columns) == len(found) and (merged := _merged_columns(columns, params, limit)) is not None:
         return merged
     points = [point for hits in found for point in hits]
     descending = not params.distance.smaller_is_better

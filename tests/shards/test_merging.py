@@ -18,6 +18,7 @@ def test_columns_are_merged_as_points_are(distance: str) -> None:
     chance = random.Random(SEED)
     body = {"vectors": {"size": 4, "distance": distance}}
     (params,) = CollectionConfig.from_request(body).index_params().vectors
+    assert list(merge_hits([], params, 3)) == []
     for _ in range(200):
         values = [chance.choice([0.25, 0.5, chance.random(), chance.random(), chance.random()]) for _ in range(12)]
         found = []

@@ -38,7 +38,7 @@ from qnode.api.cluster_surface import ClusterSurface
 from qnode.api.compression import COMPRESSED_FROM_BYTES, accepts_gzip, compressed
 from qnode.api.errors import explain
 from qnode.api.http import JSON, SMALL_BODY_BYTES, Call, Header, Message, Receive, Scope, Send, read_body, respond
-from qnode.api.points import DirectEndpoint, Endpoint, Points
+from qnode.api.points import DirectEndpoint, Endpoint, Later, Points, Withdraw
 from qnode.api.summaries import Summaries
 from qnode.errors import QnodeError, Unauthorized, Untrusted, ValidationFailed
 from qnode.metrics import EndpointCounts, RestCounts
@@ -56,8 +56,11 @@ if TYPE_CHECKING:
 
 _COLLECTIONS = "/collections/"
 _REMEMBERED_URLS = 256
-AnswerNow = Callable[[bytes, float], bytes | None]
-"""Gives the answer to a body, or None; the number is the reading of perf_counter at which the request began."""
+AnswerNow = Callable[[bytes, float, Later], bytes | Withdraw | None]
+"""Answers a body, as `DirectEndpoint` says; the number is the reading of perf_counter at which the request began."""
+
+WAITED = "qnode.waited_seconds"
+"""Under this name a request's scope has what it has waited already, if it has."""
 
 _ALLOW_ORIGIN: Header = (b"access-control-allow-origin", b"*")
 
@@ -164,6 +167,7 @@ class Application:
                 headers = [_ALLOW_ORIGIN]
             body = await read_body(receive, length, self._body_limit_bytes)
             call = Call(name, scope["query_string"], content_type, body, started, access=access)
+            call.waited_seconds = scope.get(WAITED, 0.0)
             answer = await route.endpoint(call)
             status = 200
             if self._compress and len(answer) >= COMPRESSED_FROM_BYTES and accepts_gzip(accepted):
@@ -218,14 +222,19 @@ class Application:
 
 
 def _answer_now(
-    endpoint: DirectEndpoint, count: EndpointCounts, name: bytes, body: bytes, started: float
-) -> bytes | None:
+    endpoint: DirectEndpoint, count: EndpointCounts, name: bytes, body: bytes, started: float, later: Later
+) -> bytes | Withdraw | None:
+    def counted(answer: bytes | None) -> None:
+        if answer is not None:
+            count.add(collection, 200, perf_counter() - started)
+        later(answer)
+
     try:
         collection = name.decode()
-        answer = endpoint(Call(collection, b"", JSON, body, started))
+        answer = endpoint(Call(collection, b"", JSON, body, started), counted)
     except Exception:  # it will be met again on the ordinary way, and told there
         return None
-    if answer is not None:
+    if isinstance(answer, bytes):
         count.add(collection, 200, perf_counter() - started)
     return answer
 

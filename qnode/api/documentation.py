@@ -83,11 +83,6 @@ POINTS: dict[tuple[str, str], Sketch] = {
         {**_SEARCH, "group_by": "city", "group_size": 2},
         {"groups": [{"id": "Berlin", "hits": [_HIT]}]},
     ),
-    ("POST", "points/recommend/groups"): Sketch(
-        "Recommend in groups, the older form",
-        {**_RECOMMEND, "group_by": "city", "group_size": 2},
-        {"groups": [{"id": "Berlin", "hits": [_HIT]}]},
-    ),
     ("POST", "points/search/matrix/pairs"): Sketch(
         "Distances within a sample, as pairs", {"sample": 10, "limit": 3}, {"pairs": [{"a": 1, "b": 2, "score": 0.92}]}
     ),

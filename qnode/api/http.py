@@ -45,7 +45,8 @@ _ORDERINGS = ("weak", "medium", "strong")
 class Call:
     """A request as an endpoint gets it: `name` is the collection's, `started` a reading of perf_counter.
 
-    `collection` is what the endpoint found under the name; `access` what the client may do, None everything.
+    `collection` is what the endpoint found under the name; `access` what the client may do, None everything. `waited_seconds`: so
+    much of the client's time an attempt to answer at once has taken.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Call:
     consistency: Consistency | None = None
     collection: Collection | None = None
     access: Access | None = None
+    waited_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

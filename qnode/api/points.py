@@ -33,7 +33,11 @@ if TYPE_CHECKING:
     from qnode.shards.collections import Collections
 
 Endpoint = Callable[[Call], Awaitable[bytes]]
-DirectEndpoint = Callable[[Call], bytes | None]
+Later = Callable[[bytes | None], None]
+Withdraw = Callable[[], None]
+DirectEndpoint = Callable[[Call, Later], bytes | Withdraw | None]
+"""Gives the answer; or what withdraws the call, and the answer later; or None. The answer that is given later may be None too."""
+
 Search = QueryRequest | UniversalRequest
 Result = TypeVar("Result")
 
@@ -100,22 +104,33 @@ class Points:
         """List those that can answer a small body at once, or not at all; any fault is left to the endpoints."""
         return {("POST", "points/query"): self.query_now, ("POST", "points/search"): self.search_now}
 
-    def query_now(self, call: Call) -> bytes | None:
+    def query_now(self, call: Call, later: Later) -> bytes | Withdraw | None:
         """Answer one query that is sure to be quick."""
-        points = self._found_now(call, query_json.parse_query)
-        return None if points is None else answers.ok({"points": answers.listed(points, answers.hit)}, call.started)
+        return self._answer_now(call, later, query_json.parse_query, _query_answer)
 
-    def search_now(self, call: Call) -> bytes | None:
+    def search_now(self, call: Call, later: Later) -> bytes | Withdraw | None:
         """Answer one search in the older form that is sure to be quick."""
-        points = self._found_now(call, older_json.parse_search)
-        return None if points is None else answers.ok(answers.listed(points, answers.hit), call.started)
+        return self._answer_now(call, later, older_json.parse_search, _search_answer)
 
-    def _found_now(self, call: Call, parse: recurring.Parse) -> Sequence[Point] | None:
+    def _answer_now(
+        self, call: Call, later: Later, parse: recurring.Parse, written: Callable[[Call, Sequence[Point]], bytes]
+    ) -> bytes | Withdraw | None:
         collection = self._collection(call)
-        request = recurring.read(call.body, parse) if collection.is_all_here else None
+        request = recurring.read(call.body, parse)
         if request is None or request.with_vector.enabled or request.limit > answers.QUICK_POINTS:
             return None
-        return collection.query_now(request)
+        if collection.is_all_here:
+            points = collection.query_now(request)
+            return None if points is None else written(call, points)
+
+        def found(points: Sequence[Point] | None) -> None:
+            try:
+                answer = None if points is None else written(call, points)
+            except Exception:  # it will be met again on the ordinary way, and told there
+                answer = None
+            later(answer)
+
+        return collection.query_soon(request, self._read_timeout_seconds, found)
 
     async def query(self, call: Call) -> bytes:
         """Answer one query."""
@@ -311,11 +326,20 @@ async def in_time(call: Call, answer: Awaitable[Result]) -> Result:
     if call.timeout_seconds is None:
         return await answer
     try:
-        with deadline.within(call.timeout_seconds):
-            async with asyncio.timeout(call.timeout_seconds):
+        left_seconds = call.timeout_seconds - call.waited_seconds
+        with deadline.within(left_seconds):
+            async with asyncio.timeout(left_seconds):
                 return await answer
     except (TimeoutError, TimedOut):
         raise TimedOut(f"Operation timed out after {call.timeout_seconds} seconds") from None
+
+
+def _query_answer(call: Call, points: Sequence[Point]) -> bytes:
+    return answers.ok({"points": answers.listed(points, answers.hit)}, call.started)
+
+
+def _search_answer(call: Call, points: Sequence[Point]) -> bytes:
+    return answers.ok(answers.listed(points, answers.hit), call.started)
 
 
 def _key_of_text(shown_id: str) -> PointKey:

@@ -1,5 +1,7 @@
 """The answering side of a link: one task for each call or stream that the peer has begun.
 
+A topic may have somebody who answers small calls at once, where their last byte is read, or gives them back for a task.
+
 A task is cancelled when the peer does not wait for it any more, and when the link breaks: an answerer that changes
 state must expect that at each `await`, or shield what must not be cut in two. What it raises as `QnodeError` the peer
 raises too; any other exception is a mistake of ours, is logged, and arrives as `InternalError`.
@@ -78,6 +80,7 @@ class IncomingStream:
 
 MessageReader = Callable[[int, bytes], None]
 CallAnswerer = Callable[[int, bytes], Awaitable[bytes]]
+AtOnce = Callable[[int, bytes], bytes | None]
 StreamAnswerer = Callable[[int, bytes, IncomingStream], Awaitable[bytes]]
 
 
@@ -91,6 +94,7 @@ class Topics:
 
     messages: dict[int, MessageReader] = field(default_factory=dict)
     calls: dict[int, CallAnswerer] = field(default_factory=dict)
+    at_once: dict[int, AtOnce] = field(default_factory=dict)
     streams: dict[int, StreamAnswerer] = field(default_factory=dict)
 
 
@@ -111,7 +115,9 @@ class Callee:
         answerer = self._topics.calls.get(frame.topic)
         if self._may_begin(frame, answerer is not None):
             assert answerer is not None
-            self._begin(frame.call_id, partial(answerer, self._peer, payload))
+            at_once = self._topics.at_once.get(frame.topic)
+            if at_once is None or not self._answer_now(frame.call_id, partial(at_once, self._peer, payload)):
+                self._begin(frame.call_id, partial(answerer, self._peer, payload))
 
     def opened(self, frame: Frame) -> None:
         """Begin to answer a stream; raise BadFrame for an id that is in use."""
@@ -153,6 +159,16 @@ class Callee:
             return True
         return False
 
+    def _answer_now(self, call_id: int, answering: Callable[[], bytes | None]) -> bool:
+        """Answer a call without a task, if it can be; say whether it was."""
+        try:
+            if (payload := answering()) is None:
+                return False
+            self._send(call_id, payload)
+        except Exception as error:
+            self._refuse(call_id, error)
+        return True
+
     def _begin(self, call_id: int, answering: Callable[[], Awaitable[bytes]]) -> None:
         task = asyncio.get_running_loop().create_task(self._answer(call_id, answering))
         self._tasks[call_id] = task
@@ -164,18 +180,23 @@ class Callee:
 
     async def _answer(self, call_id: int, answering: Callable[[], Awaitable[bytes]]) -> None:
         try:
-            payload = await answering()
-            self._check_room(len(payload))
-            self._outbox.add(Kind.ANSWER, payload, call_id=call_id)
-            self._wake()
-        except QnodeError as error:
-            self._fail(call_id, error)
+            self._send(call_id, await answering())
         except asyncio.CancelledError:
             self._fail(call_id, LinkBroken("the peer that was asked has given it up"))
             raise
-        except Exception:
-            _log.exception("A call of peer %d failed unexpectedly", self._peer)
-            self._fail(call_id, InternalError("an unexpected error, see the log of the peer that was asked"))
+        except Exception as error:
+            self._refuse(call_id, error)
+
+    def _send(self, call_id: int, payload: bytes) -> None:
+        self._check_room(len(payload))
+        self._outbox.add(Kind.ANSWER, payload, call_id=call_id)
+        self._wake()
+
+    def _refuse(self, call_id: int, error: Exception) -> None:
+        if not isinstance(error, QnodeError):
+            _log.error("A call of peer %d failed unexpectedly", self._peer, exc_info=error)
+            error = InternalError("an unexpected error, see the log of the peer that was asked")
+        self._fail(call_id, error)
 
     def _check_room(self, size_bytes: int) -> None:
         check_size(size_bytes, self._limits)

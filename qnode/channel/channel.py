@@ -35,8 +35,8 @@ from collections.abc import Callable
 from typing import Final
 
 from qnode.channel.addresses import parse_uri
-from qnode.channel.answering import CallAnswerer, MessageReader, StreamAnswerer, Topics
-from qnode.channel.calling import OutgoingStream
+from qnode.channel.answering import AtOnce, CallAnswerer, MessageReader, StreamAnswerer, Topics
+from qnode.channel.calling import Answered, OutgoingStream
 from qnode.channel.connection import Connection, Network, Receiver, Tcp
 from qnode.channel.credentials import Credentials
 from qnode.channel.dialling import dial
@@ -101,11 +101,13 @@ class Channel:
         assert topic not in self._topics.messages
         self._topics.messages[topic] = reader
 
-    def on_call(self, topic: int, answerer: CallAnswerer) -> None:
-        """Let `await answerer(peer, payload)` answer the calls of a topic."""
+    def on_call(self, topic: int, answerer: CallAnswerer, at_once: AtOnce | None = None) -> None:
+        """Let `await answerer(peer, payload)` answer the calls of a topic; before it `at_once(peer, payload)`, unless it gives None."""
         assert 0 <= topic <= _MAX_TOPIC
         assert topic not in self._topics.calls
         self._topics.calls[topic] = answerer
+        if at_once is not None:
+            self._topics.at_once[topic] = at_once
 
     def on_stream(self, topic: int, answerer: StreamAnswerer) -> None:
         """Let `await answerer(peer, header, stream)` read the streams of a topic, and give the answer to each."""
@@ -205,6 +207,15 @@ class Channel:
         Raise what its answerer has raised; Unreached when it was not asked; LinkBroken or TimedOut when it may have been.
         """
         return await self._link(peer).call(topic, payload, timeout_seconds)
+
+    def ask(
+        self, peer: int, topic: int, payload: bytes, timeout_seconds: float, answered: Answered
+    ) -> Callable[[], None]:
+        """Ask a peer as `call` does, without a task: `answered` is told the answer, or what `call` would raise.
+
+        Gives what withdraws it, after which nobody is told; raises Unreached when the peer is not asked.
+        """
+        return self._link(peer).ask(topic, payload, timeout_seconds, answered)
 
     def open_stream(self, peer: int, topic: int, header: bytes) -> OutgoingStream:
         """Begin to send a peer what has no bound; raise Unreached."""

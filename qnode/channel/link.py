@@ -80,6 +80,7 @@ class Link:
             Kind.FAILURE: lambda frame: self._caller.failed(frame.call_id, frame.payload),
         }
         self.call = self._caller.call
+        self.ask = self._caller.ask
         self.open_stream = self._caller.open_stream
 
     def send(self, topic: int, payload: bytes) -> bool:

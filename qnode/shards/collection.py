@@ -11,6 +11,8 @@ from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar
 
+import numpy as np
+
 from qnode.errors import NotFound, TimedOut, Unavailable
 from qnode.models.collection import CollectionConfig, CollectionInfo
 from qnode.models.field_schema import FieldSchema
@@ -42,6 +44,7 @@ from qnode.shards.remote import Remote
 from qnode.shards.resolve import check, check_query, named
 from qnode.shards.routes import Routes
 from qnode.shards.scatter import Scatter
+from qnode.shards.swift import Found, Swift, Withdraw
 
 
 class Chosen(Protocol):
@@ -108,6 +111,7 @@ class Collection:
         active = frozenset(number for number in self.shards if self._place.me in self._routes.active(number))
         self._readable = active if is_current else frozenset[int]()
         self._spare = frozenset[int]() if is_current else active
+        self._swift = Swift(self._routes, self._scatter(), self._place.remote)
         self.is_all_here = (
             not self._routes.is_custom and bool(self.shards) and self._readable.issuperset(self._routes.numbers)
         )
@@ -184,6 +188,21 @@ class Collection:
         if not quick.is_quick_query(self._all_parts, request, self.settings.vectors):
             return None
         return self._query(request)
+
+    def query_soon(self, request: QueryRequest, seconds: float | None, found: Found) -> Withdraw | None:
+        """Begin a query that is sure to be quick wherever it is, without a task; `found` gets its points, or None if that did not go well.
+
+        Gives what withdraws it; None if it is no such query. Raises BadInput as `query` does, and Unreached.
+        """
+        parts = self.local(tuple(self.shards))
+        if request.shards is not None or not quick.is_quick_query(parts, request, self.settings.vectors):
+            return None
+        if not isinstance(request.query, Nearest) or not isinstance(self._given_vector(request), np.ndarray):
+            return None
+        reading = KindReading(kinds.QUERY, request, self.settings, self.local)
+        return self._swift.search(
+            request, seconds, reading.here, lambda hits: reading.merged(hits)[request.offset :], found
+        )
 
     async def query(self, request: QueryRequest, consistency: Consistency | None = None) -> Sequence[Point]:
         """Answer a query."""

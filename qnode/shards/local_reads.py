@@ -18,7 +18,16 @@ from qnode.index.space import Space
 from qnode.models.collection import CollectionInfo, CollectionStatus
 from qnode.models.field_schema import FieldSchema
 from qnode.models.point_id import PointKey
-from qnode.models.query import AnyVector, CountRequest, Examples, Point, QueryRequest, RetrieveRequest, ScrollRequest
+from qnode.models.query import (
+    AnyVector,
+    CountRequest,
+    Examples,
+    Hits,
+    Point,
+    QueryRequest,
+    RetrieveRequest,
+    ScrollRequest,
+)
 from qnode.models.reads import Direction, FacetCounts, FacetRequest, OrderedRequest, SampleRequest, merge_facets
 from qnode.models.shard_choice import ShardKey
 from qnode.models.vector_params import SlotParams
@@ -175,11 +184,29 @@ def merge_hits(
     """Merge hits, each best first, by the reported score; ties as within a shard."""
     if len(found) == 1:
         return found[0] if len(found[0]) <= limit else found[0][:limit]
-    points = [point for hits in found for point in hits]
     descending = not ranking.ascends(target, params.distance)
+    columns = [hits for hits in found if isinstance(hits, Hits)]
+    if columns and len(columns) == len(found):
+        merged = _merged_columns(columns, limit, descending=descending)
+        if merged is not None:
+            return merged
+    points = [point for hits in found for point in hits]
     points.sort(key=lambda point: point.key, reverse=descending)
     points.sort(key=lambda point: float(point.score or 0.0), reverse=descending)
     return points[:limit]
+
+
+def _merged_columns(found: Sequence[Hits], limit: int, *, descending: bool) -> Hits | None:
+    """Merge hits by columns; None if scores are equal, so that keys decide."""
+    scores = np.concatenate([hits.scores for hits in found])
+    order = np.argsort(-scores if descending else scores, kind="stable")
+    ordered = scores[order]
+    if (ordered[1:] == ordered[:-1]).any():
+        return None
+    ids = [point_id for hits in found for point_id in hits.ids]
+    versions = [version for hits in found for version in hits.versions]
+    first = order[:limit].tolist()
+    return Hits([ids[at] for at in first], [versions[at] for at in first], ordered[:limit])
 
 
 def joined(found: Sequence[Sequence[Point]]) -> Sequence[Point]:

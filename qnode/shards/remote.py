@@ -6,15 +6,16 @@ Left out: whom to ask, and whom to ask next.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from time import monotonic
 from typing import Any, Final
 
 from qnode import deadline
 from qnode.channel import Channel, LinkBroken
-from qnode.errors import TimedOut, UnknownOutcome
-from qnode.models import wire
-from qnode.models.shard_calls import NotServed, ReachedRequest, ReadCall, ReadRequest, WriteCall
+from qnode.errors import QnodeError, TimedOut, UnknownOutcome
+from qnode.models import search_wire, wire
+from qnode.models.query import Hits, Point, QueryRequest
+from qnode.models.shard_calls import NotServed, ReachedRequest, ReadCall, ReadRequest, Table, WriteCall, points_of
 from qnode.models.write import WriteRequest
 from qnode.shards.topics import Topic
 
@@ -34,13 +35,17 @@ class Remote:
     def __init__(self, channel: Channel | None) -> None:
         self._channel = channel
         self._broke_at: dict[int, float] = {}
+        self.changes = 0
+        """How often a link has come or gone."""
         if channel is not None:
             channel.watch(self._connected, self._disconnected)
 
     def _connected(self, peer: int) -> None:
+        self.changes += 1
         self._broke_at.pop(peer, None)
 
     def _disconnected(self, peer: int, reason: str) -> None:
+        self.changes += 1
         self._broke_at[peer] = monotonic()
 
     @property
@@ -88,6 +93,28 @@ class Remote:
         longest_seconds = LONGEST_CALL_SECONDS if seconds is None else seconds + GRACE_SECONDS
         return wire.decode(await self._channel.call(peer, Topic.READ, call, longest_seconds))
 
+    def search(
+        self,
+        peer: int,
+        folder: str,
+        shards: tuple[int, ...],
+        request: QueryRequest,
+        seconds: float | None,
+        found: Callable[[Sequence[Point] | None], None],
+    ) -> Callable[[], None]:
+        """Begin a search for the nearest points in shards of a peer; `found` gets them, or None for whatever fails, when the answer is read.
+
+        Gives what withdraws it, after which `found` is not called; raises Unreached.
+        """
+        assert self._channel is not None
+        content = search_wire.encode_search(folder, shards, request, seconds)
+        longest_seconds = LONGEST_CALL_SECONDS if seconds is None else seconds
+
+        def answered(end: bytes | QnodeError) -> None:
+            found(None if isinstance(end, QnodeError) else _points_in(end))
+
+        return self._channel.ask(peer, Topic.SEARCH, content, longest_seconds, answered)
+
     async def reached(self, peer: int, index: int, seconds: float) -> None:
         """Return when a peer's collections are what the topology of this index says."""
         assert self._channel is not None
@@ -112,3 +139,12 @@ class Remote:
         if op_num is not None and type(op_num) is not int:
             raise wire.BadWire(f"peer {peer} has answered a write with a {type(op_num).__name__}")
         return op_num
+
+
+def _points_in(answer: bytes) -> Sequence[Point] | None:
+    """Read what a search found; None if it was not done, or if that cannot be read."""
+    try:
+        found = search_wire.decode_found(answer)
+        return points_of(found) if isinstance(found, Hits | Table) else None
+    except (wire.BadWire, ValueError):
+        return None

@@ -68,6 +68,10 @@ class Scatter:
         assert consistency is not None
         return await asyncio.gather(*(self._read_several(number, reading, consistency) for number in numbers))
 
+    def first_choice(self, numbers: Numbers) -> list[tuple[int, Numbers]]:
+        """Choose whom to ask for which shards before anybody has failed; raise InternalError if nobody has a shard."""
+        return self._grouped(numbers, set(), None)
+
     async def _read_one_each(self, numbers: Numbers, reading: Reading[Result]) -> list[Result]:
         pending, answers = numbers, []
         tried: set[tuple[int, int]] = set()

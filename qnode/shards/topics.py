@@ -17,3 +17,4 @@ class Topic(IntEnum):
     COPY_OFFER = 9
     SNAPSHOT_TAKE = 10
     SNAPSHOT = 11
+    SEARCH = 12

@@ -17,3 +17,6 @@ class Topic(IntEnum):
     COPY_OFFER = 9
     SNAPSHOT_TAKE = 10
     SNAPSHOT = 11
+    HAND_OVER = 12
+    LEAVING = 13
+    AILING = 14

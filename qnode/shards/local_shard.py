@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from qnode import memory
+from qnode.disk import REAL, Disk
 from qnode.index import BuilderPool, Index, compaction, maintenance
 from qnode.models.field_schema import FieldSchema
 from qnode.models.point_id import PointKey
@@ -46,11 +47,15 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class ShardSettings:
-    """keep_log_bytes: so much of the log is kept for replicas that fell behind. verify: check files at open."""
+    """keep_log_bytes: so much of the log is kept for replicas that fell behind. verify: check files at open.
+
+    disk: what the log is on.
+    """
 
     keep_log_bytes: int = 32 << 20
     verify: bool = True
     replication: Settings = field(default_factory=Settings)
+    disk: Disk = REAL
 
 
 class LocalShard:
@@ -94,6 +99,7 @@ class LocalShard:
                 keep_log_bytes=settings.keep_log_bytes,
                 verify=settings.verify,
                 has_peers=surroundings is not ALONE,
+                disk=settings.disk,
             )
 
         files = open_again(params)

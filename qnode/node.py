@@ -90,7 +90,10 @@ async def run(configuration: Configuration, recovery: Recovery = NOTHING) -> Non
             ShardSettings(keep_log_bytes=storage.wal.wal_capacity_mb << 20, verify=storage.verify_files),
             storage.optimizers.max_optimization_threads or 0,
         )
-        replicas = None if cluster is None else _replicas(configuration, cluster)
+        replicas = None
+        if cluster is not None:
+            propose, copying = cluster.replica_states.propose, copy_settings(configuration)
+            replicas = Replicas(cluster.channel, propose, copying, cluster.has_left)
         collections = _collections(settings, topology, cluster, replicas)
         opened.push_async_callback(collections.close)
         if replicas is not None:
@@ -208,13 +211,13 @@ def _collections(
     return Collections(settings, topology, me=cluster.me, replicas=replicas, channel=cluster.channel)
 
 
-def _replicas(configuration: Configuration, cluster: Cluster) -> Replicas:
+def copy_settings(configuration: Configuration) -> CopySettings:
+    """Say how much of this node's work the copying of shards may be."""
     limit = configuration.storage.performance.outgoing_shard_transfers_limit
-    copying = CopySettings(
+    return CopySettings(
         most_outgoing=sys.maxsize if limit is None else max(limit, 1),  # 0 is about those that nobody has asked for
         bytes_per_second=configuration.cluster.transfer_bytes_per_sec,
     )
-    return Replicas(cluster.channel, cluster.replica_states.propose, copying, cluster.has_left)
 
 
 def _snapshots(

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import orjson
 import pytest
 
 from qnode.api import number_scan
+from qnode.api.access import Keys
 from qnode.api.app import build_application
 from qnode.index.vectors import warm_up
 from qnode.models.collection import CollectionDefaults
@@ -54,7 +56,13 @@ class Client:
 
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    path: Path = tmp_path_factory.mktemp("node")
+    with serving(tmp_path_factory.mktemp("node")) as client:
+        yield client
+
+
+@contextmanager
+def serving(path: Path, keys: Keys | None = None) -> Iterator[Client]:
+    """Open a node over a folder; `keys`: what its clients must show."""
     (path / "raft").mkdir()
     warm_up()
     number_scan.warm_up()
@@ -73,6 +81,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
                 topology=lambda: topology.current,
                 taken=snapshots,
                 body_limit_bytes=BODY_LIMIT_BYTES,
+                keys=keys,
             )
             transport = httpx.ASGITransport(application, raise_app_exceptions=False)
             return collections, snapshots, httpx.AsyncClient(transport=transport, base_url="http://node")

@@ -143,7 +143,11 @@ def test_the_node_gives_defaults_that_a_request_overrides() -> None:
         ),
         ({"vectors": {**DOT, "memory": "pinned"}}, ValidationFailed, "[vectors.memory: "),
         ({"sparse_vectors": {"s": {}}}, BadRequest, "Bad request: sparse vectors are not supported yet"),
-        ({"vectors": {**DOT, "multivector_config": {"comparator": "max_sim"}}}, BadRequest, "multivectors are not"),
+        (
+            {"vectors": {**DOT, "multivector_config": {"comparator": "min_sim"}}},
+            MalformedBody,
+            "unknown variant `min_sim`",
+        ),
         ({"vectors": {**DOT, "datatype": "turbo4"}}, BadRequest, "`turbo4` datatype is not supported yet"),
         ({"strict_mode_config": {"enabled": True}}, BadRequest, "strict mode is not supported yet"),
     ],

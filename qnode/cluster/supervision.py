@@ -36,8 +36,10 @@ IDLE_SECONDS: Final = 1.0
 SILENT_SECONDS: Final = 0.25
 HEALTH_SECONDS: Final = 5.0
 ROUNDS_UNTIL_UNWELL: Final = 2
-HAND_OVER_SECONDS: Final = 0.5
-"""A primary that is asked to hand over takes no writes for so long at most; then it is asked again, after a while."""
+HAND_OVER_SECONDS: Final = 1.0
+"""A primary that is asked to hand over takes no writes for so long at most …"""
+HAND_OVER_AGAIN_SECONDS: Final = 10.0
+"""… and is asked again after this: under a load that lets it end no sooner, writes must not be refused most of the time."""
 
 _log = logging.getLogger(__name__)
 
@@ -76,6 +78,7 @@ class Supervision:
         self._tasks: list[asyncio.Task[None]] = []
         self._unserved: dict[Address, int] = {}
         self._reported: dict[Address, int] = {}  # the epoch whose primary has said that it should not be one
+        self._asked_at: dict[tuple[Address, int], float] = {}  # when the primary of an epoch was asked to hand over
         self._last_steps: tuple[SingleCommand, ...] = ()
         self._last_steps_at = 0.0
 
@@ -247,14 +250,17 @@ class Supervision:
 
     def _asked_for(self, steps: Sequence[SingleCommand]) -> list[SingleCommand]:
         """Ask primaries for what they have to do themselves, so that no client is left without an answer; give the rest."""
-        topology, rest = self._topology_log.current, list[SingleCommand]()
+        topology, rest, now = self._topology_log.current, list[SingleCommand](), self._time()
+        self._asked_at = {asked: at for asked, at in self._asked_at.items() if now - at < HAND_OVER_AGAIN_SECONDS}
         for step in steps:
             if isinstance(step, ChangePrimary) and step.hands_over:
                 entry = topology.collections[step.name]
                 primary = entry.shards[step.shard].primary
                 assert primary is not None, "a shard that is handed over has a primary"
                 address = (entry.folder, step.shard)
-                self._shards.hand_over(primary, address, step.epoch, [step.peer], HAND_OVER_SECONDS)
+                if (address, step.epoch) not in self._asked_at:
+                    self._asked_at[address, step.epoch] = now
+                    self._shards.hand_over(primary, address, step.epoch, [step.peer], HAND_OVER_SECONDS)
             else:
                 rest.append(step)
         return rest

@@ -9,8 +9,6 @@ from qnode.errors import BadRequest
 _COLLECTION = "/collections/{collection_name}"
 
 NOT_YET = (
-    ("PUT", f"{_COLLECTION}/vectors/{{vector_name}}"),
-    ("DELETE", f"{_COLLECTION}/vectors/{{vector_name}}"),
     ("GET", "/quotas"),
     ("PUT", "/quotas"),
 )

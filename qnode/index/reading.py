@@ -79,6 +79,21 @@ def retried(read: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
     return again
 
 
+def slot_of(index: Index, name: str) -> int:
+    """Give the slot of a vector; raise BadInput if there is none of this name."""
+    slot = index.slots.get(name)
+    if slot is None:
+        raise BadInput(f"Not existing vector name error: {name}")
+    return slot
+
+
+def _space_of(index: Index, slot: int) -> Space:
+    space = index.spaces.get(slot)
+    if space is None:  # the vector was taken away just now
+        raise Superseded
+    return space
+
+
 @contextmanager
 def _state(index: Index, slot: int) -> Iterator[tuple[lmdb.Transaction, Shown]]:
     """Give a transaction, and rows of a slot among which every point has the one that is current in it."""
@@ -86,7 +101,7 @@ def _state(index: Index, slot: int) -> Iterator[tuple[lmdb.Transaction, Shown]]:
         with index.store.reading() as txn:
             if index.read_only:
                 index.follow(txn)
-            shown = index.spaces[slot].shown
+            shown = _space_of(index, slot).shown
             if shown.oldest_op <= get_meta_u64(txn, index.store, b"applied_op") <= shown.newest_op:
                 yield txn, shown
                 return
@@ -96,16 +111,14 @@ def _state(index: Index, slot: int) -> Iterator[tuple[lmdb.Transaction, Shown]]:
 @retried
 def vector_of(index: Index, key: PointKey, name: str) -> AnyVector:
     """The current vector of a point; raise NotFound if the point or its vector is missing."""
-    slot = index.slots.get(name)
-    if slot is None:
-        raise BadInput(f"Not existing vector name error: {name}")
+    slot = slot_of(index, name)
     with index.store.reading() as txn:
         number = txn.get(key, db=index.store.ids)
         if number is None:
             raise NotFound(f"No point with id {id_of(key)} found")
         record = cast("bytes", txn.get(number, db=index.store.records))
     op_num = op_in(record, slot)
-    found, known = index.spaces[slot].read(np.frombuffer(number, "<u4"), np.array([op_num], np.uint64))
+    found, known = _space_of(index, slot).read(np.frombuffer(number, "<u4"), np.array([op_num], np.uint64))
     if op_num and not known[0]:
         raise Superseded
     if not op_num:
@@ -121,8 +134,8 @@ def search(index: Index, request: QueryRequest, vector: AnyVector, excluded: Poi
     Where equal scores stand at the end, all points with that score are found, so that the order of ids decides which of
     them are given: pages follow each other without a gap. To see that, one more point is looked for than is wanted.
     """
-    slot = index.slots[request.using]
-    space = index.spaces[slot]
+    slot = slot_of(index, request.using)
+    space = _space_of(index, slot)
     distance = space.params.distance
     wanted = request.limit + request.offset
     ask = wanted + 1 + (excluded is not None)
@@ -359,7 +372,7 @@ def _fill(
         for name, slot in index.slots.items():
             if vectors.names is None or name in vectors.names:
                 ops = np.array([op_in(value, slot) for value in values], np.uint64)
-                read, known = index.spaces[slot].read(numbers, ops)
+                read, known = _space_of(index, slot).read(numbers, ops)
                 if np.count_nonzero(ops) != np.count_nonzero(known):
                     raise Superseded
                 for place in np.flatnonzero(known).tolist():

@@ -248,7 +248,10 @@ class LocalShard:
     async def configure(self, params: IndexParams) -> None:
         """Take over changed settings."""
         await self._writer.run(lambda: maintenance.configure(self._driver.index, params))
-        self._vectors.update(params.by_name)
+        vectors = params.by_name
+        self._vectors.update(vectors)
+        for name in self._vectors.keys() - vectors.keys():
+            del self._vectors[name]
         self._wake.set()
 
     @property

@@ -45,7 +45,8 @@ def is_quick_retrieve(request: RetrieveRequest) -> bool:
 def _scan_bytes(parts: Sequence[Part], slot: int) -> int:
     scan_bytes = 0
     for part in parts:
-        for shown in part.shard.index.spaces[slot].shown.parts:
+        space = part.shard.index.spaces.get(slot)
+        for shown in () if space is None else space.shown.parts:
             if not shown.segment.indexed:
                 scan_bytes += shown.segment.scan_bytes
     return scan_bytes

@@ -26,6 +26,7 @@ from qnode.models.collection import (
     parse_field_schema,
 )
 from qnode.models.collection_sections import collection_name_faults
+from qnode.models.collection_vectors import read_added
 from qnode.models.payload_path import parse_path
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ def routes(collections: Collections, points: Points, defaults: Callable[[], Coll
     """Build the routes of collections, their payload indexes, and the single point."""
     router = APIRouter()
     _add_collection_routes(router, collections, defaults)
+    _add_vector_routes(router, collections)
     _add_index_routes(router, collections)
 
     @router.get("/collections/{collection_name}/points/{id}", summary="Get point")
@@ -115,6 +117,26 @@ def _add_collection_routes(
         parameters = definition_parameters(request.scope["query_string"])
         deleted = await in_time(parameters, collections.delete(collection_name))
         return json_response(answers.ok(deleted, request.state.started))
+
+
+def _add_vector_routes(router: APIRouter, collections: Collections) -> None:
+    @router.put("/collections/{collection_name}/vectors/{vector_name}", summary="Create named vector")
+    async def create_vector(collection_name: str, vector_name: str, request: Request) -> Response:
+        call = await call_of(request, collection_name)
+        parameters = definition_parameters(call.query_string)
+        dense, sparse = read_added(_definition(call), vector_name)
+        adding = collections.change_vectors(
+            collection_name, lambda config: config.with_vector(vector_name, dense, sparse)
+        )
+        result = await in_time(parameters, adding)
+        return json_response(answers.ok(answers.update(result), call.started))
+
+    @router.delete("/collections/{collection_name}/vectors/{vector_name}", summary="Delete named vector")
+    async def delete_vector(collection_name: str, vector_name: str, request: Request) -> Response:
+        parameters = definition_parameters(request.scope["query_string"])
+        removing = collections.change_vectors(collection_name, lambda config: config.without_vector(vector_name))
+        result = await in_time(parameters, removing)
+        return json_response(answers.ok(answers.update(result), request.state.started))
 
 
 def _add_index_routes(router: APIRouter, collections: Collections) -> None:

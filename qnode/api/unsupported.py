@@ -9,9 +9,6 @@ from qnode.errors import BadRequest
 _COLLECTION = "/collections/{collection_name}"
 
 NOT_YET = (
-    ("GET", f"{_COLLECTION}/optimizations"),
-    ("PUT", f"{_COLLECTION}/vectors/{{vector_name}}"),
-    ("DELETE", f"{_COLLECTION}/vectors/{{vector_name}}"),
     ("GET", "/quotas"),
     ("PUT", "/quotas"),
 )

@@ -11,7 +11,7 @@ not current yet and takes the old one. So no point is missing at any moment.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -87,17 +87,24 @@ class Killed:
 class Group:
     """The changes of several operations inside one write transaction.
 
-    slots: vector name → slot; `committed_op`: what had been applied before the group.
+    slots: vector name → slot; width: how many slots a record has; committed_op: what had been applied before the group.
+    Vectors of a slot that was taken away since are passed over.
     """
 
     def __init__(
-        self, store: Store, txn: lmdb.Transaction, fields: FieldIndexes, slots: dict[str, int], committed_op: int
+        self,
+        store: Store,
+        txn: lmdb.Transaction,
+        fields: FieldIndexes,
+        slots: Mapping[str, int],
+        width: int,
+        committed_op: int,
     ) -> None:
         self.store = store
         self.txn = txn
         self.fields = fields
         self.slots = slots
-        self.width = max(slots.values(), default=-1) + 1
+        self.width = width
         self.committed_op = committed_op
         self.next_number = get_meta_u64(txn, store, b"next_number")
         self.rows = {slot: NewRows() for slot in slots.values()}
@@ -113,7 +120,7 @@ class Group:
             case Delete():
                 self._delete(operation.keys)
             case UpdateVectors():
-                self._update_vectors(op_num, operation.keys, operation.vectors)
+                self._update_vectors(op_num, operation)
             case DeleteVectors():
                 self._delete_vectors(op_num, operation)
             case OverwritePayload():
@@ -145,11 +152,11 @@ class Group:
         numbers = np.empty(len(operation.keys), np.uint32)
         numbers[known] = old_numbers
         numbers[~known] = self._allocate(len(fresh_keys))
-        self._kill(old_numbers, range(self.width))
+        self._kill(old_numbers, list(self.rows))
 
         records = new_records(operation.keys, op_num, self.width)
-        for name, column in operation.vectors.items():
-            self._add_rows(self.slots[name], op_num, numbers, records, column)
+        for slot, column in self._columns(operation):
+            self._add_rows(slot, op_num, numbers, records, column)
         number_bytes = number_keys(numbers)
         self._stage_changes(numbers, number_bytes, known, operation.payloads)
         put_many(txn, store.ids, [
@@ -167,7 +174,7 @@ class Group:
             return
         number_bytes = list(found.values())
         numbers = np.frombuffer(b"".join(number_bytes), "<u4")
-        self._kill(numbers, range(self.width))
+        self._kill(numbers, list(self.rows))
         self._stage_changes(numbers, number_bytes, np.ones(len(numbers), np.bool_), None)
         for key, number in found.items():
             txn.delete(key, db=store.ids)
@@ -176,15 +183,23 @@ class Group:
         put_many(txn, store.free, [(number, b"") for number in number_bytes])
         self.changed.append(numbers)
 
-    def _update_vectors(self, op_num: int, keys: Sequence[PointKey], vectors: dict[str, Column]) -> None:
-        numbers, present, records = self._existing(keys)
+    def _columns(self, operation: Upsert | UpdateVectors) -> list[tuple[int, Column]]:
+        slots = self._slots(operation, operation.vectors)
+        return [(slots[name], column) for name, column in operation.vectors.items() if name in slots]
+
+    def _slots(self, operation: Upsert | UpdateVectors | DeleteVectors, names: Iterable[str]) -> dict[str, int]:
+        """Give the slots that an operation is about, as far as they are there."""
+        given = self.slots if operation.slots is None else operation.slots
+        return {name: given[name] for name in names if name in given and given[name] in self.rows}
+
+    def _update_vectors(self, op_num: int, operation: UpdateVectors) -> None:
+        numbers, present, records = self._existing(operation.keys)
         if not len(numbers):
             return
         records["version"] = op_num
-        position = np.full(len(keys), -1, np.int32)
+        position = np.full(len(operation.keys), -1, np.int32)
         position[present] = np.arange(len(numbers), dtype=np.int32)
-        for name, column in vectors.items():
-            slot = self.slots[name]
+        for slot, column in self._columns(operation):
             at = position[column.at]
             kept = np.flatnonzero(at >= 0)
             at = at[kept]
@@ -196,7 +211,7 @@ class Group:
         numbers, _, records = self._existing(operation.keys)
         if not len(numbers):
             return
-        slots = [self.slots[name] for name in operation.names]
+        slots = list(self._slots(operation, operation.names).values())
         self._kill(numbers, slots)
         records["version"] = op_num
         for slot in slots:

@@ -9,7 +9,7 @@ Left out: the order of operations (that is the log's), routing, and when to buil
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from qnode.index.multi_space import MultiSpace
 from qnode.index.planning import is_overfull
 from qnode.index.population import Population
 from qnode.index.segment_rows import CHUNK_ROWS, put_check, put_dead_chunks, read_alive, read_checks
+from qnode.index.slots import check_settings, drop_slots
 from qnode.index.space import Part, Rows, Space, append
 from qnode.index.store import (
     RESTORE,
@@ -34,7 +35,7 @@ from qnode.index.store import (
 )
 from qnode.index.vectors import GrowingSegment, SealedSegment
 from qnode.models.operation import Operation
-from qnode.models.vector_params import IndexParams
+from qnode.models.vector_params import IndexParams, VectorParams
 
 
 class Index:
@@ -46,10 +47,10 @@ class Index:
         self.store = store
         self.read_only = read_only
         self._verify = verify
-        self.slots = {vector.name: vector.slot for vector in params.vectors}
+        self.slots: Mapping[str, int] = {name: one.slot for name, one in params.by_name.items()}
         self.fields = FieldIndexes(store)
         self.filtering = Filtering(self.fields)
-        self.population = Population(store, self.slots)
+        self.population = Population(store, self.slots, params.slots_given)
         self.manifest = Manifest()
         self.spaces: dict[int, Space] = {}
         self.points_count = 0
@@ -70,6 +71,7 @@ class Index:
             index.store.close()
             raise
         if not read_only:
+            drop_slots(index)
             index._remove_strays()
         return index
 
@@ -86,16 +88,9 @@ class Index:
     def _load(self, txn: lmdb.Transaction) -> None:
         manifest = read_manifest(txn, self.store)
         known = {part.id: part for space in self.spaces.values() for part in space.parts}
-        parts: dict[int, list[Part]] = {vector.slot: [] for vector in self.params.vectors}
-        for entry in manifest.segments:
-            if entry.slot in parts:
-                parts[entry.slot].append(self._open_part(txn, entry, known.get(entry.id)))
         self.manifest = manifest
-        small_kb = self.params.indexing_threshold_kb
         self.spaces = {
-            vector.slot: (MultiSpace if vector.multivector else Space)(
-                vector, max(small_kb, vector.full_scan_threshold_kb), tuple(parts[vector.slot])
-            )
+            vector.slot: self.space_of(vector, self.open_parts(txn, vector.slot, known))
             for vector in self.params.vectors
         }
         self.fields.load(txn)
@@ -104,6 +99,16 @@ class Index:
         applied_op = get_meta_u64(txn, self.store, b"applied_op")
         self.population.load(txn, capacity, applied_op)
         self._show(applied_op, applied_op)
+
+    def space_of(self, vector: VectorParams, parts: Sequence[Part]) -> Space:
+        """Make the space of a vector out of its segments."""
+        small_kb = max(self.params.indexing_threshold_kb, vector.full_scan_threshold_kb)
+        return (MultiSpace if vector.multivector else Space)(vector, small_kb, tuple(parts))
+
+    def open_parts(self, txn: lmdb.Transaction, slot: int, known: Mapping[int, Part] | None = None) -> list[Part]:
+        """Open the segments that the manifest has of a slot; of sealed ones among `known` nothing is read again."""
+        entries = (entry for entry in self.manifest.segments if entry.slot == slot)
+        return [self._open_part(txn, entry, (known or {}).get(entry.id)) for entry in entries]
 
     def _open_part(self, txn: lmdb.Transaction, entry: SegmentEntry, known: Part | None) -> Part:
         params = next(vector for vector in self.params.vectors if vector.slot == entry.slot)
@@ -174,15 +179,16 @@ class Index:
     def apply(self, operations: Sequence[tuple[int, Operation]]) -> None:
         """Apply operations in one transaction; when it returns they are on disk and visible.
 
-        operations: (op_num, operation), ascending, all behind `applied_op`. Raises OutOfSpace or InternalError, and
-        then nothing of them is applied.
+        operations: (op_num, operation), ascending, all behind `applied_op`. Raises OutOfSpace, OlderSettings or
+        InternalError, and then nothing of them is applied.
         """
         assert operations[0][0] > self.applied_op
+        check_settings(self.params, self.manifest, operations)
         applied_op = operations[-1][0]
         before = self.manifest
         try:
             with self.store.writing() as txn:
-                group = Group(self.store, txn, self.fields, self.slots, self.applied_op)
+                group = Group(self.store, txn, self.fields, self.slots, self.population.width, self.applied_op)
                 for op_num, operation in operations:
                     group.apply(op_num, operation)
                 appended = self._write_rows(txn, group)

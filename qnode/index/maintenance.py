@@ -25,6 +25,7 @@ from qnode.index.index import Index
 from qnode.index.manifest import Manifest, SegmentEntry, SegmentState, write_manifest
 from qnode.index.planning import Plan, SegmentSize, plan, should_close
 from qnode.index.segment_rows import CHUNK_ROWS, forget_segment, put_dead_chunks, read_checks
+from qnode.index.slots import change_slots
 from qnode.index.space import Part, Space
 from qnode.index.vectors import SealedSegment
 from qnode.models.field_schema import FieldSchema
@@ -52,8 +53,10 @@ def step_fields(index: Index, points: int) -> bool:
 
 
 def configure(index: Index, params: IndexParams) -> None:
-    """Take over changed settings; segments are rebuilt where they no longer fit."""
+    """Take over changed settings; segments are rebuilt where they no longer fit, and removed where the vector is gone."""
     index.params = params
+    for part in change_slots(index):
+        _remove_when_unused(part, index.segment_path(part.id))
     for vector in params.vectors:
         space = index.spaces[vector.slot]
         space.params = vector
@@ -69,6 +72,30 @@ def is_due(index: Index) -> bool:
         if _planned(index, space) is not None:
             return True
     return False
+
+
+def pending(index: Index) -> list[tuple[str, list[Part]]]:
+    """Foretell the builds that are due, one after the other: what for, and the parts that each takes the place of."""
+    found: list[tuple[str, list[Part]]] = []
+    for space in index.spaces.values():
+        sizes = [_size(part, space.params) for part in space.parts]
+        growing = space.growing
+        if growing is not None and should_close(_size(growing, space.params), index.params):
+            sizes = [replace(size, is_full=True) if size.id == growing.id else size for size in sizes]
+        while (chosen := plan(sizes, space.params, index.params)) is not None:
+            parts = [part for part in space.parts if part.id in chosen.sources]
+            found.append((purpose_of(parts), parts))
+            sizes = [size for size in sizes if size.id not in chosen.sources]
+    return found
+
+
+def purpose_of(parts: Sequence[Part]) -> str:
+    """Name what is gained by a build out of these parts, as Qdrant names its optimizers."""
+    if not all(part.is_sealed for part in parts):
+        return "indexing"
+    if len(parts) > 1:
+        return "merge"
+    return "vacuum" if parts[0].dead else "config_mismatch"
 
 
 def begin_build(index: Index) -> Build | None:
@@ -98,7 +125,10 @@ def _prepared(index: Index, slot: int, parts: Sequence[Part], with_graph: bool) 
 
 
 def install(index: Index, build: Build) -> None:
-    """Put a finished build in the place of its sources."""
+    """Put a finished build in the place of its sources; there is nothing to do if the vector has gone meanwhile."""
+    if build.slot not in index.spaces:
+        discard(index, build)
+        return
     space = index.spaces[build.slot]
     segment = SealedSegment.open(build.folder, space.params, verify=False)
     alive = np.ones(segment.rows, np.bool_)

@@ -36,10 +36,11 @@ class Population:
     slots: vector name → slot. _memory: the records and their address, which readers must take together.
     """
 
-    def __init__(self, store: Store, slots: Mapping[str, int]) -> None:
+    def __init__(self, store: Store, slots: Mapping[str, int], width: int) -> None:
+        """`width`: how many slots were ever given."""
         self._store = store
-        self.slots = dict(slots)
-        self.width = max(self.slots.values(), default=-1) + 1
+        self.slots = slots
+        self.width = width
         self.capacity = 0
         self.applied_op = 0
         self._live = np.zeros(0, np.bool_)
@@ -50,14 +51,14 @@ class Population:
         self._journal_begins = 0
 
     def load(self, txn: lmdb.Transaction, capacity: int, applied_op: int) -> None:
-        """Read everything from the store."""
+        """Read everything from the store; until that is done, readers see what there was before."""
+        room = max(capacity, 1024)
+        live, records = np.zeros(room, np.bool_), np.zeros(room, record_type(self.width))
+        for numbers, read in read_all_records(txn, self._store, self.width):
+            live[numbers] = True
+            records[numbers] = read
         self._changes += 1
-        self._live = np.zeros(0, np.bool_)
-        self._memory = np.zeros(0, record_type(self.width)), 0
-        self._grow(capacity)
-        for numbers, records in read_all_records(txn, self._store, self.width):
-            self._live[numbers] = True
-            self._records[numbers] = records
+        self._live, self._memory = live, (records, address_of(records))
         self.capacity = capacity
         self._journal.clear()
         self._journal_points, self._journal_begins = 0, applied_op

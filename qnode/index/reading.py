@@ -23,7 +23,7 @@ from qnode.index import ranking, rescoring
 from qnode.index.index import Index
 from qnode.index.population import Mask
 from qnode.index.records import HEAD_BYTES, ids_in, key_in, op_in, version_in, versions_in
-from qnode.index.space import Shown
+from qnode.index.space import Shown, Space
 from qnode.index.store import Numbers, get_many, get_meta_u64, number_keys, open_payload
 from qnode.models.filter import Filter
 from qnode.models.payload_edit import select
@@ -77,6 +77,21 @@ def retried(read: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
     return again
 
 
+def slot_of(index: Index, name: str) -> int:
+    """Give the slot of a vector; raise BadInput if there is none of this name."""
+    slot = index.slots.get(name)
+    if slot is None:
+        raise BadInput(f"Not existing vector name error: {name}")
+    return slot
+
+
+def _space_of(index: Index, slot: int) -> Space:
+    space = index.spaces.get(slot)
+    if space is None:  # the vector was taken away just now
+        raise Superseded
+    return space
+
+
 @contextmanager
 def _state(index: Index, slot: int) -> Iterator[tuple[lmdb.Transaction, Shown]]:
     """Give a transaction, and rows of a slot among which every point has the one that is current in it."""
@@ -84,7 +99,7 @@ def _state(index: Index, slot: int) -> Iterator[tuple[lmdb.Transaction, Shown]]:
         with index.store.reading() as txn:
             if index.read_only:
                 index.follow(txn)
-            shown = index.spaces[slot].shown
+            shown = _space_of(index, slot).shown
             if shown.oldest_op <= get_meta_u64(txn, index.store, b"applied_op") <= shown.newest_op:
                 yield txn, shown
                 return
@@ -94,16 +109,14 @@ def _state(index: Index, slot: int) -> Iterator[tuple[lmdb.Transaction, Shown]]:
 @retried
 def vector_of(index: Index, key: PointKey, name: str) -> AnyVector:
     """The current vector of a point; raise NotFound if the point or its vector is missing."""
-    slot = index.slots.get(name)
-    if slot is None:
-        raise BadInput(f"Not existing vector name error: {name}")
+    slot = slot_of(index, name)
     with index.store.reading() as txn:
         number = txn.get(key, db=index.store.ids)
         if number is None:
             raise NotFound(f"No point with id {id_of(key)} found")
         record = cast("bytes", txn.get(number, db=index.store.records))
     op_num = op_in(record, slot)
-    found, known = index.spaces[slot].read(np.frombuffer(number, "<u4"), np.array([op_num], np.uint64))
+    found, known = _space_of(index, slot).read(np.frombuffer(number, "<u4"), np.array([op_num], np.uint64))
     if op_num and not known[0]:
         raise Superseded
     if not op_num:
@@ -135,8 +148,8 @@ def search(
 def _search_segments(
     index: Index, request: QueryRequest, target: AnyVector | Examples, excluded: frozenset[PointKey]
 ) -> Sequence[Point]:
-    slot = index.slots[request.using]
-    space = index.spaces[slot]
+    slot = slot_of(index, request.using)
+    space = _space_of(index, slot)
     distance = space.params.distance
     wanted = request.limit + request.offset
     ask = wanted + 1 + len(excluded)
@@ -192,7 +205,8 @@ def _search_listed(
     with index.store.reading() as txn:
         if index.read_only:
             index.follow(txn)
-        found = rescoring.score(index, txn, request, target, keys, rest, mask)
+        slot = slot_of(index, request.using)
+        found = rescoring.score(index, txn, _space_of(index, slot), request, target, keys, rest, mask)
         if found is None:
             raise Superseded
         points, values, numbers = found
@@ -203,7 +217,7 @@ def _search_listed(
 
 def _search_heap(index: Index, request: QueryRequest, vector: AnyVector) -> Sequence[Point] | None:
     """Search for ids and scores alone, without a transaction; None if what is found is being changed, or ends in a tie."""
-    space = index.spaces[index.slots[request.using]]
+    space = _space_of(index, slot_of(index, request.using))
     shown, distance, wanted = space.shown, space.params.distance, request.limit + request.offset
     found = space.search(shown, vector, min(wanted + 1, shown.rows), request.params, None, 0)
     heads = index.population.heads_of(found.numbers, found.ops, space.params.slot)
@@ -341,7 +355,7 @@ def _fill(
         for name, slot in index.slots.items():
             if vectors.names is None or name in vectors.names:
                 ops = np.array([op_in(value, slot) for value in values], np.uint64)
-                read, known = index.spaces[slot].read(numbers, ops)
+                read, known = _space_of(index, slot).read(numbers, ops)
                 if np.count_nonzero(ops) != np.count_nonzero(known):
                     raise Superseded
                 for place in np.flatnonzero(known).tolist():

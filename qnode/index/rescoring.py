@@ -16,6 +16,7 @@ from qnode.index.index import Index
 from qnode.index.population import Mask
 from qnode.index.ranking import ascends, ranked, reported
 from qnode.index.records import Records, key_in, read_records, version_in
+from qnode.index.space import Space
 from qnode.index.store import Numbers, get_many
 from qnode.models.filter import Filter
 from qnode.models.filter_merge import among
@@ -45,12 +46,11 @@ def remembered(index: Index, rest: Filter | None) -> tuple[Mask | None, int]:
 
 
 def score(
-    index: Index, txn: lmdb.Transaction, request: QueryRequest, target: AnyVector | Examples, keys: frozenset[PointKey],
-    rest: Filter | None, mask: tuple[Mask | None, int],
+    index: Index, txn: lmdb.Transaction, space: Space, request: QueryRequest, target: AnyVector | Examples,
+    keys: frozenset[PointKey], rest: Filter | None, mask: tuple[Mask | None, int],
 ) -> Found | None:  # fmt: skip
     """Give the best (limit + offset) of the points with these keys; None if a row went while it was looked for."""
-    slot = index.slots[request.using]
-    space = index.spaces[slot]
+    slot = space.params.slot
     found = get_many(txn, index.store.ids, list(keys))
     number_bytes = list(found.values())
     stored = get_many(txn, index.store.records, number_bytes)

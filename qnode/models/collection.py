@@ -15,16 +15,23 @@ from typing import Any
 from qnode.errors import BadInput, BadRequest
 from qnode.models import collection_sections as sections
 from qnode.models import reading
-from qnode.models.collection_sections import DISABLED, Section
-from qnode.models.collection_vectors import check_names, patched_sparse, read_sparse_vectors, sparse_params
+from qnode.models.collection_sections import Section
+from qnode.models.collection_vectors import (
+    check_names,
+    check_same,
+    patched_sparse,
+    patched_vector,
+    quantization_of,
+    read_sparse_vectors,
+    sparse_params,
+    stored_datatype,
+)
 from qnode.models.field_schema import FieldSchema, parse_field_schema
 from qnode.models.reading import Fault
+from qnode.models.strict_mode import read_strict_mode
 from qnode.models.vector_params import (
-    Datatype,
     Distance,
     IndexParams,
-    Quantization,
-    QuantizationKind,
     VectorParams,
 )
 
@@ -37,9 +44,6 @@ __all__ = [
     "FieldSchema",
     "parse_field_schema",
 ]
-
-_TWO_BITS = ("two_bits", "one_and_half_bits")
-"""Encodings that are made with two bits for each component: neither may find less than it promises."""
 
 FORMAT_VERSION = 1
 
@@ -117,7 +121,7 @@ class CollectionDiff:
             sections.read_vectors_change(given.get("vectors") or {}, faults),
             read_sparse_vectors(given.get("sparse_vectors") or {}, faults),
             quantization,
-            sections.read_strict_mode(given.get("strict_mode_config") or {}),
+            read_strict_mode(given.get("strict_mode_config") or {}, faults),
             reading.mapping(given.get("metadata") or {}),
         )
         reading.raise_faults(faults)
@@ -159,6 +163,8 @@ class CollectionConfig:
         if quantization is not None:
             quantization = sections.read_quantization(quantization, "quantization_config", faults)
         strict_mode, metadata = given.get("strict_mode_config"), given.get("metadata")
+        if strict_mode is not None:
+            strict_mode = read_strict_mode(strict_mode, faults)
         params = _params_of_creation(given, defaults, faults)
         names = [""] if sections.is_single(vectors) else list(vectors)
         sparse = read_sparse_vectors(given.get("sparse_vectors") or {}, faults)
@@ -173,7 +179,7 @@ class CollectionConfig:
             {**_OPTIMIZER_DEFAULTS, **defaults.optimizers, **optimizers},
             {**_WAL_DEFAULTS, **defaults.wal, **wal},
             quantization,
-            None if strict_mode is None else sections.read_strict_mode(strict_mode),
+            strict_mode,
             None if metadata is None else reading.mapping(metadata),
             {name: slot for slot, name in enumerate([*names, *sparse])},
             sparse,
@@ -186,9 +192,9 @@ class CollectionConfig:
             if name not in self.slots or name in self.sparse:
                 raise BadInput(f"Not existing vector name error: {name}")
             if sections.is_single(vectors):
-                vectors = _patched_vector(vectors, change)
+                vectors = patched_vector(vectors, change)
             else:
-                vectors = {**vectors, name: _patched_vector(vectors[name], change)}
+                vectors = {**vectors, name: patched_vector(vectors[name], change)}
         sparse = self.sparse
         for name, change in diff.sparse.items():
             if name not in sparse:
@@ -210,6 +216,32 @@ class CollectionConfig:
             else self.metadata,
         )
 
+    def with_vector(self, name: str, dense: Section | None, sparse: Section | None) -> CollectionConfig:
+        """Add a vector, of one kind; the same again changes nothing. Raise BadInput if there is another of this name."""
+        if name in self.slots:
+            check_same(name, self._named.get(name), self.sparse.get(name), dense, sparse)
+            return self
+        slot = self.index_params().slots_given
+        return replace(
+            self,
+            vectors=self.vectors if dense is None else {**self._named, name: dense},
+            sparse=self.sparse if sparse is None else {**self.sparse, name: sparse},
+            slots={**self.slots, name: slot},
+            next_slot=slot + 1,
+        )
+
+    def without_vector(self, name: str) -> CollectionConfig:
+        """Take a vector away, if there is one of this name; its slot is never given again."""
+        if name not in self.slots:
+            return self
+        return replace(
+            self,
+            vectors={other: section for other, section in self._named.items() if other != name},
+            sparse={other: section for other, section in self.sparse.items() if other != name},
+            slots={other: slot for other, slot in self.slots.items() if other != name},
+            next_slot=self.index_params().slots_given,
+        )
+
     @property
     def shard_number(self) -> int:
         return int(self.params["shard_number"])
@@ -224,6 +256,7 @@ class CollectionConfig:
             vacuum_min_vector_number=self.optimizers["vacuum_min_vector_number"],
             max_segment_size_kb=self.optimizers["max_segment_size"],
             default_segment_number=self.optimizers["default_segment_number"],
+            next_slot=self.next_slot,
             sparse=tuple(
                 sparse_params(name, slot, self.sparse[name]) for name, slot in self.slots.items() if name in self.sparse
             ),
@@ -241,12 +274,12 @@ class CollectionConfig:
             slot,
             vector["size"],
             Distance(vector["distance"]),
-            Datatype(vector.get("datatype", "float32")),
+            stored_datatype(vector.get("datatype")),
             m=hnsw["m"],
             ef_construct=hnsw["ef_construct"],
             full_scan_threshold_kb=hnsw["full_scan_threshold"],
             max_indexing_threads=hnsw["max_indexing_threads"],
-            quantization=_quantization(vector.get("quantization_config", self.quantization)),
+            quantization=quantization_of(vector.get("quantization_config", self.quantization)),
             on_disk=vector.get("on_disk", vector.get("memory") == "cold"),
             multivector="multivector_config" in vector,
         )
@@ -352,23 +385,3 @@ def _params_of_creation(given: Mapping[str, Any], defaults: CollectionDefaults, 
     if payload is not None:
         params["payload"] = sections.read_payload_storage(payload, "payload", faults)
     return params
-
-
-def _patched_vector(vector: Section, change: Section) -> Section:
-    patched = {**vector, **change}
-    if hnsw := {**vector.get("hnsw_config", {}), **change.get("hnsw_config", {})}:
-        patched["hnsw_config"] = hnsw
-    else:
-        patched.pop("hnsw_config", None)
-    if patched.get("quantization_config") == DISABLED:
-        del patched["quantization_config"]
-    return patched
-
-
-def _quantization(section: Section | None) -> Quantization | None:
-    if section is None:
-        return None
-    kind = next(iter(section))
-    return Quantization(
-        QuantizationKind(kind), section[kind].get("quantile"), section[kind].get("encoding") in _TWO_BITS
-    )

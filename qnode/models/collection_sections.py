@@ -23,7 +23,7 @@ _PINNED = "`pinned` memory is only supported for indexes and quantized vectors"
 _FORBIDDEN_IN_NAMES = '<>:"/\\|?*\0\x1f'
 _MAX_VECTOR_NAME_BYTES = 200
 _MAX_COLLECTION_NAME_LENGTH = 255
-_MAX_VECTOR_SIZE = 65_536
+MAX_VECTOR_SIZE = 65_536
 
 _HNSW: dict[str, Reader] = {
     "m": reading.unsigned,
@@ -129,14 +129,6 @@ def read_quantization(value: object, path: str, faults: list[Fault]) -> Section:
     raise MalformedBody("data did not match any variant of untagged enum QuantizationConfig")
 
 
-def read_strict_mode(value: object) -> Section:
-    """Read `strict_mode_config`; refuse one that is enabled, since nothing would enforce it."""
-    section = dict(reading.mapping(value))
-    if section.get("enabled") is not None and reading.boolean(section["enabled"]):
-        raise BadRequest("strict mode is not supported yet")
-    return {name: setting for name, setting in section.items() if setting is not None}
-
-
 def _vector_readers(path: str, faults: list[Fault]) -> dict[str, Reader]:
     """Make the readers of what a vector's settings and a change of them have in common."""
     return {
@@ -154,7 +146,8 @@ def _read_multivector(value: object) -> Section:
     return section
 
 
-def _read_vector(value: object, path: str, faults: list[Fault]) -> Section:
+def read_vector(value: object, path: str, faults: list[Fault]) -> Section:
+    """Read the settings of one dense vector; faults are added to the list."""
     readers: dict[str, Reader] = {
         "size": reading.nonzero,
         "distance": reading.one_of("Cosine", "Euclid", "Dot", "Manhattan"),
@@ -166,11 +159,9 @@ def _read_vector(value: object, path: str, faults: list[Fault]) -> Section:
     for name in ("size", "distance"):
         if name not in section:
             raise reading.missing(name)
-    if section.get("datatype") == "turbo4":
-        raise BadRequest("the `turbo4` datatype is not supported yet")
     if not section.get("hnsw_config", True):
         del section["hnsw_config"]
-    faults += reading.out_of_bounds(f"{path}.size", section["size"], (1, _MAX_VECTOR_SIZE))
+    faults += reading.out_of_bounds(f"{path}.size", section["size"], (1, MAX_VECTOR_SIZE))
     if section.get("memory") == "pinned":
         faults.append((f"{path}.memory", _PINNED))
     return section
@@ -180,12 +171,12 @@ def read_vectors(value: object, faults: list[Fault]) -> Section:
     """Read `vectors` of a creation: one vector's settings, or a map from name to settings; echoed in the same form."""
     given = reading.mapping(value, "vector params or a map of them")
     if any(name in given and not isinstance(given[name], dict) for name in ("size", "distance")):
-        return _read_vector(given, "vectors", faults)
+        return read_vector(given, "vectors", faults)
     vectors = {}
     for number, (name, settings) in enumerate(given.items()):
         check_vector_name(name)
         place = "?" if len(given) == 1 else f"?[{number}]"
-        vectors[name] = _read_vector(settings, f"vectors.{place}", faults)
+        vectors[name] = read_vector(settings, f"vectors.{place}", faults)
     return vectors
 
 

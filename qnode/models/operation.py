@@ -70,11 +70,16 @@ Column = VectorColumn | MultiColumn | SparseColumn
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Upsert:
-    """Replace whole points. `keys` are distinct; `payloads[i]` is the JSON object of keys[i]."""
+    """Replace whole points. `keys` are distinct; `payloads[i]` is the JSON object of keys[i].
+
+    slots: of its vectors; a name may stand for another vector when the operation is applied. None: those of the names then,
+    where no vector was ever added or taken away.
+    """
 
     keys: list[PointKey]
     payloads: list[bytes]
     vectors: dict[str, Column]
+    slots: dict[str, int] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -86,18 +91,20 @@ class Delete:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class UpdateVectors:
-    """Replace the named vectors of existing points; distinct keys."""
+    """Replace the named vectors of existing points; distinct keys. slots: see Upsert."""
 
     keys: list[PointKey]
     vectors: dict[str, Column]
+    slots: dict[str, int] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DeleteVectors:
-    """Remove named vectors from points."""
+    """Remove named vectors from points. slots: see Upsert."""
 
     keys: list[PointKey]
     names: list[str]
+    slots: dict[str, int] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -158,6 +165,10 @@ def encode(operation: Operation) -> bytes:
             if not all(isinstance(column, VectorColumn) for column in value.values()):
                 fields["v"] = FORMAT_VERSION
             value = {vector: _written(column) for vector, column in value.items()}
+        if name == "slots":
+            if value is None:
+                continue
+            fields["v"] = FORMAT_VERSION
         fields[name] = value
     return bytes(msgpack.packb(fields))
 

@@ -106,6 +106,13 @@ class IndexParams:
     max_segment_size_kb: int | None = None
     default_segment_number: int = 0
     sparse: tuple[SparseParams, ...] = ()
+    next_slot: int = 0
+    """Not 0 where vectors were added or taken away: then all slots that were ever given are below it."""
+
+    @property
+    def slots_given(self) -> int:
+        """How many slots were ever given; a record of a point has so many."""
+        return max([self.next_slot, *(params.slot + 1 for params in self.by_name.values())])
 
     @property
     def by_name(self) -> dict[str, SlotParams]:

@@ -1,7 +1,7 @@
 """From a shard's log into its index: what is committed, in order, in pieces, and again where there was no room.
 
-What is committed cannot be refused any more. An index without room keeps it waiting, and the shard takes nothing new meanwhile; any
-other failure is raised, for then what the heap holds may be wrong.
+What is committed cannot be refused any more. An index without room, or with settings from before a vector was added, keeps it waiting,
+and the shard takes nothing new meanwhile; any other failure is raised, for then what the heap holds may be wrong.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from typing import Final
 
-from qnode.errors import OutOfSpace
+from qnode.errors import OlderSettings, OutOfSpace
 from qnode.index import Index
 from qnode.models.operation import Operation
 from qnode.shards.opening import APPLY_BYTES, APPLY_OPERATIONS
@@ -23,14 +23,14 @@ _log = logging.getLogger(__name__)
 
 
 class Applying:
-    """Applies operations to an index. `no_room` says why it does not get on; since when, and when it is tried again."""
+    """Applies operations to an index. `no_room` says why it does not get on, whichever of the two it is; since when, and when it is tried again."""
 
     def __init__(self, index: Index, log: Log, tail: Tail) -> None:
         self._index = index
         self._log = log
         self._tail = tail
         self._reader = LogReader(log)
-        self.no_room: OutOfSpace | None = None
+        self.no_room: OutOfSpace | OlderSettings | None = None
         self.no_room_since = self.again_at = 0.0
 
     def forget_reading(self) -> None:
@@ -46,12 +46,12 @@ class Applying:
         operations = self._piece(self._index.applied_op + 1, up_to_op)
         try:
             self._index.apply(operations)
-        except OutOfSpace as error:
+        except (OutOfSpace, OlderSettings) as error:
             if self._index.stored_op >= operations[0][0]:
                 raise
             if self.no_room is None:
                 self.no_room_since = now
-                _log.error("committed operations of %s wait for room: %s", self._index.path, error)
+                _log.error("committed operations of %s wait: %s", self._index.path, error)
             self.no_room, self.again_at = error, now + RETRY_SECONDS
             return False
         self.no_room = None

@@ -48,6 +48,7 @@ from qnode.shards.stewardship import Hub, Steward
 _log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
+Change = Callable[[CollectionConfig], CollectionConfig]
 
 OPEN_RETRY_SECONDS = 10.0
 """A collection that could not be opened, or could not take over its settings (a full disk), is tried again after this time."""
@@ -235,13 +236,23 @@ class Collections:
 
     async def update(self, name: str, diff: CollectionDiff) -> None:
         """Merge changed settings; raise NotFound or BadInput."""
-        await self._carry_out(self._update(name, diff))
+        await self._carry_out(self._change(name, lambda config: config.patched(diff)))
 
-    async def _update(self, name: str, diff: CollectionDiff) -> None:
+    async def change_vectors(self, name: str, change: Change) -> UpdateResult:
+        """Add or take away a named vector, on every peer in reach; raise NotFound or BadInput."""
+        return await self._carry_out(self._change_vectors(name, change))
+
+    async def _change_vectors(self, name: str, change: Change) -> UpdateResult:
+        await self._change(name, change)
+        await self._peers_reached(self._topology_log.current.index)
+        return UpdateResult(self.get(name).last_op, UpdateStatus.COMPLETED)
+
+    async def _change(self, name: str, change: Change) -> None:
+        """Replace the settings by what `change` makes of them, also if others change them at the same time."""
         name = self._resolved(name)
         for _ in range(UPDATE_ATTEMPTS):
             known = self._entry(name).config
-            config = CollectionConfig.from_json(known).patched(diff)
+            config = change(CollectionConfig.from_json(known))
             if await self._topology_log.update(name, known, config.to_json()):
                 break
         else:

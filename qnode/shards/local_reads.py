@@ -14,6 +14,7 @@ import numpy as np
 
 from qnode.errors import NotFound, Unavailable
 from qnode.index import ordering, ranking, reading, sampling
+from qnode.index.space import Space
 from qnode.models.collection import CollectionInfo, CollectionStatus
 from qnode.models.field_schema import FieldSchema
 from qnode.models.point_id import PointKey
@@ -149,7 +150,7 @@ def info(
         },
         update_queue_length=sum(shard.queue_length for shard in shards),
         vectors_count_by_name={
-            name: sum(shard.index.spaces[params.slot].count for shard in shards) for name, params in vectors.items()
+            name: sum(space.count for space in _spaces_of(shards, params)) for name, params in vectors.items()
         },
         vectors_size_bytes=sum(part.segment.disk_bytes for part in parts),
         payloads_size_bytes=sum(shard.index.store.disk_bytes for shard in shards),
@@ -159,7 +160,13 @@ def info(
 def left_out(shards: Iterable[LocalShard], vectors: Iterable[SlotParams]) -> dict[str, int]:
     """Count, by the names of vectors, those that a search with `indexed_only` does not look at."""
     held = list(shards)
-    return {params.name: sum(shard.index.spaces[params.slot].left_out for shard in held) for params in vectors}
+    return {params.name: sum(space.left_out for space in _spaces_of(held, params)) for params in vectors}
+
+
+def _spaces_of(shards: Iterable[LocalShard], params: SlotParams) -> list[Space]:
+    """Find the spaces of a vector, where it is there still."""
+    spaces = (shard.index.spaces.get(params.slot) for shard in shards)
+    return [space for space in spaces if space is not None]
 
 
 def merge_hits(

@@ -26,6 +26,7 @@ from qnode.models.point_id import PointKey
 from qnode.models.topology import STANDALONE_PEER
 from qnode.models.vector_params import IndexParams
 from qnode.models.write import WriteRequest
+from qnode.shards.builds import BuildLog
 from qnode.shards.opening import ShardFiles, open_files
 from qnode.shards.replicating import Replicating
 from qnode.shards.replication import Settings, ShardView
@@ -70,6 +71,7 @@ class LocalShard:
         self._installing: asyncio.Task[None] | None = None
         self.optimizer_error: str | None = None
         self.is_building = False
+        self.builds = BuildLog(path)
 
     @classmethod
     def open(
@@ -246,7 +248,10 @@ class LocalShard:
     async def configure(self, params: IndexParams) -> None:
         """Take over changed settings."""
         await self._writer.run(lambda: maintenance.configure(self._driver.index, params))
-        self._vectors.update(params.by_name)
+        vectors = params.by_name
+        self._vectors.update(vectors)
+        for name in self._vectors.keys() - vectors.keys():
+            del self._vectors[name]
         self._wake.set()
 
     @property
@@ -315,8 +320,9 @@ class LocalShard:
                 if build is None:
                     return False
                 try:
-                    await self._pool.build(build)
-                    await self.run(lambda: maintenance.install(self.index, build))
+                    with self.builds.recorded(build):
+                        await self._pool.build(build)
+                        await self.run(lambda: maintenance.install(self.index, build))
                 except Exception:
                     # Not when cancelled: the writer may be installing it at this moment.
                     maintenance.discard(self.index, build)

@@ -50,7 +50,8 @@ def _scan_bytes(parts: Sequence[Part], slot: int, vectors: int) -> int:
     """How much is read for so many vectors; several are compared with the rows themselves, not with what stands for them."""
     scan_bytes = 0
     for part in parts:
-        for shown in part.shard.index.spaces[slot].shown.parts:
+        space = part.shard.index.spaces.get(slot)
+        for shown in () if space is None else space.shown.parts:
             if not shown.segment.indexed:
                 scan_bytes += shown.segment.scan_bytes if vectors == 1 else vectors * shown.segment.vector_bytes
     return scan_bytes

@@ -7,7 +7,7 @@ filter: replaying it gives the same points.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -130,7 +130,8 @@ def resolve(request: WriteRequest, index: Index, vectors: Mapping[str, SlotParam
         case UpdateVectorsRequest():
             return _update_vectors(request, index, vectors)
         case DeleteVectorsRequest():
-            return DeleteVectors(_selected(request.selector, index, must_exist=False), list(request.names))
+            keys, names = _selected(request.selector, index, must_exist=False), list(request.names)
+            return DeleteVectors(keys, names, _slots(index, names, vectors))
         case SetPayloadRequest():
             return SetPayload(_selected(request.selector, index), request.payload, request.path)
         case OverwritePayloadRequest():
@@ -182,7 +183,8 @@ def _upsert(request: UpsertRequest, index: Index, vectors: Mapping[str, SlotPara
         taken.sort()
         columns = _taken(columns, taken, len(keys))
         keys, payloads = [keys[at] for at in taken], [payloads[at] for at in taken]
-    return Upsert(keys, payloads, _prepared(columns, vectors))
+    prepared = _prepared(columns, vectors)
+    return Upsert(keys, payloads, prepared, _slots(index, prepared, vectors))
 
 
 def _update_vectors(request: UpdateVectorsRequest, index: Index, vectors: Mapping[str, SlotParams]) -> UpdateVectors:
@@ -200,7 +202,8 @@ def _update_vectors(request: UpdateVectorsRequest, index: Index, vectors: Mappin
         at_sorted = sorted(rows)
         places = np.array([rows[at] for at in at_sorted], np.intp)
         columns[name] = chosen(column, np.array(at_sorted, np.int32), places)
-    return UpdateVectors(keys, _prepared(columns, vectors))
+    prepared = _prepared(columns, vectors)
+    return UpdateVectors(keys, prepared, _slots(index, prepared, vectors))
 
 
 def _taken(columns: Mapping[str, Column], taken: list[int], total: int) -> dict[str, Column]:
@@ -209,7 +212,12 @@ def _taken(columns: Mapping[str, Column], taken: list[int], total: int) -> dict[
 
 
 def _prepared(columns: Mapping[str, Column], vectors: Mapping[str, SlotParams]) -> dict[str, Column]:
-    return {name: _as_stored(column, vectors[name]) for name, column in columns.items() if len(column.at)}
+    return {name: _as_stored(column, named(vectors, name)) for name, column in columns.items() if len(column.at)}
+
+
+def _slots(index: Index, names: Iterable[str], vectors: Mapping[str, SlotParams]) -> dict[str, int] | None:
+    """Give the slots of vectors, where names alone do not tell them for ever."""
+    return {name: named(vectors, name).slot for name in names} if index.params.next_slot else None
 
 
 def _as_stored(column: Column, params: SlotParams) -> Column:

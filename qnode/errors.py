@@ -4,11 +4,14 @@
     ├── BadInput               400  Wrong input: …
     │   └── AlreadyExists      409  Wrong input: …
     ├── BadRequest             400  Bad request: …
+    ├── NoInference            400  …
     ├── RefusedBody            400  …
     │   └── HugeBody           400  … and the connection ends
     ├── MalformedBody          400  Format error in JSON body: …
     ├── MalformedParameters    400  Deserialize error in query parameters: …
     ├── ValidationFailed       422  Validation error in …: [path: message; …]
+    ├── Unauthorized           401  … in plain text
+    ├── Untrusted              403  … in plain text
     ├── NotFound               404  Not found: …
     ├── Forbidden              403  Forbidden: …
     ├── NeedsCluster           405  Qdrant is running in standalone mode
@@ -58,6 +61,10 @@ class BadRequest(QnodeError):
     prefix = "Bad request: "
 
 
+class NoInference(QnodeError):
+    """A vector was to be made by a model that is not there."""
+
+
 class RefusedBody(QnodeError):
     """The body is too large, or is not declared as JSON; it was not read."""
 
@@ -87,6 +94,14 @@ class ValidationFailed(QnodeError):
     def __init__(self, faults: list[tuple[str, str]], where: str = "JSON body") -> None:
         listed = "; ".join(f"{path}: {message}" if path else message for path, message in faults)
         super().__init__(f"Validation error in {where}: [{listed}]")
+
+
+class Unauthorized(QnodeError):
+    """The request shows no key, or none that is known."""
+
+
+class Untrusted(QnodeError):
+    """The request shows a token that is not, or no longer, to be trusted."""
 
 
 class NotFound(QnodeError):

@@ -20,7 +20,7 @@ from typing import Any, Final
 
 import jwt
 
-from qnode.errors import Forbidden, QnodeError
+from qnode.errors import Forbidden, Unauthorized, Untrusted
 from qnode.models.filter import FieldCondition, Filter, MatchValue
 from qnode.models.payload_path import parse_path
 
@@ -64,14 +64,6 @@ _CHECKED: Final[jwt.types.Options] = {
 
 Finding = Callable[[str, Filter], Awaitable[bool]]
 """Tells whether a collection has a point that passes a filter."""
-
-
-class Unauthorized(QnodeError):
-    """The request shows no key, or none that is known (401)."""
-
-
-class Untrusted(QnodeError):
-    """The request shows a token that is not, or no longer, to be trusted (403)."""
 
 
 class Level(Enum):

@@ -22,15 +22,25 @@ from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
 from qnode import __version__
-from qnode.api import aliases, answers, cluster_routes, definitions, documentation, service, snapshots, unsupported
-from qnode.api.access import Access, Guard, Keys, Unauthorized, Untrusted, credential
+from qnode.api import (
+    aliases,
+    answers,
+    cluster_routes,
+    definitions,
+    documentation,
+    optimizations,
+    service,
+    snapshots,
+    unsupported,
+)
+from qnode.api.access import Access, Guard, Keys, credential
 from qnode.api.cluster_surface import ClusterSurface
 from qnode.api.compression import COMPRESSED_FROM_BYTES, accepts_gzip, compressed
 from qnode.api.errors import explain
 from qnode.api.http import JSON, SMALL_BODY_BYTES, Call, Header, Message, Receive, Scope, Send, read_body, respond
 from qnode.api.points import DirectEndpoint, Endpoint, Points
 from qnode.api.summaries import Summaries
-from qnode.errors import QnodeError, ValidationFailed
+from qnode.errors import QnodeError, Unauthorized, Untrusted, ValidationFailed
 from qnode.metrics import EndpointCounts, RestCounts
 from qnode.models.collection_sections import collection_address_faults
 from qnode.models.query import CountRequest
@@ -169,12 +179,11 @@ class Application:
         """Answer who is not let in: in plain text who has no key, in the envelope who may do other things."""
         has_origin = _glance(scope["headers"])[2]
         headers = [_ALLOW_ORIGIN] if has_origin and self._allow_any_origin else []
-        if isinstance(error, Unauthorized | Untrusted):
-            status = 401 if isinstance(error, Unauthorized) else 403
-            await respond(send, status, str(error).encode(), headers, b"text/plain; charset=utf-8")
-            return
         status, text, more = explain(error)
-        await respond(send, status, answers.failed(text, started), headers + more)
+        if isinstance(error, Unauthorized | Untrusted):
+            await respond(send, status, text.encode(), headers, b"text/plain; charset=utf-8")
+        else:
+            await respond(send, status, answers.failed(text, started), headers + more)
 
     async def _pass_on(self, scope: Scope, receive: Receive, send: Send, started: float) -> None:
         """Let FastAPI answer; the body is read first, within the limit, unless it is a snapshot."""
@@ -263,6 +272,7 @@ def build_application(
     cold.include_router(service.routes(collections, counts, surface))
     cold.include_router(cluster_routes.routes(surface))
     cold.include_router(aliases.routes(collections))
+    cold.include_router(optimizations.routes(collections))
     cold.include_router(definitions.routes(collections, points, lambda: _spread(defaults, topology())))
     if taken is not None:
         cold.include_router(snapshots.routes(taken))

@@ -20,7 +20,7 @@ _QUERY = {"query": [0.2, 0.1, 0.9, 0.7], "filter": _FILTER, "limit": 3, "with_pa
 _SEARCH = {"vector": [0.2, 0.1, 0.9, 0.7], "filter": _FILTER, "limit": 3, "with_payload": True}
 _RECOMMEND = {"positive": [1], "negative": [[0.1, 0.9, 0.2, 0.4]], "limit": 3, "with_payload": True}
 _DISCOVER = {
-    "target": 1,
+    "target": [0.2, 0.1, 0.9, 0.7],
     "context": [{"positive": [0.2, 0.1, 0.9, 0.7], "negative": [0.9, 0.1, 0.2, 0.1]}],
     "limit": 3,
     "with_payload": True,
@@ -62,11 +62,6 @@ POINTS: dict[tuple[str, str], Sketch] = {
     ("POST", "points/recommend/batch"): Sketch(
         "Recommend in batch, the older form", {"searches": [_RECOMMEND]}, [[_HIT]]
     ),
-    ("POST", "points/recommend/groups"): Sketch(
-        "Recommend in groups, the older form",
-        {**_RECOMMEND, "group_by": "city", "group_size": 1},
-        {"groups": [{"id": "Berlin", "hits": [_HIT]}]},
-    ),
     ("POST", "points/discover"): Sketch("Discover points, the older form", _DISCOVER, [_HIT]),
     ("POST", "points/discover/batch"): Sketch("Discover in batch, the older form", {"searches": [_DISCOVER]}, [[_HIT]]),
     ("POST", "points/scroll"): Sketch(
@@ -81,6 +76,11 @@ POINTS: dict[tuple[str, str], Sketch] = {
     ("POST", "points/search/groups"): Sketch(
         "Search in groups, the older form",
         {**_SEARCH, "group_by": "city", "group_size": 2},
+        {"groups": [{"id": "Berlin", "hits": [_HIT]}]},
+    ),
+    ("POST", "points/recommend/groups"): Sketch(
+        "Recommend in groups, the older form",
+        {**_RECOMMEND, "group_by": "city", "group_size": 2},
         {"groups": [{"id": "Berlin", "hits": [_HIT]}]},
     ),
     ("POST", "points/search/matrix/pairs"): Sketch(

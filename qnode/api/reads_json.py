@@ -11,6 +11,7 @@ from typing import Any, cast
 
 import numpy as np
 
+from qnode.api.inference import asked_vector, is_source
 from qnode.api.read_parts_json import (
     filter_of,
     limit_of,
@@ -19,7 +20,7 @@ from qnode.api.read_parts_json import (
 )
 from qnode.api.shard_choice_json import choice_of
 from qnode.api.summaries_json import parse_ordered
-from qnode.api.vectors_json import is_multi, is_sparse, multi_of, refuse_inference, sparse_of, vector_of
+from qnode.api.vectors_json import is_multi, is_sparse, multi_of, sparse_of, vector_of
 from qnode.errors import MalformedBody, ValidationFailed
 from qnode.models import reading
 from qnode.models.point_id import key_of
@@ -96,7 +97,8 @@ def nearest_of(value: object, path: str) -> Nearest:
         return Nearest(single_of(value, path))
     if isinstance(value, int | str) and not isinstance(value, bool):
         return Nearest(example=key_of(value))
-    refuse_inference(value)
+    if is_source(value):
+        return Nearest(asked_vector(value, path))
     raise MalformedBody("data did not match any variant of untagged enum QueryInterface")
 
 

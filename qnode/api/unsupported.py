@@ -9,7 +9,6 @@ from qnode.errors import BadRequest
 _COLLECTION = "/collections/{collection_name}"
 
 NOT_YET = (
-    ("GET", f"{_COLLECTION}/optimizations"),
     ("GET", "/quotas"),
     ("PUT", "/quotas"),
 )

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from qnode.errors import BadRequest, MalformedBody, ValidationFailed
+from qnode.errors import MalformedBody, ValidationFailed
 from qnode.models.query import SparseVector, Vector
 from qnode.models.reading import mistyped, sequence, unsigned_32
 
@@ -113,12 +113,6 @@ def sparse_of(vector: Mapping[str, object], path: str) -> SparseVector:
     if bool(np.any(ascending[1:] == ascending[:-1])):
         raise ValidationFailed([(f"{path}.indices", "Validation error: must be unique [{}]")])
     return SparseVector(ascending, values[order])
-
-
-def refuse_inference(vector: object) -> None:
-    """Say that vectors are not made of texts and images here."""
-    if isinstance(vector, Mapping) and isinstance(vector.get("model"), str):
-        raise BadRequest("inference is not supported yet")
 
 
 def _narrowed(wide: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:

@@ -14,6 +14,7 @@ from typing import Any, cast
 import numpy as np
 import orjson
 
+from qnode.api.inference import is_source, stored_vector
 from qnode.api.shard_choice_json import choice_of
 from qnode.api.vectors_json import (
     Matrix,
@@ -21,7 +22,6 @@ from qnode.api.vectors_json import (
     is_sparse,
     matrix_of,
     multi_of,
-    refuse_inference,
     sparse_of,
     vector_of,
 )
@@ -95,8 +95,7 @@ def _columns_of_points(points: list[dict[str, Any]], sizes: Sizes) -> dict[str, 
         if type(vectors) is list or type(vectors) is np.ndarray:
             named: Mapping[str, object] = {UNNAMED: vectors}
         elif type(vectors) is dict:
-            refuse_inference(vectors)
-            named = vectors
+            named = {UNNAMED: vectors} if is_source(vectors) else vectors
         else:
             raise reading.missing("vector") if vectors is None else reading.mistyped(vectors, "a vector")
         for name, vector in named.items():
@@ -116,7 +115,6 @@ def _read_batch(batch: dict[str, Any], sizes: Sizes) -> tuple[list[PointKey], li
             raise reading.missing(name)
     keys = [key_of(point_id) for point_id in reading.sequence(batch["ids"])]
     given = batch["vectors"]
-    refuse_inference(given)
     path = "batch.vectors.?" if isinstance(given, dict) else "batch.vectors"
     columns = {}
     for name, rows in (given if isinstance(given, dict) else {UNNAMED: given}).items():
@@ -147,7 +145,8 @@ def _of_other_kind(vector: object, path: str) -> Matrix | SparseVector:
         raise ValidationFailed([(path, "dense vector must not be empty")])
     if is_multi(vector):
         return multi_of(cast("list[Any]", vector), path)
-    refuse_inference(vector)
+    if is_source(vector):
+        return stored_vector(vector, path)
     if is_sparse(vector):
         return sparse_of(cast("Mapping[str, object]", vector), path)
     raise reading.mistyped(vector, "a vector")

@@ -74,6 +74,30 @@ def is_due(index: Index) -> bool:
     return False
 
 
+def pending(index: Index) -> list[tuple[str, list[Part]]]:
+    """Foretell the builds that are due, one after the other: what for, and the parts that each takes the place of."""
+    found: list[tuple[str, list[Part]]] = []
+    for space in index.spaces.values():
+        sizes = [_size(part, space.params) for part in space.parts]
+        growing = space.growing
+        if growing is not None and should_close(_size(growing, space.params), index.params):
+            sizes = [replace(size, is_full=True) if size.id == growing.id else size for size in sizes]
+        while (chosen := plan(sizes, space.params, index.params)) is not None:
+            parts = [part for part in space.parts if part.id in chosen.sources]
+            found.append((purpose_of(parts), parts))
+            sizes = [size for size in sizes if size.id not in chosen.sources]
+    return found
+
+
+def purpose_of(parts: Sequence[Part]) -> str:
+    """Name what is gained by a build out of these parts, as Qdrant names its optimizers."""
+    if not all(part.is_sealed for part in parts):
+        return "indexing"
+    if len(parts) > 1:
+        return "merge"
+    return "vacuum" if parts[0].dead else "config_mismatch"
+
+
 def begin_build(index: Index) -> Build | None:
     """Close growing segments that are due, and prepare the next build; None if nothing needs one."""
     for slot in index.spaces:

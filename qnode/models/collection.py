@@ -28,6 +28,7 @@ from qnode.models.collection_vectors import (
 )
 from qnode.models.field_schema import FieldSchema, parse_field_schema
 from qnode.models.reading import Fault
+from qnode.models.strict_mode import read_strict_mode
 from qnode.models.vector_params import (
     Distance,
     IndexParams,
@@ -120,7 +121,7 @@ class CollectionDiff:
             sections.read_vectors_change(given.get("vectors") or {}, faults),
             read_sparse_vectors(given.get("sparse_vectors") or {}, faults),
             quantization,
-            sections.read_strict_mode(given.get("strict_mode_config") or {}),
+            read_strict_mode(given.get("strict_mode_config") or {}, faults),
             reading.mapping(given.get("metadata") or {}),
         )
         reading.raise_faults(faults)
@@ -162,6 +163,8 @@ class CollectionConfig:
         if quantization is not None:
             quantization = sections.read_quantization(quantization, "quantization_config", faults)
         strict_mode, metadata = given.get("strict_mode_config"), given.get("metadata")
+        if strict_mode is not None:
+            strict_mode = read_strict_mode(strict_mode, faults)
         params = _params_of_creation(given, defaults, faults)
         names = [""] if sections.is_single(vectors) else list(vectors)
         sparse = read_sparse_vectors(given.get("sparse_vectors") or {}, faults)
@@ -176,7 +179,7 @@ class CollectionConfig:
             {**_OPTIMIZER_DEFAULTS, **defaults.optimizers, **optimizers},
             {**_WAL_DEFAULTS, **defaults.wal, **wal},
             quantization,
-            None if strict_mode is None else sections.read_strict_mode(strict_mode),
+            strict_mode,
             None if metadata is None else reading.mapping(metadata),
             {name: slot for slot, name in enumerate([*names, *sparse])},
             sparse,

@@ -129,14 +129,6 @@ def read_quantization(value: object, path: str, faults: list[Fault]) -> Section:
     raise MalformedBody("data did not match any variant of untagged enum QuantizationConfig")
 
 
-def read_strict_mode(value: object) -> Section:
-    """Read `strict_mode_config`; refuse one that is enabled, since nothing would enforce it."""
-    section = dict(reading.mapping(value))
-    if section.get("enabled") is not None and reading.boolean(section["enabled"]):
-        raise BadRequest("strict mode is not supported yet")
-    return {name: setting for name, setting in section.items() if setting is not None}
-
-
 def _vector_readers(path: str, faults: list[Fault]) -> dict[str, Reader]:
     """Make the readers of what a vector's settings and a change of them have in common."""
     return {

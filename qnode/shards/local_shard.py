@@ -26,6 +26,7 @@ from qnode.models.point_id import PointKey
 from qnode.models.topology import STANDALONE_PEER
 from qnode.models.vector_params import IndexParams
 from qnode.models.write import WriteRequest
+from qnode.shards.builds import BuildLog
 from qnode.shards.opening import ShardFiles, open_files
 from qnode.shards.replicating import Replicating
 from qnode.shards.replication import Settings, ShardView
@@ -70,6 +71,7 @@ class LocalShard:
         self._installing: asyncio.Task[None] | None = None
         self.optimizer_error: str | None = None
         self.is_building = False
+        self.builds = BuildLog(path)
 
     @classmethod
     def open(
@@ -318,8 +320,9 @@ class LocalShard:
                 if build is None:
                     return False
                 try:
-                    await self._pool.build(build)
-                    await self.run(lambda: maintenance.install(self.index, build))
+                    with self.builds.recorded(build):
+                        await self._pool.build(build)
+                        await self.run(lambda: maintenance.install(self.index, build))
                 except Exception:
                     # Not when cancelled: the writer may be installing it at this moment.
                     maintenance.discard(self.index, build)

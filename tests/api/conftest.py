@@ -19,12 +19,13 @@ from qnode.models.collection import CollectionDefaults
 from qnode.raft import StandaloneLog
 from qnode.shards.collections import Collections, CollectionsSettings
 from qnode.snapshots import Snapshots, SnapshotSettings
+from tests.support import contract
 
 BODY_LIMIT_BYTES = 1 << 20
 
 
 class Client:
-    """Sends requests to the application; `result` also checks the envelope. `folder`: where the node keeps all it has."""
+    """Sends requests to the application, and holds every answer against the contract; `result` also checks the envelope. `folder`: where the node keeps all it has."""
 
     def __init__(self, runner: asyncio.Runner, http: httpx.AsyncClient, folder: Path) -> None:
         self.runner = runner
@@ -35,7 +36,9 @@ class Client:
         if body is not None:
             options["content"] = body if isinstance(body, bytes | AsyncIterator) else orjson.dumps(body)
             options.setdefault("headers", {"content-type": "application/json"})
-        return self.runner.run(self.http.request(method, path, **options))
+        response = self.runner.run(self.http.request(method, path, **options))
+        contract.check(method, path, response.status_code, response.headers.get("content-type", ""), response.content)
+        return response
 
     def result(self, method: str, path: str, body: Any = None, **options: Any) -> Any:
         response = self.send(method, path, body, **options)

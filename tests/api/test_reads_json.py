@@ -5,7 +5,7 @@ import pytest
 from qnode.api import reads_json
 from qnode.api.older_json import parse_batch, parse_search
 from qnode.api.query_json import parse_query, parse_query_batch
-from qnode.errors import BadRequest, MalformedBody, QnodeError, ValidationFailed
+from qnode.errors import BadRequest, MalformedBody, NoInference, QnodeError, ValidationFailed
 from qnode.models.filter import Filter, HasId
 from qnode.models.payload_path import parse_path
 from qnode.models.point_id import key_of
@@ -102,7 +102,7 @@ def test_all_settings_of_a_query_are_read() -> None:
             ValidationFailed,
             "internal.query.values: Validation error: must be",
         ),
-        ({"query": {"text": "x", "model": "m"}}, BadRequest, "inference is not supported yet"),
+        ({"query": {"text": "x", "model": "m"}}, NoInference, "InferenceService is not initialized."),
         ({"query": {"other": 1}}, MalformedBody, "untagged enum QueryInterface"),
         ({"query": True}, MalformedBody, "untagged enum QueryInterface"),
         ({"query": [1.0, None]}, MalformedBody, "invalid type: null, expected f32"),

@@ -6,7 +6,7 @@ import pytest
 
 from qnode.api import number_scan, writes_json
 from qnode.api.writes_json import parse_operations, parse_update_vectors, parse_upsert
-from qnode.errors import BadInput, BadRequest, MalformedBody, QnodeError, ValidationFailed
+from qnode.errors import BadInput, BadRequest, MalformedBody, NoInference, QnodeError, ValidationFailed
 from qnode.models.filter import Filter
 from qnode.models.operation import MultiColumn, SparseColumn
 from qnode.models.point_id import key_of
@@ -120,7 +120,7 @@ def point(vector: Any, **more: Any) -> dict[str, Any]:
             BadInput,
             "Conversion between sparse and regular vectors failed",
         ),
-        (point({"text": "x", "model": "m"}), BadRequest, "inference is not supported yet"),
+        (point({"text": "x", "model": "m"}), NoInference, "InferenceService is not initialized."),
         ({**point([1.0]), "update_mode": "other"}, MalformedBody, "unknown variant `other`"),
         ({"batch": {"ids": [1]}}, MalformedBody, "missing field `vectors`"),
         (

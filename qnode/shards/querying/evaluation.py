@@ -10,7 +10,7 @@ Combining happens at the node that was asked, over what all shards have found, s
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -30,7 +30,7 @@ from qnode.models.query import (
 )
 from qnode.models.reads import OrderedRequest, SampleRequest
 from qnode.models.universal import Dbsf, Lookup, Mmr, OrderBy, Rrf, Sample, Stage, UniversalRequest
-from qnode.models.vector_params import SlotParams
+from qnode.shards.kinds import Settings
 from qnode.shards.querying import diversity, structure
 from qnode.shards.querying.examples import Found, looked_up, named_in, search_of, source_of
 from qnode.shards.querying.fusion import distribution_based_fusion, reciprocal_rank_fusion, scores_of
@@ -47,7 +47,7 @@ LISTED_SCORE = np.float32(1.0)
 Points = Sequence[Point]
 
 
-def evaluate(root: UniversalRequest, vectors: Mapping[str, SlotParams], own: Collection[Lookup]) -> Steps[Points]:
+def evaluate(root: UniversalRequest, settings: Settings, own: Collection[Lookup]) -> Steps[Points]:
     """Answer a query. `own`: which of its lookups lead to the collection that is searched."""
     examples = named_in(root)
     looked = yield from looked_up(examples, root.shards)
@@ -55,17 +55,17 @@ def evaluate(root: UniversalRequest, vectors: Mapping[str, SlotParams], own: Col
     excluded = frozenset(
         key for source, keys in examples.items() if source.place is None or source.place in own for key in keys
     )
-    return (yield from _Evaluation(root, vectors, looked, excluded).answer())
+    return (yield from _Evaluation(root, settings, looked, excluded).answer())
 
 
 class _Evaluation:
     """One evaluation, after the examples were looked up."""
 
     def __init__(
-        self, root: UniversalRequest, vectors: Mapping[str, SlotParams], looked: Found, excluded: frozenset[PointKey]
+        self, root: UniversalRequest, settings: Settings, looked: Found, excluded: frozenset[PointKey]
     ) -> None:
         self._root = root
-        self._vectors = vectors
+        self._settings = settings
         self._looked = looked
         self._excluded = excluded
 
@@ -100,7 +100,7 @@ class _Evaluation:
             case Dbsf():
                 points = distribution_based_fusion(sources)
             case Formula():
-                points = yield from rescored(query, sources, self._root.shards)
+                points = yield from rescored(query, sources, self._settings.fields, self._root.shards)
         if stage.score_threshold is None:
             return points
         return points[: int((scores_of(points) >= stage.score_threshold).sum())]  # best first
@@ -119,7 +119,7 @@ class _Evaluation:
         request = QueryRequest(
             None
             if query is None
-            else search_of(query, named(self._vectors, stage.using), source_of(stage), self._looked),
+            else search_of(query, named(self._settings.vectors, stage.using), source_of(stage), self._looked),
             stage.using,
             chosen,
             params,
@@ -155,7 +155,7 @@ class _Evaluation:
         self, stage: Stage, query: Mmr, chosen: Filter | None, wanted: int, excluded: frozenset[PointKey]
     ) -> Steps[Points]:
         """Choose among the nearest."""
-        params = named(self._vectors, stage.using)
+        params = named(self._settings.vectors, stage.using)
         nearest = search_of(query.nearest, params, source_of(stage), self._looked)
         assert isinstance(nearest, Nearest)
         candidates = stage.limit if query.candidates is None else query.candidates

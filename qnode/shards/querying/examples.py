@@ -151,6 +151,8 @@ def search_of(query: ExampleQuery, params: SlotParams, source: Source, looked: F
         case Discover(target, pairs):
             return Examples(ExamplesKind.DISCOVER, vector_of(target), pairs=sides_of(pairs))
         case Context(pairs):
+            if not pairs:
+                raise BadRequest("A context query needs at least one pair of examples")
             return Examples(ExamplesKind.CONTEXT, pairs=sides_of(pairs))
         case Feedback(target, judged):
             better = [

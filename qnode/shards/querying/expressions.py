@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from qnode.errors import BadInput
-from qnode.models.condition import PointFacts, compile_condition
+from qnode.models.condition import PointFacts, compile_filter
 from qnode.models.datetimes import parse_datetime
 from qnode.models.filter import FieldCondition, Filter, HasVector, IsEmpty, IsNull, Nested, leaves
 from qnode.models.formula import (
@@ -39,6 +39,8 @@ from qnode.models.formula import (
 )
 from qnode.models.geo import geo_point, haversine_metres_of
 from qnode.models.payload_path import PayloadPath, elements_at
+from qnode.models.text_match import tokenized
+from qnode.models.text_settings import TextSettings
 
 NO_SCORE = 0.0
 """The score in a prefetch that has not found the candidate, if the formula says nothing else."""
@@ -58,9 +60,12 @@ class Candidate:
 Evaluate = Callable[[Candidate], float]
 
 
-def compile_formula(formula: Formula) -> Callable[[Candidate], np.float32]:
-    """Make the function from a candidate to its score; it raises BadInput where there is none."""
-    evaluate = _compile(formula.expression, formula)
+def compile_formula(formula: Formula, texts: Mapping[str, TextSettings]) -> Callable[[Candidate], np.float32]:
+    """Make the function from a candidate to its score; it raises BadInput where there is none.
+
+    texts: the settings of text indexes by the path of their field, for conditions on texts.
+    """
+    evaluate = _Compiler(formula, texts).compile(formula.expression)
 
     def score(candidate: Candidate) -> np.float32:
         exact = evaluate(candidate)
@@ -105,36 +110,46 @@ def shown(number: float) -> str:
     return text.removesuffix(".0")
 
 
-def _compile(expression: Expression, formula: Formula) -> Evaluate:
-    match expression:
-        case Constant(value):
-            return lambda _: value
-        case PrefetchScore(prefetch):
-            return _score(prefetch, formula.scores.get(prefetch, NO_SCORE))
-        case PayloadNumber(path):
-            return _payload_value(path, formula.values, "number", _number)
-        case PayloadMoment(path):
-            return _payload_value(path, formula.values, "datetime", _moment)
-        case GeoDistance(origin, path):
-            distance = lambda value: haversine_metres_of(*_place(value), origin)  # noqa: E731
-            return _payload_value(path, formula.values, "geo point", distance)
-        case Holds(condition):
-            check = compile_condition(condition)
-            return lambda candidate: 1.0 if check(candidate.payload, candidate.facts) else 0.0
-        case Sum(parts):
-            terms = [_compile(part, formula) for part in parts]
-            return lambda candidate: sum([term(candidate) for term in terms], 0.0)
-        case Product(parts):
-            return _product([_compile(part, formula) for part in parts])
-        case Quotient(left, right, by_zero):
-            return _quotient(_compile(left, formula), _compile(right, formula), by_zero)
-        case Power(base, exponent):
-            return _power(_compile(base, formula), _compile(exponent, formula))
-        case Applied(function, part):
-            inner, apply = _compile(part, formula), _FUNCTIONS[function]
-            return lambda candidate: apply(inner(candidate))
-        case Decay():
-            return _decay(expression, formula)
+class _Compiler:
+    """Compiles the expressions of one formula."""
+
+    def __init__(self, formula: Formula, texts: Mapping[str, TextSettings]) -> None:
+        self._formula = formula
+        self._texts = texts
+
+    def compile(self, expression: Expression) -> Evaluate:
+        match expression:
+            case Constant(value):
+                return lambda _: value
+            case PrefetchScore(prefetch):
+                return _score(prefetch, self._formula.scores.get(prefetch, NO_SCORE))
+            case PayloadNumber(path):
+                return self._payload_value(path, "number", _number)
+            case PayloadMoment(path):
+                return self._payload_value(path, "datetime", _moment)
+            case GeoDistance(origin, path):
+                distance = lambda value: haversine_metres_of(*_place(value), origin)  # noqa: E731
+                return self._payload_value(path, "geo point", distance)
+            case Holds(condition):
+                check = compile_filter(tokenized(Filter(must=(condition,)), self._texts))
+                return lambda candidate: 1.0 if check(candidate.payload, candidate.facts) else 0.0
+            case Sum(parts):
+                terms = [self.compile(part) for part in parts]
+                return lambda candidate: sum([term(candidate) for term in terms], 0.0)
+            case Product(parts):
+                return _product([self.compile(part) for part in parts])
+            case Quotient(left, right, by_zero):
+                return _quotient(self.compile(left), self.compile(right), by_zero)
+            case Power(base, exponent):
+                return _power(self.compile(base), self.compile(exponent))
+            case Applied(function, part):
+                inner, apply = self.compile(part), _FUNCTIONS[function]
+                return lambda candidate: apply(inner(candidate))
+            case Decay():
+                return _decay(expression, self.compile(expression.x), self.compile(expression.target))
+
+    def _payload_value(self, path: PayloadPath, wanted: str, read: Callable[[Any], float]) -> Evaluate:
+        return _payload_value(path, _single(self._formula.values.get(path.text)), wanted, read)
 
 
 def _score(prefetch: int, default: float) -> Evaluate:
@@ -145,11 +160,7 @@ def _score(prefetch: int, default: float) -> Evaluate:
     return evaluate
 
 
-def _payload_value(
-    path: PayloadPath, defaults: Mapping[str, Any], wanted: str, read: Callable[[Any], float]
-) -> Evaluate:
-    default = _single(defaults.get(path.text))
-
+def _payload_value(path: PayloadPath, default: Any, wanted: str, read: Callable[[Any], float]) -> Evaluate:
     def evaluate(candidate: Candidate) -> float:
         found = elements_at(candidate.payload, path)
         value = found[0] if len(found) == 1 and found[0] is not None else default
@@ -262,8 +273,7 @@ _FUNCTIONS: dict[Function, Callable[[float], float]] = {
 }
 
 
-def _decay(decay: Decay, formula: Formula) -> Evaluate:
-    x, target = _compile(decay.x, formula), _compile(decay.target, formula)
+def _decay(decay: Decay, x: Evaluate, target: Evaluate) -> Evaluate:
     scale, midpoint = decay.scale, decay.midpoint
     if decay.shape is Shape.LINEAR:
         slope = (1.0 - midpoint) / scale

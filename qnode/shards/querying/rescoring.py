@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
 
 from qnode.models.condition import PointFacts
+from qnode.models.field_schema import FieldSchema
 from qnode.models.formula import Formula
 from qnode.models.payload_path import PayloadPath
 from qnode.models.point_id import PointKey
@@ -25,13 +26,17 @@ _GONE: Looked = (None, ())
 
 
 def rescored(
-    formula: Formula, sources: Sequence[Sequence[Point]], shards: ShardChoice | None
+    formula: Formula,
+    sources: Sequence[Sequence[Point]],
+    fields: Mapping[str, FieldSchema],
+    shards: ShardChoice | None,
 ) -> Steps[Sequence[Point]]:
-    """Score all points of the sources, best first; of equal ones the larger id is first."""
+    """Score all points of the sources, best first; of equal ones the larger id is first. fields: the payload indexes."""
     scores = [dict(zip([point.key for point in found], scores_of(found).tolist(), strict=True)) for found in sources]
     points = list({point.key: point for found in reversed(sources) for point in found}.values())
     held = yield from _looked_at(formula, [point.key for point in points], shards)
-    score = compile_formula(formula)
+    texts = {path: settings for path, schema in fields.items() if (settings := schema.text) is not None}
+    score = compile_formula(formula, texts)
     kept = []
     for point in points:
         payload, vectors = held.get(point.key, _GONE) if held is not None else _NOTHING

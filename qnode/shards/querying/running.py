@@ -49,9 +49,8 @@ class _Run:
         self._collection = collection
         self._consistency = consistency
         self._places = _places(request, find)
-        vectors = collection.settings.vectors
         own = frozenset(place for place, found in self._places.items() if found is collection)
-        self._steps: Steps[Sequence[Point]] = evaluate(request, vectors, own)
+        self._steps: Steps[Sequence[Point]] = evaluate(request, collection.settings, own)
         is_direct = collection.is_direct(request.shards, consistency)
         self._is_here = is_direct and not self._places.keys() - own
 

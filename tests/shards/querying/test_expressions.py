@@ -27,7 +27,7 @@ def score(
     expression: Any, defaults: dict[str, Any] | None = None, scores: tuple[float | None, ...] = (0.5, None)
 ) -> float:
     formula = parse_formula({"formula": expression, "defaults": defaults})
-    return float(compile_formula(formula)(Candidate(scores, PAYLOAD, FACTS)))
+    return float(compile_formula(formula, {})(Candidate(scores, PAYLOAD, FACTS)))
 
 
 @pytest.mark.parametrize(

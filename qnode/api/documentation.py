@@ -62,6 +62,11 @@ POINTS: dict[tuple[str, str], Sketch] = {
     ("POST", "points/recommend/batch"): Sketch(
         "Recommend in batch, the older form", {"searches": [_RECOMMEND]}, [[_HIT]]
     ),
+    ("POST", "points/recommend/groups"): Sketch(
+        "Recommend in groups, the older form",
+        {**_RECOMMEND, "group_by": "city", "group_size": 2},
+        {"groups": [{"id": "Berlin", "hits": [_HIT]}]},
+    ),
     ("POST", "points/discover"): Sketch("Discover points, the older form", _DISCOVER, [_HIT]),
     ("POST", "points/discover/batch"): Sketch("Discover in batch, the older form", {"searches": [_DISCOVER]}, [[_HIT]]),
     ("POST", "points/scroll"): Sketch(

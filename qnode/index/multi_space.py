@@ -20,10 +20,12 @@ from qnode.index.population import Mask
 from qnode.index.space import Candidates, OpNums, Part, Rows, Shown, ShownPart, Space
 from qnode.index.store import Numbers
 from qnode.index.vectors import Query, SealedSegment, prepare_query
+from qnode.index.vectors.examples import combine
 from qnode.index.vectors.multi import begins, best_runs, whole_runs
+from qnode.index.vectors.native import address_of
 from qnode.index.vectors.search import COMPARED_PER_EF, LISTED_SHARE
 from qnode.index.vectors.winners import take
-from qnode.models.query import AnyVector, SearchParams, Vector
+from qnode.models.query import AnyVector, Examples, SearchParams, Vector
 
 NEAREST_PER_K, NEAREST_PER_EF = 8, 2
 """For each row of the query so many times k rows are looked for, and so many times hnsw_ef at least."""
@@ -43,11 +45,21 @@ class MultiSpace(Space):
     """The segments of one vector slot that holds multivectors."""
 
     def search(
-        self, shown: Shown, vector: AnyVector, k: int, params: SearchParams, selected: Mask | None, selected_count: int
+        self,
+        shown: Shown,
+        target: AnyVector | Examples,
+        k: int,
+        params: SearchParams,
+        selected: Mask | None,
+        selected_count: int,
     ) -> Candidates:
-        """Find the k points of the largest max_sim; a vector that is no multivector counts as one row."""
-        assert isinstance(vector, np.ndarray)
-        queries = [prepare_query(self.params, row) for row in np.atleast_2d(vector)]
+        """Find the k points of the largest max_sim; a vector that is no multivector counts as one row.
+
+        For examples all points are scored.
+        """
+        if isinstance(target, Examples):
+            return self._search_for_examples(shown, target, k, params, selected, selected_count)
+        queries = self._queries(target)
         scores, numbers, ops = np.empty(k, np.float32), np.empty(k, np.uint32), np.empty(k, np.uint64)
         count = 0
         for part in shown.parts:
@@ -58,6 +70,59 @@ class MultiSpace(Space):
             found, rows = best_runs(view, part.op_nums_at, queries, k, part.alive, selected, selected_count, candidates)
             count = take(found, rows, part.points_at, part.op_nums_at, scores, numbers, ops, count)
         return Candidates(scores[:count], numbers[:count], ops[:count])
+
+    def _search_for_examples(
+        self, shown: Shown, target: Examples, k: int, params: SearchParams, selected: Mask | None, selected_count: int
+    ) -> Candidates:
+        scores, numbers, ops = np.empty(k, np.float32), np.empty(k, np.uint32), np.empty(k, np.uint64)
+        count = 0
+        for part in shown.parts:
+            if params.indexed_only and self._awaits_graph(part.segment):
+                continue
+            view, similar = part.segment.view_of(len(part.alive)), []
+            rows = np.empty(0, np.int32)
+            for vector in target.vectors:
+                found, rows = best_runs(
+                    view, part.op_nums_at, self._queries(vector), view.rows, part.alive, selected, selected_count, None
+                )
+                order = np.argsort(rows)
+                rows = rows[order]
+                similar.append(found[order])
+            combined = combine(target, similar)
+            best = np.argsort(-combined, kind="stable")[:k]
+            count = take(combined[best], rows[best], part.points_at, part.op_nums_at, scores, numbers, ops, count)
+        return Candidates(scores[:count], numbers[:count], ops[:count])
+
+    def score(
+        self, target: AnyVector | Examples, numbers: Numbers, ops: OpNums, params: SearchParams
+    ) -> tuple[npt.NDArray[np.float32], Mask, Mask]:
+        """Score the current vectors of points, each once, as an exact search does; see `Space.score`."""
+        scores = np.zeros(len(numbers), np.float32)
+        known, seen = np.zeros(len(numbers), np.bool_), np.zeros(len(numbers), np.bool_)
+        vectors = target.vectors if isinstance(target, Examples) else [target]
+        for part, rows, at in super().locate(numbers, ops):
+            known[at] = True
+            if params.indexed_only and self._awaits_graph(part.segment):
+                continue
+            similar = [self._max_sims(part, vector, rows) for vector in vectors]
+            scores[at] = combine(target, similar) if isinstance(target, Examples) else similar[0]
+            seen[at] = True
+        return scores, known, seen
+
+    def _max_sims(self, part: Part, vector: AnyVector, rows: Rows) -> npt.NDArray[np.float32]:
+        """The max_sim of the points that some rows are of, one row for each point."""
+        segment = part.segment
+        view, asked = segment.view_of(segment.rows), np.sort(rows).astype(np.int32)
+        op_nums, alive = segment.op_nums, np.ones(view.rows, np.bool_)
+        found, firsts = best_runs(view, address_of(op_nums), self._queries(vector), len(rows), alive, None, 0, asked)
+        by_row, by_asked = np.argsort(firsts), np.argsort(rows)
+        ordered = np.empty(len(rows), np.float32)
+        ordered[by_asked] = found[by_row]
+        return ordered
+
+    def _queries(self, vector: AnyVector) -> list[Query]:
+        assert isinstance(vector, np.ndarray)
+        return [prepare_query(self.params, row) for row in np.atleast_2d(vector)]
 
     def _candidates(
         self,

@@ -19,10 +19,11 @@ import numpy.typing as npt
 import orjson
 
 from qnode.errors import BadInput, NotFound, Unavailable
+from qnode.index import ranking, rescoring
 from qnode.index.index import Index
 from qnode.index.population import Mask
 from qnode.index.records import HEAD_BYTES, ids_in, key_in, op_in, version_in, versions_in
-from qnode.index.space import Candidates, Shown, Space
+from qnode.index.space import Shown, Space
 from qnode.index.store import Numbers, get_many, get_meta_u64, number_keys, open_payload
 from qnode.models.filter import Filter
 from qnode.models.payload_edit import select
@@ -30,6 +31,8 @@ from qnode.models.point_id import PointKey, id_of
 from qnode.models.query import (
     AnyVector,
     CountRequest,
+    Examples,
+    ExamplesKind,
     Hits,
     PayloadSelector,
     Point,
@@ -38,7 +41,6 @@ from qnode.models.query import (
     ScrollRequest,
     VectorSelector,
 )
-from qnode.models.vector_params import Distance
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -60,10 +62,6 @@ class Superseded(Exception):
     """A vector went while its point was read: an operation replaced it, and a build has dropped the old row since."""
 
 
-LARGEST_SCORE = float(np.finfo(np.float32).max)
-"""What stands for an infinite score; negative also for one that is no number, as of a sum of both infinities."""
-
-
 def retried(read: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
     """Read anew, from a later transaction, what was superseded while it was read."""
 
@@ -79,12 +77,12 @@ def retried(read: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
     return again
 
 
-def slot_of(index: Index, name: str) -> int:
-    """Give the slot of a vector; raise BadInput if there is none of this name."""
+def _space_named(index: Index, name: str) -> Space:
+    """Give the space of a vector; raise BadInput if there is none of this name."""
     slot = index.slots.get(name)
     if slot is None:
         raise BadInput(f"Not existing vector name error: {name}")
-    return slot
+    return _space_of(index, slot)
 
 
 def _space_of(index: Index, slot: int) -> Space:
@@ -111,14 +109,15 @@ def _state(index: Index, slot: int) -> Iterator[tuple[lmdb.Transaction, Shown]]:
 @retried
 def vector_of(index: Index, key: PointKey, name: str) -> AnyVector:
     """The current vector of a point; raise NotFound if the point or its vector is missing."""
-    slot = slot_of(index, name)
+    space = _space_named(index, name)
+    slot = space.params.slot
     with index.store.reading() as txn:
         number = txn.get(key, db=index.store.ids)
         if number is None:
             raise NotFound(f"No point with id {id_of(key)} found")
         record = cast("bytes", txn.get(number, db=index.store.records))
     op_num = op_in(record, slot)
-    found, known = _space_of(index, slot).read(np.frombuffer(number, "<u4"), np.array([op_num], np.uint64))
+    found, known = space.read(np.frombuffer(number, "<u4"), np.array([op_num], np.uint64))
     if op_num and not known[0]:
         raise Superseded
     if not op_num:
@@ -128,47 +127,63 @@ def vector_of(index: Index, key: PointKey, name: str) -> AnyVector:
 
 
 @retried
-def search(index: Index, request: QueryRequest, vector: AnyVector, excluded: PointKey | None = None) -> Sequence[Point]:
-    """Find the nearest points, best first, with reported scores; (limit + offset) of them at most, offset not cut.
+def search(
+    index: Index, request: QueryRequest, target: AnyVector | Examples, excluded: frozenset[PointKey] = frozenset()
+) -> Sequence[Point]:
+    """Find the points that are best for the target, best first, with reported scores; (limit + offset) of them at most.
 
     Where equal scores stand at the end, all points with that score are found, so that the order of ids decides which of
     them are given: pages follow each other without a gap. To see that, one more point is looked for than is wanted.
     """
-    slot = slot_of(index, request.using)
-    space = _space_of(index, slot)
-    distance = space.params.distance
-    wanted = request.limit + request.offset
-    ask = wanted + 1 + (excluded is not None)
-    plain = request.filter is None and excluded is None
-    if plain and not (request.with_payload.enabled or request.with_vector.enabled):
-        hits = _search_heap(index, space, request, vector)
+    plain = request.filter is None and not excluded
+    if not isinstance(target, Examples) and plain and not (request.with_payload.enabled or request.with_vector.enabled):
+        hits = _search_heap(index, request, target)
         if hits is not None:
             return hits
+    listed = rescoring.listed_in(request.filter)
+    if listed is not None:
+        return _search_listed(index, request, target, listed[0] - excluded, listed[1])
+    return _search_segments(index, request, target, excluded)
+
+
+def _search_segments(
+    index: Index, request: QueryRequest, target: AnyVector | Examples, excluded: frozenset[PointKey]
+) -> Sequence[Point]:
+    space = _space_named(index, request.using)
+    slot = space.params.slot
+    distance = space.params.distance
+    wanted = request.limit + request.offset
+    ask = wanted + 1 + len(excluded)
     selected, selected_count, seen_op = selected_by(index, request.filter)
     if selected is not None and not selected_count:
         return []
     with _state(index, slot) as (txn, shown):
         while True:
             ask = min(ask, shown.rows)
-            found = space.search(shown, vector, ask, request.params, selected, selected_count)
-            values, places = _current(index, txn, found, slot)
+            found = space.search(shown, target, ask, request.params, selected, selected_count)
+            values, places = ranking.current(index, txn, found, slot)
             if selected is not None and request.filter is not None:
-                values, places = _rechecked(index, txn, request.filter, found, values, places, seen_op)
-            if excluded is not None:
-                kept = [at for at, value in enumerate(values) if key_in(value) != excluded]
+                values, places = ranking.rechecked(index, txn, request.filter, found, values, places, seen_op)
+            if excluded:
+                kept = [at for at, value in enumerate(values) if key_in(value) not in excluded]
                 values, places = [values[at] for at in kept], [places[at] for at in kept]
             dropped = len(found.scores) - len(places)
-            scores = reported(found.scores[places] if dropped else found.scores, distance)
+            scores = ranking.reported(found.scores[places] if dropped else found.scores, target, distance)
             if len(found.scores) < ask or ask == shown.rows:
                 break
             if len(scores) <= wanted:
                 ask += dropped + SPARE_CANDIDATES
-            elif scores[wanted - 1] == scores[-1] and ask < wanted + MOST_TIED:
+            elif (
+                scores[wanted - 1] == scores[-1]
+                and ask < wanted + MOST_TIED
+                and not _are_perfect(target, scores, shown)
+            ):
                 ask = min(2 * ask, wanted + MOST_TIED)
             else:
                 break
         points = [Point(key_in(value), version_in(value), score) for value, score in zip(values, scores, strict=True)]
-        order = _ranked(points, scores, distance, request.score_threshold)[:wanted]
+        ascending = ranking.ascends(target, distance)
+        order = ranking.ranked(points, scores, ascending=ascending, threshold=request.score_threshold)[:wanted]
         if len(order) < len(points) or order != list(range(len(order))):
             points, values = [points[at] for at in order], [values[at] for at in order]
             places = [places[at] for at in order]
@@ -177,14 +192,39 @@ def search(index: Index, request: QueryRequest, vector: AnyVector, excluded: Poi
     return points
 
 
-def _search_heap(index: Index, space: Space, request: QueryRequest, vector: AnyVector) -> Sequence[Point] | None:
+def _are_perfect(target: AnyVector | Examples, scores: npt.NDArray[np.float32], shown: Shown) -> bool:
+    """Whether scores that end in a tie can end anywhere: a context gives all points of a region its best score, 0."""
+    if not isinstance(target, Examples) or target.kind is not ExamplesKind.CONTEXT:
+        return False
+    return bool(scores[-1] == 0) and shown.rows > MOST_TIED
+
+
+def _search_listed(
+    index: Index, request: QueryRequest, target: AnyVector | Examples, keys: frozenset[PointKey], rest: Filter | None
+) -> Sequence[Point]:
+    space = _space_named(index, request.using)
+    mask = rescoring.remembered(index, rest)
+    with index.store.reading() as txn:
+        if index.read_only:
+            index.follow(txn)
+        found = rescoring.score(index, space, txn, request, target, keys, rest, mask)
+        if found is None:
+            raise Superseded
+        points, values, numbers = found
+        if request.with_payload.enabled or request.with_vector.enabled:
+            _fill(index, txn, points, numbers, values, request.with_payload, request.with_vector)
+    return points
+
+
+def _search_heap(index: Index, request: QueryRequest, vector: AnyVector) -> Sequence[Point] | None:
     """Search for ids and scores alone, without a transaction; None if what is found is being changed, or ends in a tie."""
+    space = _space_named(index, request.using)
     shown, distance, wanted = space.shown, space.params.distance, request.limit + request.offset
     found = space.search(shown, vector, min(wanted + 1, shown.rows), request.params, None, 0)
     heads = index.population.heads_of(found.numbers, found.ops, space.params.slot)
     if heads is None:
         return None
-    scores = reported(found.scores, distance)
+    scores = ranking.reported(found.scores, vector, distance)
     if len(scores) > wanted:
         if scores[wanted - 1] == scores[wanted]:
             return None
@@ -193,16 +233,9 @@ def _search_heap(index: Index, space: Space, request: QueryRequest, vector: AnyV
     if request.score_threshold is None and len(set(scores.tolist())) == len(scores):
         return hits
     points = list(hits)
-    return [points[place] for place in _ranked(points, scores, distance, request.score_threshold)]
-
-
-def reported(similarity: npt.NDArray[np.float32], distance: Distance) -> npt.NDArray[np.float32]:
-    """Turn internal similarities into the scores that users see; JSON has no number for sums that have overflowed."""
-    if distance is Distance.EUCLID:
-        similarity = np.sqrt(np.abs(similarity))
-    elif distance is Distance.MANHATTAN:
-        similarity = np.abs(similarity)
-    return similarity if np.isfinite(similarity).all() else np.nan_to_num(similarity, nan=-LARGEST_SCORE)
+    ascending = distance.smaller_is_better
+    order = ranking.ranked(points, scores, ascending=ascending, threshold=request.score_threshold)
+    return [points[place] for place in order]
 
 
 def selected_by(index: Index, chosen: Filter | None) -> tuple[Mask | None, int, int]:
@@ -216,55 +249,6 @@ def selected_by(index: Index, chosen: Filter | None) -> tuple[Mask | None, int, 
     with index.store.reading() as txn:
         selection = index.filtering.select(txn, index.population, chosen)
     return selection.mask, selection.count, seen_op
-
-
-def _current(index: Index, txn: lmdb.Transaction, found: Candidates, slot: int) -> tuple[list[bytes], list[int]]:
-    """The records of those candidates that are current, and their places among the candidates."""
-    get, records = txn.get, index.store.records
-    begin = HEAD_BYTES + 8 * slot
-    end = begin + 8
-    keys, ops = number_keys(found.numbers), found.ops.tobytes()
-    values: list[bytes] = []
-    places: list[int] = []
-    for place, key in enumerate(keys):
-        value = get(key, db=records)
-        if value is not None and value[begin:end] == ops[8 * place : 8 * place + 8]:
-            values.append(cast("bytes", value))
-            places.append(place)
-    return values, places
-
-
-def _rechecked(
-    index: Index, txn: lmdb.Transaction, chosen: Filter, found: Candidates, values: list[bytes], places: list[int],
-    seen_op: int,
-) -> tuple[list[bytes], list[int]]:  # fmt: skip
-    """Leave out those that changed after the filter's mask was made and do not pass it any more."""
-    newer = [at for at, value in enumerate(values) if version_in(value) > seen_op]
-    if not newer:
-        return values, places
-    passing = index.filtering.matches(txn, index.population, chosen, found.numbers[[places[at] for at in newer]])
-    gone = {at for at, passes in zip(newer, passing.tolist(), strict=True) if not passes}
-    kept = [at for at in range(len(values)) if at not in gone]
-    return [values[at] for at in kept], [places[at] for at in kept]
-
-
-def _ranked(
-    points: Sequence[Point], scores: npt.NDArray[np.float32], distance: Distance, threshold: float | None
-) -> list[int]:
-    """The places of those better than the threshold, best first; they come sorted, but for ties.
-
-    Among equal scores the larger id comes first where scores descend, else the smaller one.
-    """
-    order = list(range(len(points)))
-    ascending = distance.smaller_is_better
-    if threshold is not None:
-        limit = np.float32(threshold)
-        order = np.flatnonzero(scores < limit if ascending else scores > limit).tolist()
-    known = scores.tolist()
-    if len(set(known)) < len(known):
-        order.sort(key=lambda place: points[place].key, reverse=not ascending)
-        order.sort(key=known.__getitem__, reverse=not ascending)
-    return order
 
 
 @retried

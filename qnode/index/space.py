@@ -17,12 +17,12 @@ import numpy.typing as npt
 
 from qnode.index.population import Mask
 from qnode.index.store import Numbers
-from qnode.index.vectors import GrowingSegment, Query, SealedSegment, prepare_query
+from qnode.index.vectors import ExamplesQuery, GrowingSegment, Query, SealedSegment, prepare
 from qnode.index.vectors.native import address_of
 from qnode.index.vectors.walks import Walked, Walks, plan_walks
 from qnode.index.vectors.winners import take
 from qnode.models.operation import Column, MultiColumn, SparseColumn
-from qnode.models.query import AnyVector, QuantizationParams, SearchParams
+from qnode.models.query import AnyVector, Examples, QuantizationParams, SearchParams, SparseVector
 from qnode.models.vector_params import VectorParams
 
 OpNums = npt.NDArray[np.uint64]
@@ -163,15 +163,22 @@ class Space:
         return last if last is not None and not last.is_sealed and not last.is_full else None
 
     def search(
-        self, shown: Shown, vector: AnyVector, k: int, params: SearchParams, selected: Mask | None, selected_count: int
+        self,
+        shown: Shown,
+        target: AnyVector | Examples,
+        k: int,
+        params: SearchParams,
+        selected: Mask | None,
+        selected_count: int,
     ) -> Candidates:
-        """Find the k most similar alive rows, of the selected points if `selected` (capacity,) is given."""
-        assert isinstance(vector, np.ndarray)
-        if selected is None and not params.exact and (walks := self._walks(shown, k, params)) is not None:
-            found_by_walks = walks.search(vector)
+        """Find the k alive rows that are best for the target, of the selected points if `selected` (capacity,) is given."""
+        assert not isinstance(target, SparseVector)
+        if isinstance(target, np.ndarray) and selected is None and not params.exact:
+            walks = self._walks(shown, k, params)
+            found_by_walks = None if walks is None else walks.search(target)
             if found_by_walks is not None:
                 return Candidates(*found_by_walks)
-        query = prepare_query(self.params, vector)
+        query = prepare(self.params, target)
         scores, numbers, ops = np.empty(k, np.float32), np.empty(k, np.uint32), np.empty(k, np.uint64)
         count = 0
         for part in shown.parts:
@@ -183,7 +190,7 @@ class Space:
     def search_part(
         self,
         part: ShownPart,
-        query: Query,
+        query: Query | ExamplesQuery,
         k: int,
         params: SearchParams,
         selected: Mask | None,
@@ -259,6 +266,24 @@ class Space:
                 found.append((part, rows[hit], missing[hit]))
                 missing = missing[~hit]
         return found
+
+    def score(
+        self, target: AnyVector | Examples, numbers: Numbers, ops: OpNums, params: SearchParams
+    ) -> tuple[npt.NDArray[np.float32], Mask, Mask]:
+        """Score current vectors as an exact search does.
+
+        (n,) internal similarities; which of them were found; and of those, which a search with these params looks at.
+        """
+        assert not isinstance(target, SparseVector)
+        query = prepare(self.params, target)
+        scores = np.zeros(len(numbers), np.float32)
+        known, seen = np.zeros(len(numbers), np.bool_), np.zeros(len(numbers), np.bool_)
+        for part, rows, at in self.locate(numbers, ops):
+            known[at] = True
+            if not (params.indexed_only and self._awaits_graph(part.segment)):
+                scores[at] = part.segment.score(query, rows)
+                seen[at] = True
+        return scores, known, seen
 
     def rows_of(self, segment: SealedSegment, numbers: Numbers, ops: OpNums) -> Rows:
         """Give the rows that these operations made of these points in a segment, as far as they are in it."""

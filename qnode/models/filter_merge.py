@@ -22,6 +22,7 @@ from qnode.models.filter import (
     Nested,
 )
 from qnode.models.payload_path import PayloadPath
+from qnode.models.point_id import PointKey
 
 _MERGED_TYPES = (str, int)
 """Values of these types can stand in a `match any`, and only beside others of the same type."""
@@ -35,6 +36,18 @@ def merged(chosen: Filter) -> Filter:
         counted = MinShould(_united(conditions) if counted.min_count == 1 else conditions, counted.min_count)
     must, should, must_not = _inner(chosen.must), _inner(chosen.should), _inner(chosen.must_not)
     return Filter(must, _united(should), _united(must_not), counted)
+
+
+def among(chosen: Filter) -> tuple[frozenset[PointKey], Filter | None] | None:
+    """The ids of which every point that passes has one, and what else it must pass; None if the filter lists no ids."""
+    listed = [condition.keys for condition in chosen.must if isinstance(condition, HasId)]
+    if not listed:
+        return None
+    others = tuple(condition for condition in chosen.must if not isinstance(condition, HasId))
+    rest = replace(chosen, must=others)
+    if len(others) == 1 and isinstance(others[0], Filter) and rest == Filter(must=others):
+        rest = others[0]
+    return frozenset.intersection(*listed), None if rest.is_empty else rest
 
 
 def _inner(conditions: tuple[Condition, ...]) -> tuple[Condition, ...]:

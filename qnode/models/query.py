@@ -92,10 +92,24 @@ class SearchParams:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Nearest:
-    """The points nearest to a vector, or to the vector of the point `example` (then left out)."""
+    """The points nearest to a vector, or to the vector of the point `example` (then left out).
+
+    excluded: these points are left out, too.
+    """
 
     vector: AnyVector | None = None
     example: PointKey | None = None
+    excluded: frozenset[PointKey] = frozenset()
+
+    @property
+    def count(self) -> int:
+        """How many vectors points are compared with."""
+        return 1
+
+    @property
+    def left_out(self) -> frozenset[PointKey]:
+        """The points that are never found."""
+        return self.excluded if self.example is None else self.excluded | {self.example}
 
 
 class ExamplesKind(StrEnum):
@@ -119,17 +133,33 @@ class ExamplesKind(StrEnum):
 class Examples:
     """The points of the best score against several vectors, each as in `Nearest`; scores descend for every metric.
 
-    pair_weights: FEEDBACK alone, one for each pair. Whoever asks leaves out the points that the examples were taken from, by
-    asking for so many more.
+    pair_weights: FEEDBACK alone, one for each pair. excluded: points that are left out, as those that the examples are.
     """
 
     kind: ExamplesKind
-    target: Vector | None = None
-    positive: tuple[Vector, ...] = ()
-    negative: tuple[Vector, ...] = ()
-    pairs: tuple[tuple[Vector, Vector], ...] = ()
+    target: AnyVector | None = None
+    positive: tuple[AnyVector, ...] = ()
+    negative: tuple[AnyVector, ...] = ()
+    pairs: tuple[tuple[AnyVector, AnyVector], ...] = ()
     target_weight: float = 1.0
     pair_weights: tuple[float, ...] = ()
+    excluded: frozenset[PointKey] = frozenset()
+
+    @property
+    def count(self) -> int:
+        """How many vectors points are compared with."""
+        return len(self.positive) + len(self.negative) + 2 * len(self.pairs) + (self.target is not None)
+
+    @property
+    def left_out(self) -> frozenset[PointKey]:
+        """The points that are never found."""
+        return self.excluded
+
+    @property
+    def vectors(self) -> Sequence[AnyVector]:
+        """All vectors."""
+        paired = [vector for pair in self.pairs for vector in pair]
+        return [*([] if self.target is None else [self.target]), *self.positive, *self.negative, *paired]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -146,6 +176,18 @@ class QueryRequest:
     with_payload: PayloadSelector = NO_PAYLOAD
     with_vector: VectorSelector = NO_VECTORS
     shards: ShardChoice | None = None
+
+    @property
+    def target(self) -> AnyVector | Examples | None:
+        """What points are compared with, as far as the request itself says so."""
+        return self.query.vector if isinstance(self.query, Nearest) else self.query
+
+    @property
+    def example(self) -> PointKey:
+        """The point whose vector the query is about."""
+        assert isinstance(self.query, Nearest)
+        assert self.query.example is not None
+        return self.query.example
 
     def nearest_to(self, vector: Vector) -> QueryRequest:
         """Ask the same about another vector."""

@@ -12,7 +12,7 @@ from typing import Any
 from qnode.models import reading
 from qnode.models.reading import Bounds, Fault, Reader
 
-Section = Mapping[str, Any]
+Section = dict[str, Any]
 
 _READERS: dict[str, Reader] = {
     "enabled": reading.boolean,
@@ -72,16 +72,17 @@ class StrictMode:
     max_length: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, section: Section | None) -> StrictMode | None:
+    def of(cls, section: Mapping[str, Any] | None) -> StrictMode | None:
         """Give the bounds of a section that `read_strict_mode` made; None unless it is enabled."""
         if not section or not section.get("enabled"):
             return None
-        known = {name: value for name, value in section.items() if name in _READERS and name != "enabled"}
-        per_vector = {
-            bound: {name: limits[bound] for name, limits in section.get(part, {}).items() if bound in limits}
-            for part, bound in _PER_VECTOR.items()
+        bounds: dict[str, Any] = {
+            name: value for name, value in section.items() if name in _READERS and name != "enabled"
         }
-        return cls(**known, **per_vector)
+        for part, bound in _PER_VECTOR.items():
+            limited = section.get(part, {})
+            bounds[bound] = {name: limits[bound] for name, limits in limited.items() if bound in limits}
+        return cls(**bounds)
 
 
 def read_strict_mode(value: object, faults: list[Fault], path: str = "strict_mode_config") -> Section:

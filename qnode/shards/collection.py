@@ -21,6 +21,7 @@ from qnode.models.query import (
     AnyVector,
     Consistency,
     CountRequest,
+    Examples,
     Nearest,
     Point,
     QueryRequest,
@@ -196,7 +197,7 @@ class Collection:
         parts = self.local(tuple(self.shards))
         if request.shards is not None or not quick.is_quick_query(parts, request, self.settings.vectors):
             return None
-        if not isinstance(request.query, Nearest) or not isinstance(self._given_vector(request), np.ndarray):
+        if request.query is None or request.query.left_out or not isinstance(self._given(request), np.ndarray):
             return None
         reading = KindReading(kinds.QUERY, request, self.settings, self.local)
         return self._swift.search(
@@ -208,10 +209,9 @@ class Collection:
         if self.is_direct(request.shards, consistency):
             return await asyncio.to_thread(self._query, request)
         numbers = self._routes.read_from(request.shards)
-        if request.query is not None and self._given_vector(request) is None:
-            assert request.query.example is not None
-            vector = await self._vector_of(request.query.example, request.using, numbers)
-            request = replace(request, query=Nearest(vector, request.query.example))
+        if request.query is not None and self._given(request) is None:
+            vector = await self._vector_of(request.example, request.using, numbers)
+            request = replace(request, query=Nearest(vector, excluded=request.query.left_out))
         points = await self._gathered(kinds.QUERY, request, numbers, consistency)
         return points[request.offset : request.offset + request.limit]
 
@@ -229,23 +229,21 @@ class Collection:
 
     def _query(self, request: QueryRequest) -> Sequence[Point]:
         """Answer a query from the shards here, which are all."""
-        if request.query is not None and self._given_vector(request) is None:
-            assert request.query.example is not None
-            owner = self._routes.split_keys([request.query.example], self._routes.numbers)
-            vector = local_reads.vector_of(self.local(tuple(owner)), request.query.example, request.using)
-            request = replace(request, query=Nearest(vector, request.query.example))
+        if request.query is not None and self._given(request) is None:
+            owner = self._routes.split_keys([request.example], self._routes.numbers)
+            vector = local_reads.vector_of(self.local(tuple(owner)), request.example, request.using)
+            request = replace(request, query=Nearest(vector, excluded=request.query.left_out))
         points = local_reads.query(self._all_parts, request, self.settings.vectors)
         if not request.offset and len(points) <= request.limit:
             return points
         return points[request.offset : request.offset + request.limit]
 
-    def _given_vector(self, request: QueryRequest) -> AnyVector | None:
-        """Give the vector that a query carries, if it does; raise BadInput if the collection has no such vectors."""
-        assert request.query is not None
-        params, vector = named(self.settings.vectors, request.using), request.query.vector
-        if vector is not None:
+    def _given(self, request: QueryRequest) -> AnyVector | Examples | None:
+        """Give the vector or the examples that a query carries; raise BadInput if the collection has no such vectors."""
+        params, target = named(self.settings.vectors, request.using), request.target
+        for vector in target.vectors if isinstance(target, Examples) else () if target is None else (target,):
             check_query(vector, params)
-        return vector
+        return target
 
     async def _vector_of(self, key: PointKey, name: str, shards: Numbers) -> AnyVector:
         missing = NotFound(f"No point with id {id_of(key)} found")

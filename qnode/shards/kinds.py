@@ -104,7 +104,8 @@ def _merge_found(found: Sequence[Points], request: QueryRequest, settings: Setti
     limit = request.limit + request.offset
     if request.query is None:
         return local_reads.merge_pages(found, limit)
-    return local_reads.merge_hits(found, settings.vectors[request.using], limit)
+    assert request.target is not None
+    return local_reads.merge_hits(found, settings.vectors[request.using], limit, request.target)
 
 
 def _mark(point: Point) -> tuple[object, ...]:

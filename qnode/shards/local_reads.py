@@ -13,12 +13,21 @@ from dataclasses import dataclass
 import numpy as np
 
 from qnode.errors import NotFound, Unavailable
-from qnode.index import ordering, reading, sampling
+from qnode.index import ordering, ranking, reading, sampling
 from qnode.index.space import Space
 from qnode.models.collection import CollectionInfo, CollectionStatus
 from qnode.models.field_schema import FieldSchema
 from qnode.models.point_id import PointKey
-from qnode.models.query import AnyVector, CountRequest, Hits, Point, QueryRequest, RetrieveRequest, ScrollRequest
+from qnode.models.query import (
+    AnyVector,
+    CountRequest,
+    Examples,
+    Hits,
+    Point,
+    QueryRequest,
+    RetrieveRequest,
+    ScrollRequest,
+)
 from qnode.models.reads import Direction, FacetCounts, FacetRequest, OrderedRequest, SampleRequest, merge_facets
 from qnode.models.shard_choice import ShardKey
 from qnode.models.vector_params import SlotParams
@@ -52,16 +61,21 @@ def query(parts: Sequence[Part], request: QueryRequest, vectors: Mapping[str, Sl
     """Give the first (limit + offset) points of a query; its example, if any, must stand in it as a vector."""
     if request.query is None:
         return listed(parts, request)
-    assert request.query.vector is not None
-    return search(parts, request, request.query.vector, vectors[request.using])
+    assert request.target is not None
+    return search(parts, request, request.target, vectors[request.using])
 
 
-def search(parts: Sequence[Part], request: QueryRequest, vector: AnyVector, params: SlotParams) -> Sequence[Point]:
-    """Find the nearest (limit + offset) points to a vector, best first; not the example of the request."""
+def search(
+    parts: Sequence[Part], request: QueryRequest, target: AnyVector | Examples, params: SlotParams
+) -> Sequence[Point]:
+    """Find the (limit + offset) points that are best for a vector or for examples, best first.
+
+    Those that the request's query leaves out are not among them.
+    """
     assert request.query is not None
-    excluded = request.query.example
-    found = [_shown(part, reading.search(part.shard.index, request, vector, excluded)) for part in parts]
-    return merge_hits(found, params, request.limit + request.offset)
+    left_out = request.query.left_out
+    found = [_shown(part, reading.search(part.shard.index, request, target, left_out)) for part in parts]
+    return merge_hits(found, params, request.limit + request.offset, target)
 
 
 def vector_of(parts: Sequence[Part], key: PointKey, name: str) -> AnyVector:
@@ -164,24 +178,26 @@ def _spaces_of(shards: Iterable[LocalShard], params: SlotParams) -> list[Space]:
     return [space for space in spaces if space is not None]
 
 
-def merge_hits(found: Sequence[Sequence[Point]], params: SlotParams, limit: int) -> Sequence[Point]:
+def merge_hits(
+    found: Sequence[Sequence[Point]], params: SlotParams, limit: int, target: AnyVector | Examples
+) -> Sequence[Point]:
     """Merge hits, each best first, by the reported score; ties as within a shard."""
     if len(found) == 1:
         return found[0] if len(found[0]) <= limit else found[0][:limit]
+    descending = not ranking.ascends(target, params.distance)
     columns = [hits for hits in found if isinstance(hits, Hits)]
-    if columns and len(columns) == len(found) and (merged := _merged_columns(columns, params, limit)) is not None:
+    if columns and len(columns) == len(found) and (merged := _merged_columns(columns, limit, descending)) is not None:
         return merged
     points = [point for hits in found for point in hits]
-    descending = not params.distance.smaller_is_better
     points.sort(key=lambda point: point.key, reverse=descending)
     points.sort(key=lambda point: float(point.score or 0.0), reverse=descending)
     return points[:limit]
 
 
-def _merged_columns(found: Sequence[Hits], params: SlotParams, limit: int) -> Hits | None:
+def _merged_columns(found: Sequence[Hits], limit: int, descending: bool) -> Hits | None:
     """Merge hits by columns; None if scores are equal, so that keys decide."""
     scores = np.concatenate([hits.scores for hits in found])
-    order = np.argsort(scores if params.distance.smaller_is_better else -scores, kind="stable")
+    order = np.argsort(-scores if descending else scores, kind="stable")
     ordered = scores[order]
     if (ordered[1:] == ordered[:-1]).any():
         return None

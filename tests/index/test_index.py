@@ -15,7 +15,7 @@ import orjson
 import pytest
 
 from qnode.errors import Corruption, NotFound, OutOfSpace
-from qnode.index import Index, compaction, maintenance, planning, reading
+from qnode.index import Index, compaction, maintenance, planning, ranking, reading
 from qnode.index.builders import write_job
 from qnode.models.field_schema import FieldSchema
 from qnode.models.filter import FieldCondition, Filter, MatchValue
@@ -270,7 +270,7 @@ def test_scores_that_overflow_are_shown_as_the_largest_numbers(tmp_path, distanc
         scores = [float(point.score) for point in found]
         assert len(scores) == 3
         assert np.isfinite(scores).all()
-        assert max(map(abs, scores)) == (reading.LARGEST_SCORE if distance is not Distance.COSINE else scores[0])
+        assert max(map(abs, scores)) == (ranking.LARGEST_SCORE if distance is not Distance.COSINE else scores[0])
     driver.index.close()
 
 

@@ -56,6 +56,11 @@ class Filtering:
         entry = self._remember(chosen, mask, applied_op, from_indexes=from_indexes)
         return Selection(entry.mask, entry.count)
 
+    def remembered(self, txn: lmdb.Transaction, population: FieldPoints, chosen: Filter) -> Mask | None:
+        """Give the points that pass, if that is known without an evaluation."""
+        known = self._remembered(txn, population, merged(chosen))
+        return None if known is None else known.mask
+
     def matches(self, txn: lmdb.Transaction, population: FieldPoints, chosen: Filter, numbers: Numbers) -> Mask:
         """Evaluate a filter on stored points: (n,) which of them pass; one that is gone counts as without payload."""
         return judge(txn, population, self._merged(txn, chosen), numbers)

@@ -121,6 +121,17 @@ class FieldIndexes:
             found = cursor.getmulti([key], dupdata=True, dupfixed_bytes=4, keyfixed=True)
         return np.frombuffer(found, layout)["number"]
 
+    def count_with(self, txn: lmdb.Transaction, key: bytes) -> int:
+        """How many points have a posting under this key."""
+        with txn.cursor(db=self._store.postings) as cursor:
+            return cursor.count() if cursor.set_key(key) else 0
+
+    def among(self, txn: lmdb.Transaction, key: bytes, numbers: Numbers) -> Numbers:
+        """Those of the points that have a posting under this key, looked up one by one."""
+        with txn.cursor(db=self._store.postings) as cursor:
+            has = [cursor.set_key_dup(key, number.to_bytes(4, "little")) for number in numbers.tolist()]
+        return numbers[np.array(has, np.bool_)]
+
     def numbers_below(self, txn: lmdb.Transaction, prefix: bytes) -> Iterator[Numbers]:
         """The points of all keys that begin like this, in pieces between which the deadline is looked at."""
         with txn.cursor(db=self._store.postings) as cursor:

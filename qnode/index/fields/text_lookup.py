@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import reduce
 
 import lmdb
 import numpy as np
@@ -20,6 +19,9 @@ from qnode.index.fields.points import Mask, Numbers
 from qnode.index.fields.text_keys import TextKeys
 from qnode.models.filter import MatchTokens
 from qnode.models.text_match import wanted_tokens
+
+_LOOKUP_COST = 64
+"""To look up one posting takes as long as to read so many in their order."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,7 +38,9 @@ class Answer:
 
 def add(mask: Mask, numbers: Numbers) -> None:
     """Set these points; numbers that the mask does not reach are passed over."""
-    mask[numbers[numbers < len(mask)]] = True
+    # Indexing by what is not of the machine's own integer type takes twice as long.
+    within = numbers.astype(np.intp)
+    mask[within if within.max(initial=0) < len(mask) else within[within < len(mask)]] = True
 
 
 def select_tokens(
@@ -49,35 +53,37 @@ def select_tokens(
     keys = TextKeys(match.settings, field.id)
     wanted = wanted_tokens(match)
     none: Mask = np.zeros(capacity, np.bool_)
-
-    def having(key: bytes) -> Mask:
-        mask = none.copy()
-        add(mask, fields.numbers_with(txn, key))
-        return mask
-
     if not wanted:
         return Answer(none, none)
     if match.how == "phrase" and len(wanted) > 1:
-        pairs = dict.fromkeys(map(keys.pair, wanted, wanted[1:]))
-        possible = _in_all(map(having, pairs))
+        possible = _having_all(fields, txn, map(keys.pair, wanted, wanted[1:]), capacity)
         return Answer(possible, possible if len(wanted) == 2 or not possible.any() else none)
-    tokens = map(having, dict.fromkeys(map(keys.token, wanted)))
+    tokens = list(map(keys.token, wanted))
     if match.how == "any":
-        possible = reduce(np.logical_or, tokens)
-        return Answer(possible, possible)
-    possible = _in_all(tokens)
-    apart = possible & having(keys.several) if len(wanted) > 1 else none
+        some = none.copy()
+        for token in tokens:
+            add(some, fields.numbers_with(txn, token))
+        return Answer(some, some)
+    possible = _having_all(fields, txn, tokens, capacity)
+    apart = possible & _having_all(fields, txn, [keys.several], capacity) if len(wanted) > 1 else none
     return Answer(possible, possible & ~apart if apart.any() else possible)
 
 
-def _in_all(masks: Iterable[Mask]) -> Mask:
-    common: Mask | None = None
-    for mask in masks:
-        common = mask if common is None else common & mask
-        if not common.any():
-            break
-    assert common is not None
-    return common
+def _having_all(fields: FieldIndexes, txn: lmdb.Transaction, keys: Iterable[bytes], capacity: int) -> Mask:
+    """Give the points that have postings under all of the keys, the rarest first."""
+    (least, rarest), *others = sorted((fields.count_with(txn, key), key) for key in set(keys))
+    numbers = fields.numbers_with(txn, rarest) if least else np.empty(0, np.uint32)
+    for count, key in others:
+        if len(numbers) * _LOOKUP_COST <= count:
+            numbers = fields.among(txn, key, numbers)
+        else:
+            having: Mask = np.zeros(capacity, np.bool_)
+            add(having, fields.numbers_with(txn, key))
+            within = numbers[numbers < capacity]
+            numbers = within[having[within]]
+    mask: Mask = np.zeros(capacity, np.bool_)
+    add(mask, numbers)
+    return mask
 
 
 def select_prefix(

@@ -28,9 +28,10 @@ from qnode.disk import fault_of, sync_directory
 from qnode.errors import Corruption
 from qnode.index.vectors import codes, files, hadamard, scoring, sketches
 from qnode.index.vectors.codes import BOUND_VALUES, CodeKind, code_bytes
+from qnode.index.vectors.examples import ExamplesQuery
 from qnode.index.vectors.lookups import BLOCK_ROWS
 from qnode.index.vectors.query import Query
-from qnode.index.vectors.search import search
+from qnode.index.vectors.search import score, search
 from qnode.index.vectors.sketches import Sketches
 from qnode.index.vectors.view import Codes, View
 from qnode.models.query import QuantizationParams
@@ -201,9 +202,13 @@ class GrowingSegment:
         """Return the stored vectors as (n, dim) float32."""
         return self._vectors[rows].astype(np.float32, copy=False)
 
+    def score(self, query: Query | ExamplesQuery, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+        """Return the exact similarities of these rows, in their order."""
+        return score(self._view, query, rows)
+
     def search(
         self,
-        query: Query,
+        query: Query | ExamplesQuery,
         k: int,
         ef: int,
         alive: npt.NDArray[np.bool_],

@@ -18,7 +18,8 @@ from qnode.index.vectors import native
 from qnode.index.vectors.query import Query
 from qnode.index.vectors.scan import list_selected
 from qnode.index.vectors.scoring import score
-from qnode.index.vectors.search import LISTED_SHARE, scratch
+from qnode.index.vectors.scratch import scratch
+from qnode.index.vectors.search import LISTED_SHARE
 from qnode.index.vectors.traverse import is_wanted
 from qnode.index.vectors.view import Bools, View
 

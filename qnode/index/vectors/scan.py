@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from qnode.index.vectors import native
 from qnode.index.vectors.codes import BOUND_BYTES
-from qnode.index.vectors.scoring import score
+from qnode.index.vectors.combining import score_row
 from qnode.index.vectors.traverse import fetch, is_wanted
 
 AHEAD = 12
@@ -100,7 +100,7 @@ def scan(
             limit = reach(bounds_at, row, product, euclid, query_scale, query_missed, query_length, slack)
             if limit < worst:
                 continue
-        s = score(kind, function, vectors_at + row * stride, query_at, dimensions, factor, cell)
+        s = score_row(kind, function, vectors_at + row * stride, query_at, dimensions, factor, cell)
         key = native.key_of(s, row)
         if found < k:
             native.push(best, found, key)

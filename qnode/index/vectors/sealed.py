@@ -27,8 +27,9 @@ import xxhash
 from qnode.errors import Corruption
 from qnode.index.vectors import files, multi, scoring
 from qnode.index.vectors.codes import BOUND_VALUES, CodeKind, code_bytes, has_bounds
+from qnode.index.vectors.examples import ExamplesQuery
 from qnode.index.vectors.query import Query
-from qnode.index.vectors.search import search
+from qnode.index.vectors.search import score, search
 from qnode.index.vectors.view import Codes, Graph, View
 from qnode.models.query import QuantizationParams
 from qnode.models.vector_params import Quantization, VectorParams
@@ -194,9 +195,13 @@ class SealedSegment:
         """How much a scan of all rows reads."""
         return self._view.scan_bytes
 
+    def score(self, query: Query | ExamplesQuery, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+        """Return the exact similarities of these rows, in their order."""
+        return score(self._view, query, rows)
+
     def search(
         self,
-        query: Query,
+        query: Query | ExamplesQuery,
         k: int,
         ef: int,
         alive: npt.NDArray[np.bool_],

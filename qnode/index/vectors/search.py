@@ -16,13 +16,14 @@ A row costs a walk about as much as a scan, and a walk compares about 10 · ef /
 
 from __future__ import annotations
 
-import threading
-
 import numpy as np
 import numpy.typing as npt
 
-from qnode.index.vectors import native, scan, scoring, shortlist, traverse
+from qnode.index.vectors import scan, scoring, shortlist, traverse
+from qnode.index.vectors.combining import score_rows
+from qnode.index.vectors.examples import WIDEST, Addressed, ExamplesQuery
 from qnode.index.vectors.query import Query
+from qnode.index.vectors.scratch import scratch
 from qnode.index.vectors.sketches import CERTAINTY, LARGEST, Sketches
 from qnode.index.vectors.view import Bools, Plan, View
 from qnode.models.query import QuantizationParams
@@ -53,58 +54,13 @@ ROUNDING = 1.2e-7
 
 REMEMBERED_PLANS = 64
 
-
-class Scratch(threading.local):
-    """What the kernels write to: one set a thread, kept, sized for the largest segment that the thread has searched."""
-
-    def __init__(self) -> None:
-        self.rows, self.kept, self.mark = 0, 0, 0
-        self.fresh = np.empty(1, np.int64)
-        self.tables = np.empty(0, np.uint8)
-        self.cell = np.zeros(2, np.uint64)
-        self.cell_at = native.address_of(self.cell)
-
-    def reserve(self, rows: int, kept: int, width: int) -> None:
-        """Make room for segments of `rows` rows, for `kept` results, for nodes of `width` links."""
-        if rows + kept > self.rows:
-            self.rows = rows + kept
-            self.marks = np.zeros(self.rows, np.uint8)
-            self.mark = 0
-            self.frontier = np.empty(self.rows + 1, np.uint64)
-            self.frontier_at = native.address_of(self.frontier)
-            self.list = np.empty(self.rows, np.int32)
-            self.list_at = native.address_of(self.list)
-        if kept > self.kept:
-            self.kept = kept
-            self.best = np.empty(kept + 1, np.uint64)
-            self.scores = np.empty(kept, np.float32)
-            self.found = np.empty(kept, np.int32)
-        if width > len(self.fresh):
-            self.fresh = np.empty(width, np.int64)
-
-    def tables_at(self, size: int) -> int:
-        """Return where so many bytes for tables of sketches lie."""
-        if size > len(self.tables):
-            self.tables = np.empty(size, np.uint8)
-            self._tables_at = native.address_of(self.tables)
-        return self._tables_at
-
-    def next_marks(self, count: int) -> int:
-        """Return the first of so many marks in a row that no segment's row bears."""
-        first = self.mark + 1
-        if first + count > 256:
-            self.marks[:] = 0
-            first = 1
-        self.mark = first + count - 1
-        return first
-
-
-scratch = Scratch()
+Bounds = tuple[tuple[int, int, int, int, int, int], tuple[float, float, float]]
+NO_BOUNDS: Bounds = (0, 0, 0, 0, 0, 0), (0.0, 0.0, 0.0)
 
 
 def search(
     view: View,
-    query: Query,
+    query: Query | ExamplesQuery,
     k: int,
     ef: int,
     alive: Bools,
@@ -122,12 +78,17 @@ def search(
     if k <= 0 or wanted <= 0:
         return np.empty(0, np.float32), np.empty(0, np.int32)
     plan = None
+    if isinstance(query, ExamplesQuery):
+        ef = WIDEST * ef
     if not exact and view.graph is not None:
         plan = plan_for_all(view, k, ef, quantization) if selected is None else _plan(view, k, ef, wanted, quantization)
     scratch.reserve(view.rows, max(k, plan.ef if plan else 0), view.graph.links.shape[1] if view.graph else 0)
     count = traverse.OUT_OF_BUDGET
     if plan is not None:
-        count = _walk(view, query, k, plan, alive, selected)
+        if isinstance(query, ExamplesQuery):
+            count = _walk_for_examples(view, query, k, plan, alive, selected)
+        else:
+            count = _walk(view, query, k, plan, alive, selected)
     if count < min(k, wanted):
         count = _scan(view, query, k, alive, selected, wanted, exact=exact, floor=floor)
     return scratch.scores[:count].copy(), scratch.found[:count].copy()
@@ -156,9 +117,7 @@ def _plan(view: View, k: int, ef: int, wanted: int, quantization: QuantizationPa
         if asked:
             candidates = max(k, int(np.ceil(k * (quantization.oversampling or 1.0))))
         if not asked or quantization.rescore is not False:
-            rescored = (
-                candidates if asked and quantization.oversampling else max(k + MINIMAL_RESCORED, k * RESCORED_FACTOR)
-            )
+            rescored = candidates if asked and quantization.oversampling else _usually_rescored(k)
     ef = min(max(ef, candidates, 1), view.rows)
     expected = COMPARED_PER_EF * max(1.0, view.params.m / USUAL_M) * ef * view.rows / wanted
     scanning = wanted * SCAN_COST / WALK_COST
@@ -166,6 +125,10 @@ def _plan(view: View, k: int, ef: int, wanted: int, quantization: QuantizationPa
         return None
     budget = int(BUDGET_FACTOR * scanning) + 1
     return Plan(ef, min(rescored, ef), budget, wanted / view.rows, on_codes)
+
+
+def _usually_rescored(k: int) -> int:
+    return max(k + MINIMAL_RESCORED, k * RESCORED_FACTOR)
 
 
 def _walk(view: View, query: Query, k: int, plan: Plan, alive: Bools, selected: Bools | None) -> int:
@@ -177,20 +140,54 @@ def _walk(view: View, query: Query, k: int, plan: Plan, alive: Bools, selected: 
         near, factor = view.near_codes, code_scorer.factor * scale
     else:
         query_at, near, factor = query.address, view.near_vectors, view.exact.factor
+    exactly = (view.exactly, query.address)
+    return _walk_by(view, near, factor, query_at, exactly, k, plan.ef, plan.rescored, plan, alive, selected)
+
+
+def _walk_for_examples(
+    view: View, query: ExamplesQuery, k: int, plan: Plan, alive: Bools, selected: Bools | None
+) -> int:
+    """Walk in each of the ways that suit the examples; what they found together is left where a walk leaves it."""
+    exactly = query.exactly(view)
+    by_vectors = plan.rescored > 0 or not plan.on_codes
+    approaches = query.walks(view, on_codes=plan.on_codes, by_vectors=by_vectors)
+    scores, rows = np.empty(0, np.float32), np.empty(0, np.int32)
+    for approach in approaches:
+        ef = max(k, plan.ef // approach.narrowed)
+        rescored = 0
+        if by_vectors and not (approach.is_combined and not plan.on_codes):
+            rescored = min(max(_usually_rescored(k), plan.rescored), ef) if len(approaches) == 1 else ef
+        count = _walk_by(
+            view, approach.near, approach.factor, approach.query_at, exactly, k, ef, rescored, plan, alive, selected
+        )
+        if count < 0 or len(approaches) == 1:
+            return count
+        found, places = np.unique(np.concatenate((rows, scratch.found[:count])), return_index=True)
+        values = np.concatenate((scores, scratch.scores[:count]))[places]
+        best = np.lexsort((found, -values))[:k]
+        scores, rows = values[best], found[best]
+    scratch.scores[: len(rows)], scratch.found[: len(rows)] = scores, rows
+    return len(rows)
+
+
+def _walk_by(
+    view: View, near: tuple[int, int, int, int, int], factor: float, query_at: int, exactly: Addressed, k: int, ef: int,
+    rescored: int, plan: Plan, alive: Bools, selected: Bools | None,
+) -> int:  # fmt: skip
     return traverse.graph_search(
         *near,
         factor,
         query_at,
-        *view.exactly,
-        query.address,
+        *exactly[0],
+        exactly[1],
         *view.graph_arguments,
         view.alive_at(alive),
         view.points_at,
         view.selected_at(selected),
         0 if selected is None else len(selected),
-        plan.ef,
+        ef,
         k,
-        plan.rescored,
+        rescored,
         plan.budget,
         plan.share,
         scratch.next_marks(1),
@@ -206,7 +203,7 @@ def _walk(view: View, query: Query, k: int, plan: Plan, alive: Bools, selected: 
 
 def _scan(
     view: View,
-    query: Query,
+    query: Query | ExamplesQuery,
     k: int,
     alive: Bools,
     selected: Bools | None,
@@ -223,7 +220,12 @@ def _scan(
         list_at = scratch.list_at
         count = scan.list_selected(selected_at, capacity, view.points_at, view.rows, list_at)
         selected_at = 0
-    elif not exact and view.sketched is not None and _reads_sketches(view.sketched, view.rows, query, k, wanted):
+    elif (
+        isinstance(query, Query)
+        and not exact
+        and view.sketched is not None
+        and _reads_sketches(view.sketched, view.rows, query, k, wanted)
+    ):
         list_at = scratch.list_at
         count = shortlist.shortlist(
             *view.exactly[:4],
@@ -252,26 +254,20 @@ def _scan(
             list_at,
             scratch.cell_at,
         )
-    bounded = view.codes is not None and view.bounds_at != 0
-    coded_rows = view.codes.rows if bounded and view.codes is not None else 0
+    if isinstance(query, ExamplesQuery):
+        exactly, query_at = query.exactly(view)
+        bounds = NO_BOUNDS
+    else:
+        exactly, query_at, bounds = view.exactly, query.address, _bounds(view, query)
+    codes_at, error = bounds
     return scan.scan(
-        view.exact.kind,
-        view.exact.function,
-        view.vectors_at,
-        view.stride,
+        *exactly[:4],
         view.params.size,
-        view.exact.factor,
-        query.address,
-        coded_rows,
-        view.codes_at,
-        view.code_stride,
-        scoring.c_function("dot", "int8") if bounded else 0,
-        query.own_address,
-        view.bounds_at,
+        exactly[4],
+        query_at,
+        *codes_at,
         view.params.distance is Distance.EUCLID,
-        query.scale,
-        query.missed,
-        query.length,
+        *error,
         slack,
         list_at,
         count,
@@ -286,6 +282,23 @@ def _scan(
         scratch.found,
         scratch.cell_at,
     )
+
+
+def _bounds(view: View, query: Query) -> Bounds:
+    """What lets a scan pass over rows: codes of the rows and of the query, and what they may be wrong by."""
+    if view.codes is None or view.bounds_at == 0:
+        return NO_BOUNDS
+    function = scoring.c_function("dot", "int8")
+    rows = (view.codes.rows, view.codes_at, view.code_stride, function, query.own_address, view.bounds_at)
+    return rows, (query.scale, query.missed, query.length)
+
+
+def score(view: View, query: Query | ExamplesQuery, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+    """Return the exact similarities of these rows, in their order: those that a scan gives them."""
+    exactly, query_at = query.exactly(view) if isinstance(query, ExamplesQuery) else (view.exactly, query.address)
+    scores = np.empty(len(rows), np.float32)
+    score_rows(*exactly[:4], view.params.size, exactly[4], query_at, rows, scores, scratch.cell_at)
+    return scores
 
 
 def _reads_sketches(sketched: Sketches, rows: int, query: Query, k: int, wanted: int) -> bool:

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qnode.index.vectors import native
-from qnode.index.vectors.scoring import score
+from qnode.index.vectors.combining import COMBINED, ENTRY_BYTES, HEAD_BYTES, score_row
 
 OUT_OF_BUDGET = -1
 
@@ -68,7 +68,7 @@ def descend(
 ) -> int:
     """Walk the upper levels greedily; return the row to start level 0 from."""
     node = entry
-    best = score(kind, function, codes_at + node * stride, query_at, dimensions, factor, cell)
+    best = score_row(kind, function, codes_at + node * stride, query_at, dimensions, factor, cell)
     for level in range(top, 0, -1):
         moved = True
         while moved:
@@ -78,10 +78,45 @@ def descend(
                 other = native.load_i32(links + 4 * j)
                 if other < 0:
                     break
-                s = score(kind, function, codes_at + other * stride, query_at, dimensions, factor, cell)
+                s = score_row(kind, function, codes_at + other * stride, query_at, dimensions, factor, cell)
                 if s > best:
                     node, best, moved = other, s, True
     return node
+
+
+@native.compiled
+def descend_to_example(
+    number: int,
+    table_at: int,
+    rows_at: int,
+    stride: int,
+    dimensions: int,
+    upper_at: int,
+    first_at: int,
+    m: int,
+    entry: int,
+    top: int,
+    cell: int,
+) -> int:
+    """Descend to one of several examples alone; -1 if no walk begins near it."""
+    example = table_at + HEAD_BYTES + ENTRY_BYTES * number
+    if native.load_i64(example + 16) == 0:
+        return -1
+    return descend(
+        native.load_i64(table_at + 8),
+        native.load_i64(table_at + 16),
+        rows_at,
+        stride,
+        dimensions,
+        np.float64(native.load_f32(example + 8)),
+        native.load_i64(example),
+        upper_at,
+        first_at,
+        m,
+        entry,
+        top,
+        cell,
+    )
 
 
 @native.compiled
@@ -105,7 +140,8 @@ def rescore(
     found = 0
     for j in range(count):
         row = native.row_in(candidates[j])
-        key = native.key_of(score(kind, function, vectors_at + row * stride, query_at, dimensions, factor, cell), row)
+        s = score_row(kind, function, vectors_at + row * stride, query_at, dimensions, factor, cell)
+        key = native.key_of(s, row)
         if found < k:
             native.push(best, found, key)
             found += 1
@@ -158,18 +194,30 @@ def graph_search(
 
     rescored: how many of the walk's best to score exactly; 0 reports the codes' scores. share: of rows that are wanted.
     """
-    node = descend(
-        kind, function, codes_at, stride, dimensions, factor, query_at, upper_at, first_at, m, entry, top, cell
-    )
     seen = np.uint8(mark)
-    marks[node] = seen
-    s = score(kind, function, codes_at + node * stride, query_at, dimensions, factor, cell)
-    key = native.key_of(s, node)
-    frontier[0] = ~key  # the heaps give their smallest first, the frontier must give its best
-    waiting, kept, compared, passed, wanted = 1, 0, 1, 0, 0
-    if is_wanted(node, alive_at, points_at, selected_at, capacity):
-        best[0] = key
-        kept = 1
+    waiting, kept, compared, passed, wanted = 0, 0, 1, 0, 0
+    for start in range(1 + (native.load_i64(query_at + 24) if kind == COMBINED else 0)):
+        if start == 0:
+            node = descend(
+                kind, function, codes_at, stride, dimensions, factor, query_at, upper_at, first_at, m, entry, top, cell
+            )
+        else:  # what is best together may be near any of the examples
+            node = descend_to_example(
+                start - 1, query_at, codes_at, stride, dimensions, upper_at, first_at, m, entry, top, cell
+            )
+        if node < 0 or marks[node] == seen:
+            continue
+        marks[node] = seen
+        s = score_row(kind, function, codes_at + node * stride, query_at, dimensions, factor, cell)
+        key = native.key_of(s, node)
+        native.push(frontier, waiting, ~key)  # the heaps give their smallest first, the frontier must give its best
+        waiting += 1
+        if is_wanted(node, alive_at, points_at, selected_at, capacity):
+            if kept < ef:
+                native.push(best, kept, key)
+                kept += 1
+            elif key > best[0]:
+                native.replace_first(best, kept, key)
     while waiting > 0:
         key = ~frontier[0]
         if kept == ef and key < best[0]:
@@ -195,7 +243,7 @@ def graph_search(
             row = fresh[j]
             if j + AHEAD < count:
                 fetch(codes_at + fresh[j + AHEAD] * stride, stride)
-            s = score(kind, function, codes_at + row * stride, query_at, dimensions, factor, cell)
+            s = score_row(kind, function, codes_at + row * stride, query_at, dimensions, factor, cell)
             key = native.key_of(s, row)
             if kept < ef or key > best[0]:
                 native.push(frontier, waiting, ~key)

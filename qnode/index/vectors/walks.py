@@ -19,7 +19,8 @@ import numpy.typing as npt
 from qnode.index.vectors import native, scoring
 from qnode.index.vectors.codes import BOUND_BYTES, CodeKind, code_bytes
 from qnode.index.vectors.query import own_codes_factor, prepare
-from qnode.index.vectors.search import plan_for_all, scratch
+from qnode.index.vectors.scratch import scratch
+from qnode.index.vectors.search import plan_for_all
 from qnode.index.vectors.traverse import graph_search
 from qnode.index.vectors.view import Bools, View
 from qnode.index.vectors.winners import take

@@ -10,9 +10,8 @@ import orjson
 from qnode.models.condition import PointFacts
 from qnode.models.field_schema import FieldSchema
 from qnode.models.formula import Formula
-from qnode.models.payload_path import PayloadPath
 from qnode.models.point_id import PointKey
-from qnode.models.query import NO_PAYLOAD, NO_VECTORS, PayloadSelector, Point, RetrieveRequest, VectorSelector
+from qnode.models.query import ALL_PAYLOAD, NO_PAYLOAD, NO_VECTORS, Point, RetrieveRequest, VectorSelector
 from qnode.models.shard_choice import ShardChoice
 from qnode.shards.querying.expressions import Candidate, compile_formula, payload_names, vector_names
 from qnode.shards.querying.fusion import scores_of
@@ -52,12 +51,12 @@ def rescored(
 def _looked_at(
     formula: Formula, keys: Sequence[PointKey], shards: ShardChoice | None
 ) -> Steps[dict[PointKey, Looked] | None]:
-    """Read what the formula looks at of points: the keys of payloads, and which vectors are there; None if that is nothing."""
-    names, vectors = payload_names(formula), vector_names(formula)
-    if not (names or vectors):
+    """Read what the formula looks at of points: payloads, and which vectors are there; None if that is nothing."""
+    vectors = vector_names(formula)
+    # Whole payloads: to take a part out of one means to read it and to write it again.
+    payload_selector = ALL_PAYLOAD if payload_names(formula) else NO_PAYLOAD
+    if not (payload_selector.enabled or vectors):
         return None
-    paths = tuple(PayloadPath(f'"{name}"', (name,)) for name in sorted(names))
-    payload_selector = PayloadSelector(True, include=paths) if paths else NO_PAYLOAD
     vector_selector = VectorSelector(True, tuple(sorted(vectors))) if vectors else NO_VECTORS
     points = yield from asked(Ask(RetrieveRequest(tuple(keys), payload_selector, vector_selector, shards)))
     return {

@@ -147,6 +147,7 @@ class Cluster:
         await self._states.close()
         await self.channel.close()
         self.log.close()
+        await self.log.wait_closed()
 
     async def until(self, holds: Callable[[], bool]) -> None:
         """Wait until something holds, which is looked at after each change of the topology and when this node's part ends."""

@@ -6,6 +6,7 @@ Invariants, beside those of the journal:
 - The commit index moves only as far as this peer's log is known to be the leader's.
 - A peer campaigns only if its own log says that it is a voter: one that joins does not before it has caught up.
 - A peer is added only after it has caught up as a learner, so the voters are not held up by one that never comes.
+- An entry is applied, and a snapshot becomes the state, only when it is durable here that it is committed.
 - A match is believed only if it was said in this leader's term. Everything else that arrives late, twice or in another
   order does no harm.
 
@@ -25,6 +26,7 @@ from qnode.raft.journal import Journal
 from qnode.raft.library import LEADER, Library, Peer, Timing, Transport, now
 from qnode.raft.membership import ADD, Membership, MembershipChange
 from qnode.raft.messages import Message
+from qnode.raft.snapshot import Snapshot
 from qnode.raft.snapshot_transfer import IncomingSnapshot, OutgoingSnapshot
 
 BATCH_BYTES: Final = 64 << 10
@@ -61,6 +63,7 @@ class Core(Library):
         self._told_commit: dict[Peer, int] = {}
         self._outgoing: dict[Peer, OutgoingSnapshot] = {}
         self._incoming = IncomingSnapshot()
+        self._installing: Snapshot | None = None
         self._led_term = 0
         self._campaign = Campaign()
         if journal.snapshot is not None:
@@ -252,11 +255,9 @@ class Core(Library):
             self._answer(node, index + 1, matches=True)
             return
         self.journal.install(snapshot)
-        self.journal.flush()
-        self._applied.restore(snapshot)
-        self.jump_to(snapshot.index)
+        self.commit_to(index)
+        self._installing = snapshot
         self._update_membership()
-        self.discard_waiting()
         self._answer(node, index + 1, matches=True)
 
     def _take_answer(self, node: Peer, message: Message) -> None:
@@ -348,6 +349,18 @@ class Core(Library):
             self.match_index[peer] = 0
 
     # applying
+
+    def became_durable(self) -> None:
+        """Take over a snapshot that was installed in the journal, now that it is durable."""
+        if (snapshot := self._installing) is not None:
+            self._installing = None
+            self._applied.restore(snapshot)
+            self.jump_to(snapshot.index)
+            self.discard_waiting()
+
+    def may_apply(self) -> bool:
+        """Say whether there are entries of which it is durable that they are committed, and that are not applied."""
+        return self._installing is None and self.journal.durable_commit > self.last_applied
 
     def apply_entry(self, command: bytes) -> None:
         self._applied.apply(command)

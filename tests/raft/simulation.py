@@ -3,7 +3,7 @@
     python -m tests.raft.simulation [--seeds 10000] [--first 0] [--lmdb]
 
 For each seed, links are cut, peers are crashed (between any two of their commits and messages) and restarted, peers join and
-leave, disks are lost, while commands are proposed everywhere; logs are compacted often. Then all is healed. Checked:
+leave, disks are lost, or hang for a while, while commands are proposed everywhere; logs are compacted often. Then all is healed. Checked:
 
     LOST         a command was reported as done, and is not there
     GHOST        a command was reported as certainly not done, and is there
@@ -99,8 +99,8 @@ class Group:
         member = self.network.members[peer]
         self.disks[peer].applied_before = len(member.history.applied)
         self.disks[peer].down_until = self.clock.now + self.rng.choice((0.0, 0.3, 3.0))
-        member.store.close()
         self.network.leave(peer)
+        member.store.close()
 
     # what happens
 
@@ -109,6 +109,7 @@ class Group:
         for peer in sorted(self.network.members):
             if peer in self.network.members:
                 self.network.members[peer].do(lambda replica: replica.tick())
+        self.network.commit()
         self.network.deliver()
         for peer, member in self.network.members.items():
             if member.replica.is_leader:
@@ -130,6 +131,9 @@ class Group:
             network.set_cut(cut)
         if rng.random() < 0.012 * self.violence and running:
             network.members[rng.choice(running)].fuse.left = rng.randrange(12)
+        if rng.random() < 0.015 * self.violence:  # disks become slow, hang, or are well again
+            for disk in self.disks.values():
+                disk.commit_seconds = rng.choice((0.0, 0.0, 0.0, 0.02, 0.2, 4.0))
         if rng.random() < 0.003 * self.violence:  # the power fails
             for peer in sorted(network.members):
                 self.crash(peer)
@@ -275,6 +279,8 @@ class Group:
 
     def heal(self) -> None:
         self.network.set_cut(set())
+        for disk in self.disks.values():
+            disk.commit_seconds = 0.0
         for member in self.network.members.values():
             member.fuse.left = None
         for peer in sorted(self.disks):

@@ -28,6 +28,7 @@ from qnode.raft.applied import Machine
 from qnode.raft.commands import MAX_CONTENT_BYTES
 from qnode.raft.journal import Changes
 from qnode.raft.journal_store import LmdbJournalStore
+from qnode.raft.lease import Lease, boot_time
 from qnode.raft.library import Timing
 from qnode.raft.replica import DEFAULT_TIMING, NoLeader, OnDone, OutcomeUnknown, Replica, Status
 from qnode.raft.transport import Links
@@ -40,11 +41,12 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class ConsensusSettings:
-    """How a peer takes part. `compact_after`: applied entries between two snapshots; 0 for never."""
+    """How a peer takes part. `compact_after`: applied entries between two snapshots; 0 for never. `lease_seconds`: see `lease`."""
 
     timing: Timing = DEFAULT_TIMING
     tick_seconds: float = 0.05
     compact_after: int = 128
+    lease_seconds: float = 0.0
 
 
 class Consensus:
@@ -73,6 +75,7 @@ class Consensus:
         self._soon: asyncio.Handle | None = None
         self.stopped: str | None = None
         """Why it takes part no more."""
+        self.lease = Lease(settings.lease_seconds, boot_time, self._lease_granted)
         self._store = LmdbJournalStore(path)
         self._disk = ThreadPoolExecutor(1, thread_name_prefix="consensus")
         self._committing: asyncio.Future[None] | None = None
@@ -87,6 +90,7 @@ class Consensus:
                 timing=settings.timing,
                 compact_after=settings.compact_after,
                 commit=self._commit,
+                lease=self.lease,
             )
         except BaseException:
             self._store.close()
@@ -182,6 +186,10 @@ class Consensus:
     def _on_timer(self) -> None:
         self._timer = self._loop.call_later(self._tick_seconds, self._on_timer)
         self._guarded(self._replica.tick)
+
+    def _lease_granted(self, until: int) -> None:
+        """Let a lease begin behind the word of what was applied before it, which the loop has not passed on yet."""
+        self._loop.call_soon(self.lease.extend, until)
 
     def _commit(self, changes: Changes, done: Done) -> None:
         """Commit in the thread, and go on here when that is over, whether anybody still cares or not."""

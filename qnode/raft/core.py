@@ -23,6 +23,7 @@ from qnode.raft.applied import AppliedState
 from qnode.raft.campaign import Campaign
 from qnode.raft.commands import change_in
 from qnode.raft.journal import Journal
+from qnode.raft.lease import Lease
 from qnode.raft.library import LEADER, Library, Peer, Timing, Transport, now
 from qnode.raft.membership import ADD, Membership, MembershipChange
 from qnode.raft.messages import Message
@@ -55,8 +56,10 @@ class Core(Library):
         timing: Timing,
         random: Random,
         compact_after: int,
+        lease: Lease,
     ) -> None:
         self._applied = applied
+        self.lease = lease
         self._compact_after = compact_after
         self._learners: dict[Peer, float] = {}
         self._unanswered: dict[Peer, float] = {}
@@ -162,6 +165,13 @@ class Core(Library):
                 self._take_snapshot(node, message)
             case "snapshot_part" | "next_node_idx":
                 self._take_answer(node, message)
+            case "lease_offer":
+                if (message["term"], node) == (self.term, self.leader):
+                    self.lease.take_offer(message["commit"], message["age"], message["heard"])
+                    self.transport.send(node, self.lease.answer(self.term, message["at"]))
+            case "lease_answer":
+                if self.state == LEADER and message["term"] == self.term:
+                    self.lease.hear_answer(node.id, message["at"], message["heard"])
             case "pre_vote":
                 self._answer_pre_vote(node, message)
             case "pre_vote_granted":
@@ -288,6 +298,7 @@ class Core(Library):
             self._unanswered.clear()
             self._told_commit.clear()
             self._outgoing.clear()
+            self.lease.begin_term()
         self.sent_to_all()
         for peer in [peer for peer, until in self._learners.items() if until < now()]:
             del self._learners[peer]
@@ -296,6 +307,16 @@ class Core(Library):
             self.match_index.pop(peer, None)
         for peer in sorted(self.others | self._learners.keys(), key=lambda other: other.id):
             self._replicate_to(peer)
+        self._offer_leases()
+
+    def _offer_leases(self) -> None:
+        if not self.lease.is_due(self.timing.heartbeat / 2):
+            return
+        voters, is_sure = [other.id for other in self.others], self.own_term_is_committed()
+        for peer in sorted(self.connected & (self.others | self._learners.keys()), key=lambda other: other.id):
+            self.transport.send(peer, self.lease.offer(peer.id, voters, self.term, self.commit_index, is_sure=is_sure))
+        if is_sure and self.is_voter:
+            self.lease.lead(voters, self.commit_index)
 
     def _replicate_to(self, peer: Peer) -> None:
         if peer not in self.connected or self._unanswered.get(peer, 0.0) > now():
@@ -345,6 +366,7 @@ class Core(Library):
         """Forget what was under way to a peer whose link was made or broke."""
         self._unanswered.pop(peer, None)
         self._outgoing.pop(peer, None)
+        self.lease.forget_link(peer.id)
         if peer in self._learners:
             self.match_index[peer] = 0
 

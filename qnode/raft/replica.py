@@ -20,6 +20,7 @@ from qnode.raft.applied import AppliedState, Machine
 from qnode.raft.commands import PROPOSAL_ID_BYTES, encode_change, encode_regular
 from qnode.raft.core import Core
 from qnode.raft.journal import Changes, Journal, JournalStore
+from qnode.raft.lease import Lease, boot_time
 from qnode.raft.library import LEADER, Peer, Timing, now
 from qnode.raft.membership import ADD, LARGEST_ID, REMOVE, Membership, MembershipChange, is_id
 from qnode.raft.snapshot import Snapshot
@@ -101,12 +102,14 @@ class Replica:
         random: Random | None = None,
         compact_after: int = 128,
         commit: Commit | None = None,
+        lease: Lease | None = None,
     ) -> None:
         assert is_id(peer)
         self._random = random or SystemRandom()
         self._proposals: dict[bytes, _Proposal] = {}
         self._applied = AppliedState(machine, self._on_applied)
         self.is_expelled = False
+        self.lease = lease or Lease(0, boot_time)
         self._journal = Journal(store, self._random.randint(1, LARGEST_ID))
         if found and self._journal.is_new:
             membership = Membership({peer: self._journal.incarnation})
@@ -119,7 +122,9 @@ class Replica:
             current=lambda: self._core.membership,
             on_expelled=self._on_expelled,
         )
-        self._core = Core(peer, self._journal, self._transport, self._applied, timing, self._random, compact_after)
+        self._core = Core(
+            peer, self._journal, self._transport, self._applied, timing, self._random, compact_after, self.lease
+        )
         self._journal.flush()
         self._turns = Turns(self._run, self._release, self._transport.discard, commit or _at_once(store))
 
@@ -209,6 +214,7 @@ class Replica:
         self._journal.saved()
         self._core.became_durable()
         self._transport.release()
+        self.lease.applied(self._core.last_applied)
         return not self.is_expelled and self._core.may_apply()
 
     # proposals

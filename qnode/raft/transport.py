@@ -23,7 +23,7 @@ from qnode.raft.library import Peer, Transport
 from qnode.raft.membership import Membership
 from qnode.raft.messages import MalformedMessage, Message, encode, read
 
-_ANSWERS: Final = frozenset({"response_vote", "pre_vote_granted", "next_node_idx", "snapshot_part"})
+_ANSWERS: Final = frozenset({"response_vote", "pre_vote_granted", "next_node_idx", "snapshot_part", "lease_answer"})
 
 _log = logging.getLogger(__name__)
 

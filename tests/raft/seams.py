@@ -13,6 +13,7 @@ import msgpack
 
 from qnode.raft.journal import Changes, JournalStore, Stored
 from qnode.raft.journal_store import LmdbJournalStore
+from qnode.raft.lease import Lease
 from qnode.raft.library import Timing
 from qnode.raft.replica import Replica
 from qnode.raft.turns import Done
@@ -202,6 +203,7 @@ class Member:
         self.group, self.peer, self.store = group, peer, store
         self.fuse = store.fuse = Fuse()
         self.history = History()
+        self.clock_offset = group.rng.randrange(10**12)
         self.replica = Replica(
             peer,
             store,
@@ -212,12 +214,17 @@ class Member:
             random=random.Random(group.rng.random()),
             compact_after=group.compact_after,
             commit=self.commit,
+            lease=Lease(1.0, self.own_clock),
         )
 
     def send(self, peer: int, message: bytes) -> None:
         self.fuse.burn()
         self.group.network.send(self.peer, peer, message)
         self.fuse.burn()
+
+    def own_clock(self) -> int:
+        """Give a time that says nothing on another peer."""
+        return self.clock_offset + int(self.group.network.clock.now * 1_000_000)
 
     def commit(self, changes: Changes, done: Done) -> None:
         seconds = self.group.disks[self.peer].commit_seconds

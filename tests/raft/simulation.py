@@ -12,6 +12,7 @@ leave, disks are lost, or hang for a while, while commands are proposed everywhe
     REGRESSED    a restarted peer has applied less than before
     STUCK        a healed group takes no command, or a member stays behind
     TWO LEADERS  in one term
+    STALE        a peer holds a lease, and lacks what another one had applied when the lease was granted
 
 A link behaves like a connection: in order, broken as a whole, telling both ends. In every fourth seed it does not, and
 loses, repeats and overtakes single messages. Every seed replays exactly. With --lmdb the journals are real files; a crash then loses
@@ -37,6 +38,7 @@ from qnode.raft.replica import NoLeader, Replica
 from tests.raft.seams import Clock, Disk, FileStore, Member, MemoryStore, Network
 
 STEP_SECONDS = 0.05
+LEASE_SECONDS = 1.0
 CHAOS_STEPS = 500
 QUIET_STEPS = 1200
 MOST_PEERS = 5
@@ -67,6 +69,8 @@ class Group:
         self.disks: dict[int, Disk] = {}
         self.outcomes = Outcomes()
         self.leaders: dict[int, int] = {}
+        self.most_applied = [(0.0, 0)]
+        self.steps_under_lease = 0
         self.wrong: set[str] = set()
         self.gone: set[int] = set()
         self.changing: int | None = None
@@ -116,6 +120,21 @@ class Group:
                 first = self.leaders.setdefault(member.replica.status().term, peer)
                 if first != peer:
                     self.wrong.add(f"TWO LEADERS in term {member.replica.status().term}")
+        self.check_leases()
+
+    def check_leases(self) -> None:
+        now = self.clock.now
+        for member in self.network.members.values():
+            if len(member.history.applied) > self.most_applied[-1][1]:
+                self.most_applied.append((now, len(member.history.applied)))
+        while len(self.most_applied) > 1 and self.most_applied[1][0] <= now - LEASE_SECONDS:
+            del self.most_applied[0]
+        at, needed = self.most_applied[0]
+        for peer, member in self.network.members.items():
+            if member.replica.lease.holds():
+                self.steps_under_lease += 1
+                if at <= now - LEASE_SECONDS and len(member.history.applied) < needed:
+                    self.wrong.add(f"STALE: peer {peer} has {len(member.history.applied)} of {needed}")
 
     def disturb(self) -> None:
         rng, network = self.rng, self.network

@@ -11,7 +11,7 @@ import pytest
 from qnode.errors import QnodeError
 from qnode.models.query import CountRequest, Nearest, QueryRequest
 from qnode.models.topology import ReplicaState
-from qnode.models.topology_commands import ChangePrimary, DropReplica, SetReplicaState
+from qnode.models.topology_commands import AddReplica, ChangePrimary, DropReplica, SetReplicaState
 from qnode.models.write import UpdateStatus
 from qnode.shards import scatter
 from qnode.shards.freshness import Freshness, ReadLease
@@ -67,7 +67,7 @@ def test_a_read_that_nobody_can_answer_is_refused(tmp_path: Path, monkeypatch: p
         await group.create(((1, 2),))
         lent.nodes[1] = lent.nodes[2] = False
         for peer in (1, 2, 3):
-            with pytest.raises(QnodeError, match="replica set for shard 0 on peer . has no active replica"):
+            with pytest.raises(QnodeError, match=r"replica set for shard 0 on peer [123] has no active replica"):
                 await collection(group, peer).count(CountRequest())
 
     run(tmp_path, 3, act)
@@ -137,7 +137,7 @@ def test_a_peer_that_says_nothing_is_waited_for_as_long_as_its_lease_may_last(tm
         remote = collection(group, 1)._place.remote
         freshness = Freshness(ReadLease(lambda: True, 0.2), remote)
         freshness.follow(before)
-        assert await freshness.settled(before.folder, 0, 0.0)
+        assert await freshness.settled(before.folder, 0, None)
         group.deaf.add(2)
         assert group.apply(DropReplica("c", 0, 2, shard.epoch)) is None
         freshness.follow(group.topology.collections["c"])
@@ -150,8 +150,9 @@ def test_a_peer_that_says_nothing_is_waited_for_as_long_as_its_lease_may_last(tm
 
 def test_a_node_that_has_just_started_does_not_know_who_was_taken_out(tmp_path: Path) -> None:
     async def act(group: Group, lent: Lent) -> None:
-        await group.create(((1, 2),))
+        await group.create(((1,),))
         untouched = group.topology.collections["c"]
+        assert group.apply(AddReplica("c", 0, 2)) is None
         assert group.apply(DropReplica("c", 0, 2, untouched.shards[0].epoch)) is None
         for entry, is_settled in ((untouched, True), (group.topology.collections["c"], False)):
             freshness = Freshness(ReadLease(lambda: True, WAIT_SECONDS), collection(group, 1)._place.remote)

@@ -3,8 +3,7 @@
 Later layers win, key by key: what is built in here; `config/config.yaml`; `config/$RUN_MODE.yaml` (development unless
 set); `config/local.yaml`; the file of --config-path; `QDRANT_URI` and `QDRANT_BOOTSTRAP`; `QDRANT__SECTION__KEY`;
 `QNODE__SECTION__KEY`; the command line. Keys are Qdrant's, so its files and variables work. Unknown keys are passed over;
-a value of the wrong type stops the start. Settings that would be unsafe to pass over (keys, TLS of the REST interface)
-stop it too, as long as nothing obeys them. A node that is told its own or another peer's URI is one of a cluster.
+a value of the wrong type stops the start. A node that is told its own or another peer's URI is one of a cluster.
 """
 
 from __future__ import annotations
@@ -109,6 +108,7 @@ class Service(_Section):
     read_only_api_key: str | None = None
     jwt_rbac: bool | None = None
     enable_tls: bool = False
+    verify_https_client_certificate: bool = False
     enable_snapshot_url_recovery: bool = True
 
 
@@ -149,7 +149,7 @@ class Cluster(_Section):
 
 
 class Tls(_Section):
-    """Files of this node's certificate, and of the authority that has signed those of all peers."""
+    """Files of this node's certificate, and of the authority that has signed those of all peers (and of clients, if asked for)."""
 
     cert: str = "./tls/cert.pem"
     key: str = "./tls/key.pem"
@@ -203,7 +203,7 @@ def load(
         configuration = Configuration.model_validate(merged)
     except ValidationError as error:
         raise CannotStart(f"configuration: {_first_fault(error)}") from None
-    _refuse_what_nothing_obeys(configuration)
+    _check_keys(configuration.service)
     cluster = configuration.cluster
     if cluster.uri or cluster.bootstrap:
         return configuration.model_copy(update={"cluster": cluster.model_copy(update={"enabled": True})})
@@ -271,11 +271,10 @@ def _first_fault(error: ValidationError) -> str:
     return f"{setting} must be {expected or 'a ' + kind}, not {shown}"
 
 
-def _refuse_what_nothing_obeys(configuration: Configuration) -> None:
-    service = configuration.service
-    for name in ("api_key", "alt_api_key", "read_only_api_key", "jwt_rbac", "enable_tls"):
-        if getattr(service, name):
-            raise CannotStart(f"configuration: service.{name} is set, but this version cannot protect the node with it")
+def _check_keys(service: Service) -> None:
+    """Refuse what would leave a node open that its operator believes to be closed."""
+    if service.jwt_rbac and not (service.api_key or service.alt_api_key):
+        raise CannotStart("configuration: service.jwt_rbac needs service.api_key, with which tokens are signed")
 
 
 def _without_kb(section: _Section) -> dict[str, Any]:

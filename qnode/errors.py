@@ -9,6 +9,8 @@
     ├── MalformedBody          400  Format error in JSON body: …
     ├── MalformedParameters    400  Deserialize error in query parameters: …
     ├── ValidationFailed       422  Validation error in …: [path: message; …]
+    ├── Unauthorized           401  … in plain text
+    ├── Untrusted              403  … in plain text
     ├── NotFound               404  Not found: …
     ├── Forbidden              403  Forbidden: …
     ├── NeedsCluster           405  Qdrant is running in standalone mode
@@ -87,6 +89,14 @@ class ValidationFailed(QnodeError):
     def __init__(self, faults: list[tuple[str, str]], where: str = "JSON body") -> None:
         listed = "; ".join(f"{path}: {message}" if path else message for path, message in faults)
         super().__init__(f"Validation error in {where}: [{listed}]")
+
+
+class Unauthorized(QnodeError):
+    """The request shows no key, or none that is known."""
+
+
+class Untrusted(QnodeError):
+    """The request shows a token that is not, or no longer, to be trusted."""
 
 
 class NotFound(QnodeError):

@@ -29,11 +29,13 @@ import uvicorn
 
 from qnode import __version__, memory
 from qnode.api import number_scan
-from qnode.api.app import build_application
+from qnode.api.access import Keys
+from qnode.api.app import Application, build_application
 from qnode.api.direct import protocol_of
+from qnode.api.tls import RestCertificate
 from qnode.cluster import Cluster, settings_from
 from qnode.cluster.identity import is_member
-from qnode.config import Configuration
+from qnode.config import Configuration, Service
 from qnode.disk import hold
 from qnode.errors import CannotStart
 from qnode.index.vectors import warm_up
@@ -43,6 +45,7 @@ from qnode.shards.local_shard import ShardSettings
 from qnode.shards.replicas import Replicas
 from qnode.snapshots import Priority, Snapshots, SnapshotSettings
 
+_TOKEN_KEY_BYTES = 32
 _log = logging.getLogger(__name__)
 
 _BACKLOG = 2048
@@ -104,6 +107,9 @@ async def run(configuration: Configuration, recovery: Recovery = NOTHING) -> Non
         snapshots = _snapshots(configuration, collections, topology, cluster)
         opened.push_async_callback(snapshots.close)
         await _recover(snapshots, recovery)
+        certificate = _certificate(configuration)
+        if certificate is not None:
+            opened.push_async_callback(_cancel, asyncio.create_task(certificate.watch()))
         parsers = opened.enter_context(ThreadPoolExecutor(service.parser_threads, "parser"))
         application = build_application(
             collections,
@@ -117,27 +123,14 @@ async def run(configuration: Configuration, recovery: Recovery = NOTHING) -> Non
             read_timeout_seconds=storage.performance.search_timeout_sec,
             allow_any_origin=service.enable_cors,
             compress=service.enable_compression,
+            keys=_keys(service),
         )
         # What start-up made lives as long as the process: the collector need not look at it again.
         gc.freeze()
-        server = _Server(
-            uvicorn.Config(
-                application,
-                loop="uvloop",
-                http=protocol_of(application),
-                lifespan="off",
-                ws="none",
-                access_log=False,
-                log_config=None,
-                server_header=False,
-                proxy_headers=False,
-                backlog=_BACKLOG,
-                timeout_keep_alive=_KEEP_ALIVE_SECONDS,
-                timeout_graceful_shutdown=service.shutdown_grace_sec,
-            )
-        )
+        server = _server(application, service.shutdown_grace_sec, certificate)
         host, port = listener.getsockname()[:2]
-        _log.info("qnode %s serves %s on http://%s:%d", __version__, storage.storage_path, host, port)
+        scheme = "http" if certificate is None else "https"
+        _log.info("qnode %s serves %s on %s://%s:%d", __version__, storage.storage_path, scheme, host, port)
         try:
             await server.serve(sockets=[listener])
         except OSError as error:
@@ -175,6 +168,47 @@ class _Server(uvicorn.Server):
 
     def _stop(self) -> None:
         self.should_exit = True
+
+
+def _server(application: Application, grace_seconds: int, certificate: RestCertificate | None) -> _Server:
+    config = uvicorn.Config(
+        application,
+        loop="uvloop",
+        http=protocol_of(application),
+        lifespan="off",
+        ws="none",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        proxy_headers=False,
+        backlog=_BACKLOG,
+        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=grace_seconds,
+    )
+    config.load()
+    config.ssl = None if certificate is None else certificate.context
+    return _Server(config)
+
+
+def _certificate(configuration: Configuration) -> RestCertificate | None:
+    """Read the certificate of the REST interface, if it is to have one."""
+    service, tls = configuration.service, configuration.tls
+    if not service.enable_tls:
+        return None
+    authority = Path(tls.ca_cert) if service.verify_https_client_certificate else None
+    return RestCertificate(Path(tls.cert), Path(tls.key), authority)
+
+
+def _keys(service: Service) -> Keys | None:
+    """Give what clients must show; None: nothing."""
+    full = tuple(key for key in (service.api_key, service.alt_api_key) if key)
+    if not full and not service.read_only_api_key:
+        return None
+    if service.jwt_rbac and min(map(len, full)) < _TOKEN_KEY_BYTES:
+        _log.warning(
+            "tokens (service.jwt_rbac) are only as safe as the API key: choose one of %d characters", _TOKEN_KEY_BYTES
+        )
+    return Keys(full, service.read_only_api_key, bool(service.jwt_rbac))
 
 
 def _collections(

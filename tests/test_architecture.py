@@ -26,8 +26,12 @@ SOLE_IMPORTERS = {
     "pysyncobj": ("raft",),
     "fastapi": ("api",),
     "starlette": ("api",),
+    "jwt": ("api",),
     "uvicorn": ("node", "api"),
     "prometheus_client": ("metrics", "api"),
+    "Stemmer": ("models/tokens",),
+    "regex": ("models/tokens",),
+    "mmh3": ("models/bm25",),
     "msgpack": ("models", "raft", "shards/replication/messages"),
 }
 

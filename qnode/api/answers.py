@@ -14,8 +14,9 @@ from typing import Any
 
 import orjson
 
+from qnode.models.grouping import Group
 from qnode.models.point_id import PointKey, id_of
-from qnode.models.query import UNNAMED, Hits, Point
+from qnode.models.query import UNNAMED, AnyVector, Hits, Point, SparseVector
 from qnode.models.write import UpdateResult
 
 _OPTIONS = orjson.OPT_SERIALIZE_NUMPY
@@ -46,7 +47,7 @@ def is_quick(points: Sequence[Point]) -> bool:
     if not points:
         return True
     vectors = points[0].vectors
-    components = 0 if vectors is None else sum(map(len, vectors.values()))
+    components = 0 if vectors is None else sum(map(_components, vectors.values()))
     return len(points) <= QUICK_POINTS and len(points) * components <= _QUICK_COMPONENTS
 
 
@@ -78,6 +79,8 @@ def hit(point: Point) -> dict[str, Any]:
         shown["vector"] = _vectors(point)
     if point.shard_key is not None:
         shown["shard_key"] = point.shard_key
+    if point.order_value is not None:
+        shown["order_value"] = point.order_value
     return shown
 
 
@@ -90,6 +93,8 @@ def record(point: Point) -> dict[str, Any]:
         shown["vector"] = _vectors(point)
     if point.shard_key is not None:
         shown["shard_key"] = point.shard_key
+    if point.order_value is not None:
+        shown["order_value"] = point.order_value
     return shown
 
 
@@ -99,6 +104,17 @@ def page(points: Sequence[Point], following: PointKey | None) -> dict[str, Any]:
         "points": listed(points, record),
         "next_page_offset": None if following is None else id_of(following),
     }
+
+
+def groups(found: Sequence[Group]) -> dict[str, Any]:
+    """Show hits in groups."""
+    shown = []
+    for group in found:
+        entry: dict[str, Any] = {"id": group.id, "hits": [hit(point) for point in group.hits]}
+        if group.lookup is not None:
+            entry["lookup"] = record(group.lookup)
+        shown.append(entry)
+    return {"groups": shown}
 
 
 def update(result: UpdateResult) -> dict[str, Any]:
@@ -111,5 +127,15 @@ def _vectors(point: Point) -> object:
     vectors = point.vectors
     assert vectors is not None
     if len(vectors) == 1 and UNNAMED in vectors:
-        return vectors[UNNAMED]
-    return vectors
+        return _vector(vectors[UNNAMED])
+    return {name: _vector(vector) for name, vector in vectors.items()}
+
+
+def _vector(vector: AnyVector) -> object:
+    if isinstance(vector, SparseVector):
+        return {"indices": vector.indices, "values": vector.values}
+    return vector
+
+
+def _components(vector: AnyVector) -> int:
+    return 2 * len(vector.values) if isinstance(vector, SparseVector) else vector.size

@@ -3,8 +3,8 @@
 A request for points is found with one look into a dict, and answered without FastAPI. Everything else goes to FastAPI,
 with its body read already. Whatever goes wrong becomes Qdrant's error envelope here, in one place; whatever was
 answered is counted here. A small search may be answered before it becomes a message at all (`answering_now`, which
-`api/direct.py` asks); whatever that leaves comes in through `__call__`. Authentication will stand in both: in `__call__`
-before the two ways part.
+`api/direct.py` asks); whatever that leaves comes in through `__call__`. The guard stands in both: in `__call__` before the
+two ways part.
 """
 
 from __future__ import annotations
@@ -22,19 +22,23 @@ from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
 from qnode import __version__
-from qnode.api import answers, cluster_routes, definitions, documentation, service, snapshots, unsupported
+from qnode.api import aliases, answers, cluster_routes, definitions, documentation, service, snapshots, unsupported
+from qnode.api.access import Access, Guard, Keys, credential
 from qnode.api.cluster_surface import ClusterSurface
 from qnode.api.compression import COMPRESSED_FROM_BYTES, accepts_gzip, compressed
 from qnode.api.errors import explain
 from qnode.api.http import JSON, SMALL_BODY_BYTES, Call, Header, Message, Receive, Scope, Send, read_body, respond
 from qnode.api.points import DirectEndpoint, Endpoint, Points
-from qnode.errors import QnodeError, ValidationFailed
+from qnode.api.summaries import Summaries
+from qnode.errors import QnodeError, Unauthorized, Untrusted, ValidationFailed
 from qnode.metrics import EndpointCounts, RestCounts
 from qnode.models.collection_sections import collection_address_faults
+from qnode.models.query import CountRequest
 
 if TYPE_CHECKING:
     from qnode.cluster import Cluster
     from qnode.models.collection import CollectionDefaults
+    from qnode.models.filter import Filter
     from qnode.models.topology import Topology
     from qnode.shards.collections import Collections
     from qnode.shards.replicas import Replicas
@@ -66,10 +70,13 @@ class Application:
         cold: FastAPI,
         counts: RestCounts,
         *,
+        guard: Guard | None,
         body_limit_bytes: int,
         allow_any_origin: bool,
         compress: bool,
     ) -> None:
+        """`guard`: who lets requests in; None: everybody may do everything."""
+        self._guard = guard
         self._hot = {
             (method, rest): HotRoute(endpoint, counts.of(method, f"/collections/{{collection_name}}/{rest}"))
             for (method, rest), endpoint in hot.items()
@@ -94,6 +101,8 @@ class Application:
         found = self._direct_of(method, url)
         if found is None:
             return None
+        if self._guard is not None and self._guard.known(credential(headers)) is None:
+            return None
         length, content_type, has_origin, _ = _glance(headers)
         is_plain = content_type == JSON and not has_origin and 0 < length <= self._small_body_bytes
         return found if is_plain else None
@@ -113,6 +122,14 @@ class Application:
         path: str = scope["path"]
         if path[-1:] == "/" and path != "/":
             path = scope["path"] = path.rstrip("/") or "/"
+        access = None
+        if self._guard is not None and not _asks_before(scope):
+            try:
+                access = await self._guard.admit(credential(scope["headers"]), scope["method"], path)
+            except Exception as error:
+                await self._turn_away(error, scope, send, started)
+                return
+            scope.setdefault("state", {})["access"] = access
         if path.startswith(_COLLECTIONS):
             name, _, rest = path[len(_COLLECTIONS) :].partition("/")
             if faults := collection_address_faults(name):
@@ -121,13 +138,14 @@ class Application:
                 return
             route = self._hot.get((scope["method"], rest))
             if route is not None:
-                await self._answer(route, name, scope, receive, send, started)
+                await self._answer(route, name, scope, receive, send, started, access)
                 return
         await self._pass_on(scope, receive, send, started)
 
     async def _answer(
-        self, route: HotRoute, name: str, scope: Scope, receive: Receive, send: Send, started: float
-    ) -> None:
+        self, route: HotRoute, name: str, scope: Scope, receive: Receive, send: Send, started: float,
+        access: Access | None,
+    ) -> None:  # fmt: skip
         """Answer a request for points."""
         headers: list[Header] = []
         try:
@@ -135,7 +153,8 @@ class Application:
             if has_origin and self._allow_any_origin:
                 headers = [_ALLOW_ORIGIN]
             body = await read_body(receive, length, self._body_limit_bytes)
-            answer = await route.endpoint(Call(name, scope["query_string"], content_type, body, started))
+            call = Call(name, scope["query_string"], content_type, body, started, access=access)
+            answer = await route.endpoint(call)
             status = 200
             if self._compress and len(answer) >= COMPRESSED_FROM_BYTES and accepts_gzip(accepted):
                 answer, more = await compressed(answer)
@@ -145,6 +164,16 @@ class Application:
             answer, headers = answers.failed(text, started), headers + more
         await respond(send, status, answer, headers)
         route.count.add(name, status, perf_counter() - started)
+
+    async def _turn_away(self, error: Exception, scope: Scope, send: Send, started: float) -> None:
+        """Answer who is not let in: in plain text who has no key, in the envelope who may do other things."""
+        has_origin = _glance(scope["headers"])[2]
+        headers = [_ALLOW_ORIGIN] if has_origin and self._allow_any_origin else []
+        status, text, more = explain(error)
+        if isinstance(error, Unauthorized | Untrusted):
+            await respond(send, status, text.encode(), headers, b"text/plain; charset=utf-8")
+        else:
+            await respond(send, status, answers.failed(text, started), headers + more)
 
     async def _pass_on(self, scope: Scope, receive: Receive, send: Send, started: float) -> None:
         """Let FastAPI answer; the body is read first, within the limit, unless it is a snapshot."""
@@ -219,10 +248,11 @@ def build_application(
     read_timeout_seconds: int | None = None,
     allow_any_origin: bool = True,
     compress: bool = True,
+    keys: Keys | None = None,
 ) -> Application:
     """Build the HTTP application over the node's collections; `parsers` runs the parsing of large bodies.
 
-    A node that runs alone has no `cluster` and no `replicas`; its `topology` is there all the same. Without `taken` there are
+    keys: what clients must show; None nothing. A node that runs alone has no `cluster` and no `replicas`; its `topology` is there all the same. Without `taken` there are
     no endpoints of snapshots.
     """
     counts = RestCounts()
@@ -231,20 +261,27 @@ def build_application(
     surface = ClusterSurface(collections, topology, cluster, replicas)
     cold.include_router(service.routes(collections, counts, surface))
     cold.include_router(cluster_routes.routes(surface))
+    cold.include_router(aliases.routes(collections))
     cold.include_router(definitions.routes(collections, points, lambda: _spread(defaults, topology())))
     if taken is not None:
         cold.include_router(snapshots.routes(taken))
     cold.include_router(unsupported.routes())
-    documentation.complete(cold, points.routes())
+    hot = points.routes() | Summaries(collections, points).routes()
+    documentation.complete(cold, hot)
     return Application(
-        points.routes(),
+        hot,
         points.direct_routes(),
         cold,
         counts,
+        guard=None if keys is None else Guard(keys, partial(_has_point, collections)),
         body_limit_bytes=body_limit_bytes,
         allow_any_origin=allow_any_origin,
         compress=compress,
     )
+
+
+async def _has_point(collections: Collections, name: str, chosen: Filter) -> bool:
+    return await collections.get(name).count(CountRequest(chosen)) > 0
 
 
 def _spread(defaults: CollectionDefaults, topology: Topology) -> CollectionDefaults:
@@ -265,6 +302,13 @@ def _glance(headers: list[Header]) -> tuple[int, bytes, bool, bytes]:
         elif name == b"accept-encoding":
             accepted = value
     return length, content_type, has_origin, accepted
+
+
+def _asks_before(scope: Scope) -> bool:
+    """Whether a browser asks what it may ask for, to which it never adds a key."""
+    return scope["method"] == "OPTIONS" and any(
+        name == b"access-control-request-method" for name, _ in scope["headers"]
+    )
 
 
 def _preflight(headers: list[Header]) -> list[Header]:

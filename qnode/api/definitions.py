@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from fastapi import APIRouter, Request, Response
 
 from qnode.api import answers
+from qnode.api.access import Access
 from qnode.api.errors import explain
 from qnode.api.http import Call, Parameters, definition_parameters, json_of
 from qnode.api.points import Points
@@ -37,7 +38,14 @@ async def call_of(request: Request, name: str = "") -> Call:
     """Take what an endpoint needs from a request."""
     content_type = request.headers.get("content-type", "").encode("latin-1")
     query_string: bytes = request.scope["query_string"]
-    return Call(name, query_string, content_type, await request.body(), request.state.started)
+    body = await request.body()
+    return Call(name, query_string, content_type, body, request.state.started, access=access_of(request))
+
+
+def access_of(request: Request) -> Access | None:
+    """Give what the client may do; None everything."""
+    access: Access | None = getattr(request.state, "access", None)
+    return access
 
 
 def _definition(call: Call) -> Any:
@@ -70,7 +78,8 @@ def _add_collection_routes(
 ) -> None:
     @router.get("/collections", summary="List collections")
     async def names(request: Request) -> Response:
-        shown = [{"name": name} for name in await collections.names()]
+        access = access_of(request)
+        shown = [{"name": name} for name in await collections.names() if access is None or access.may_see(name)]
         return json_response(answers.ok({"collections": shown}, request.state.started))
 
     @router.get("/collections/{collection_name}", summary="Collection details")
@@ -80,9 +89,9 @@ def _add_collection_routes(
         return json_response(answers.ok(shown, request.state.started))
 
     @router.get("/collections/{collection_name}/exists", summary="Check the existence of a collection")
-    async def exists(collection_name: str, request: Request) -> Response:
-        found = collection_name in await collections.names()
-        return json_response(answers.ok({"exists": found}, request.state.started))
+    async def exist(collection_name: str, request: Request) -> Response:
+        exists = collections.exists(collection_name)
+        return json_response(answers.ok({"exists": exists}, request.state.started))
 
     @router.put("/collections/{collection_name}", summary="Create collection")
     async def create(collection_name: str, request: Request) -> Response:
@@ -90,7 +99,7 @@ def _add_collection_routes(
         parameters = definition_parameters(call.query_string)
         reading.raise_faults(collection_name_faults(collection_name), "path parameters")
         config = CollectionConfig.from_request(_definition(call), defaults())
-        await _in_time(parameters, collections.create(collection_name, config))
+        await in_time(parameters, collections.create(collection_name, config))
         return json_response(answers.ok(True, call.started))
 
     @router.patch("/collections/{collection_name}", summary="Update collection parameters")
@@ -98,13 +107,13 @@ def _add_collection_routes(
         call = await call_of(request, collection_name)
         parameters = definition_parameters(call.query_string)
         diff = CollectionDiff.from_request(_definition(call))
-        await _in_time(parameters, collections.update(collection_name, diff))
+        await in_time(parameters, collections.update(collection_name, diff))
         return json_response(answers.ok(True, call.started))
 
     @router.delete("/collections/{collection_name}", summary="Delete collection")
     async def delete(collection_name: str, request: Request) -> Response:
         parameters = definition_parameters(request.scope["query_string"])
-        deleted = await _in_time(parameters, collections.delete(collection_name))
+        deleted = await in_time(parameters, collections.delete(collection_name))
         return json_response(answers.ok(deleted, request.state.started))
 
 
@@ -120,14 +129,14 @@ def _add_index_routes(router: APIRouter, collections: Collections) -> None:
         parse_path(field)
         schema = parse_field_schema(reading.first_of(given, "field_schema", "field_type"))
         change = collections.create_field_index(collection_name, field, schema, parameters.wait)
-        result = await _in_time(parameters, change)
+        result = await in_time(parameters, change)
         return json_response(answers.ok(answers.update(result), call.started))
 
     @router.delete("/collections/{collection_name}/index/{field_name:path}", summary="Delete payload index")
     async def drop_index(collection_name: str, field_name: str, request: Request) -> Response:
         parameters = definition_parameters(request.scope["query_string"])
         change = collections.drop_field_index(collection_name, field_name, parameters.wait)
-        result = await _in_time(parameters, change)
+        result = await in_time(parameters, change)
         return json_response(answers.ok(answers.update(result), request.state.started))
 
 
@@ -148,7 +157,7 @@ def show_info(config: CollectionConfig, info: CollectionInfo) -> dict[str, Any]:
     return shown
 
 
-async def _in_time(parameters: Parameters, change: Awaitable[Result]) -> Result:
+async def in_time(parameters: Parameters, change: Awaitable[Result]) -> Result:
     """Wait for a change, no longer than the client wants to; the change itself goes on."""
     if parameters.timeout_seconds is None:
         return await change

@@ -18,11 +18,23 @@ _FILTER = {"must": [{"key": "city", "match": {"value": "Berlin"}}]}
 _IDS = {"points": [1]}
 _QUERY = {"query": [0.2, 0.1, 0.9, 0.7], "filter": _FILTER, "limit": 3, "with_payload": True}
 _SEARCH = {"vector": [0.2, 0.1, 0.9, 0.7], "filter": _FILTER, "limit": 3, "with_payload": True}
+_RECOMMEND = {"positive": [1], "negative": [[0.1, 0.9, 0.2, 0.4]], "limit": 3, "with_payload": True}
+_DISCOVER = {
+    "target": 1,
+    "context": [{"positive": [0.2, 0.1, 0.9, 0.7], "negative": [0.9, 0.1, 0.2, 0.1]}],
+    "limit": 3,
+    "with_payload": True,
+}
 _PAYLOAD = {"city": "Berlin"}
 _RECORD = {"id": 1, "payload": _PAYLOAD}
 _HIT = {"id": 1, "version": 0, "score": 0.92, "payload": _PAYLOAD}
 _UPDATED = {"operation_id": 0, "status": "completed"}
-_POINTS = {"points": [{"id": 1, "vector": [0.1, 0.2, 0.3, 0.4], "payload": _PAYLOAD}]}
+_POINTS = {
+    "points": [
+        {"id": 1, "vector": [0.1, 0.2, 0.3, 0.4], "payload": _PAYLOAD},
+        {"id": 2, "vector": [0.4, 0.3, 0.2, 0.1], "payload": {"city": "London"}},
+    ]
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +58,44 @@ POINTS: dict[tuple[str, str], Sketch] = {
     ("POST", "points/query/batch"): Sketch("Query points in batch", {"searches": [_QUERY]}, [{"points": [_HIT]}]),
     ("POST", "points/search"): Sketch("Search points, the older form", _SEARCH, [_HIT]),
     ("POST", "points/search/batch"): Sketch("Search in batch, the older form", {"searches": [_SEARCH]}, [[_HIT]]),
+    ("POST", "points/recommend"): Sketch("Recommend points, the older form", _RECOMMEND, [_HIT]),
+    ("POST", "points/recommend/batch"): Sketch(
+        "Recommend in batch, the older form", {"searches": [_RECOMMEND]}, [[_HIT]]
+    ),
+    ("POST", "points/recommend/groups"): Sketch(
+        "Recommend in groups, the older form",
+        {**_RECOMMEND, "group_by": "city", "group_size": 1},
+        {"groups": [{"id": "Berlin", "hits": [_HIT]}]},
+    ),
+    ("POST", "points/discover"): Sketch("Discover points, the older form", _DISCOVER, [_HIT]),
+    ("POST", "points/discover/batch"): Sketch("Discover in batch, the older form", {"searches": [_DISCOVER]}, [[_HIT]]),
     ("POST", "points/scroll"): Sketch(
         "Scroll through points", {"filter": _FILTER, "limit": 10}, {"points": [_RECORD], "next_page_offset": None}
     ),
     ("POST", "points/count"): Sketch("Count points", {"filter": _FILTER, "exact": True}, {"count": 1}),
+    ("POST", "points/query/groups"): Sketch(
+        "Query points in groups",
+        {**_QUERY, "group_by": "city", "group_size": 2},
+        {"groups": [{"id": "Berlin", "hits": [_HIT]}]},
+    ),
+    ("POST", "points/search/groups"): Sketch(
+        "Search in groups, the older form",
+        {**_SEARCH, "group_by": "city", "group_size": 2},
+        {"groups": [{"id": "Berlin", "hits": [_HIT]}]},
+    ),
+    ("POST", "points/search/matrix/pairs"): Sketch(
+        "Distances within a sample, as pairs", {"sample": 10, "limit": 3}, {"pairs": [{"a": 1, "b": 2, "score": 0.92}]}
+    ),
+    ("POST", "points/search/matrix/offsets"): Sketch(
+        "Distances within a sample, as a matrix",
+        {"sample": 10, "limit": 3},
+        {"offsets_row": [0], "offsets_col": [1], "scores": [0.92], "ids": [1, 2]},
+    ),
+    ("POST", "facet"): Sketch(
+        "Count the values of an indexed field",
+        {"key": "city", "limit": 10},
+        {"hits": [{"value": "Berlin", "count": 1}]},
+    ),
     ("PUT", "points/vectors"): _write("Update vectors", {"points": [{"id": 1, "vector": [0.4, 0.3, 0.2, 0.1]}]}),
     ("POST", "points/vectors/delete"): _write("Delete vectors", {**_IDS, "vector": [""]}),
     ("POST", "points/payload"): _write("Set payload", {"payload": {"seen": True}, **_IDS}),
@@ -67,6 +113,9 @@ POINTS: dict[tuple[str, str], Sketch] = {
 DEFINITIONS: dict[tuple[str, str], Json] = {
     ("PUT", "/collections/{collection_name}"): {"vectors": {"size": 4, "distance": "Cosine"}},
     ("PATCH", "/collections/{collection_name}"): {"optimizers_config": {"indexing_threshold": 20000}},
+    ("POST", "/collections/aliases"): {
+        "actions": [{"create_alias": {"collection_name": "documented", "alias_name": "current"}}]
+    },
     ("PUT", "/collections/{collection_name}/index"): {"field_name": "city", "field_schema": "keyword"},
 }
 """Bodies of ordinary routes."""

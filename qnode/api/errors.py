@@ -22,8 +22,10 @@ from qnode.errors import (
     RateLimited,
     RefusedBody,
     TimedOut,
+    Unauthorized,
     Unavailable,
     UnknownOutcome,
+    Untrusted,
     ValidationFailed,
 )
 
@@ -35,6 +37,8 @@ STATUS_OF: dict[type[QnodeError], int] = {
     MalformedBody: 400,
     MalformedParameters: 400,
     ValidationFailed: 422,
+    Unauthorized: 401,
+    Untrusted: 403,
     NotFound: 404,
     Forbidden: 403,
     NeedsCluster: 405,

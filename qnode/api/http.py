@@ -19,6 +19,7 @@ from qnode.errors import HugeBody, MalformedBody, MalformedParameters, RefusedBo
 from qnode.models.query import Agreement, Consistency
 
 if TYPE_CHECKING:
+    from qnode.api.access import Access
     from qnode.shards.collection import Collection
 
 Scope = MutableMapping[str, Any]
@@ -44,7 +45,7 @@ _ORDERINGS = ("weak", "medium", "strong")
 class Call:
     """A request as an endpoint gets it: `name` is the collection's, `started` a reading of perf_counter.
 
-    `collection` is what the endpoint found under the name.
+    `collection` is what the endpoint found under the name; `access` what the client may do, None everything.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Call:
     timeout_seconds: int | None = None
     consistency: Consistency | None = None
     collection: Collection | None = None
+    access: Access | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,8 +195,8 @@ def unsigned_of(digits: str) -> int | None:
     return int(digits)
 
 
-async def respond(send: Send, status: int, body: bytes, headers: list[Header]) -> None:
-    """Send a JSON answer in one piece."""
-    fixed = [(b"content-type", JSON), (b"content-length", b"%d" % len(body))]
+async def respond(send: Send, status: int, body: bytes, headers: list[Header], content_type: bytes = JSON) -> None:
+    """Send an answer in one piece."""
+    fixed = [(b"content-type", content_type), (b"content-length", b"%d" % len(body))]
     await send({"type": "http.response.start", "status": status, "headers": fixed + headers})
     await send({"type": "http.response.body", "body": body})

@@ -341,13 +341,17 @@ class _Placer:
                         self.place(nested)
 
     def _vectors(self, value: Any) -> Any:
-        """A mark, or a list or map of marks and lists of them."""
+        """Put arrays into one vector, a list of vectors, or a map from name to either."""
+        if type(value) is dict:
+            return {name: self._unnamed(item) for name, item in value.items()}
+        return self._unnamed(value)
+
+    def _unnamed(self, value: Any) -> Any:
+        """A mark, or a list of marks, or of such lists; the indices of a sparse vector are no float32."""
         if type(value) is str:
             return self._array(value)
-        if type(value) is list:
-            return [self._array(item) if type(item) is str else item for item in value]
-        if type(value) is dict:
-            return {name: self._vectors(item) for name, item in value.items()}
+        if type(value) is list and value and type(value[0]) in (str, list):
+            return [self._unnamed(item) for item in value]
         return value
 
     def _array(self, value: str) -> Any:

@@ -16,13 +16,17 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import orjson
 
 from qnode import deadline
-from qnode.api import answers, number_scan, reads_json, recurring, writes_json
+from qnode.api import answers, number_scan, older_json, query_json, reads_json, recurring, writes_json
 from qnode.api.http import JSON, SMALL_BODY_BYTES, Call, json_of, read_parameters, unsigned_of, write_parameters
 from qnode.api.writes_json import Sizes
 from qnode.errors import BadInput, NotFound, QnodeError, TimedOut
 from qnode.models.point_id import PointKey, id_of, key_of
 from qnode.models.query import ALL_PAYLOAD, ALL_VECTORS, Point, QueryRequest, RetrieveRequest
+from qnode.models.reads import OrderedRequest
+from qnode.models.universal import UniversalRequest
 from qnode.models.write import WriteRequest
+from qnode.shards import kinds
+from qnode.shards.querying import search
 
 if TYPE_CHECKING:
     from qnode.shards.collection import Collection
@@ -30,6 +34,7 @@ if TYPE_CHECKING:
 
 Endpoint = Callable[[Call], Awaitable[bytes]]
 DirectEndpoint = Callable[[Call], bytes | None]
+Search = QueryRequest | UniversalRequest
 Result = TypeVar("Result")
 
 _INLINE_QUERIES = 8
@@ -39,7 +44,8 @@ _PIECE_QUERIES = 16
 """A thread takes so many queries of a larger batch at once, so that other reads get their turn."""
 
 
-def _checked(endpoint: Endpoint) -> Endpoint:
+def checked(endpoint: Endpoint) -> Endpoint:
+    """Let an endpoint tell when its collection was deleted meanwhile."""
     return lambda call: _unless_removed(call, endpoint(call))
 
 
@@ -69,8 +75,12 @@ class Points:
         endpoints = {
             ("POST", "points/query"): self.query,
             ("POST", "points/query/batch"): self.query_batch,
-            ("POST", "points/search"): self.search,
-            ("POST", "points/search/batch"): self.search_batch,
+            ("POST", "points/search"): self._older(older_json.parse_search),
+            ("POST", "points/search/batch"): self._older_batch(older_json.parse_search),
+            ("POST", "points/recommend"): self._older(older_json.parse_recommend),
+            ("POST", "points/recommend/batch"): self._older_batch(older_json.parse_recommend),
+            ("POST", "points/discover"): self._older(older_json.parse_discover),
+            ("POST", "points/discover/batch"): self._older_batch(older_json.parse_discover),
             ("POST", "points/scroll"): self.scroll,
             ("POST", "points/count"): self.count,
             ("POST", "points"): self.retrieve,
@@ -84,7 +94,7 @@ class Points:
             ("POST", "points/payload/clear"): self._writing(writes_json.parse_clear_payload),
             ("POST", "points/batch"): self.batch,
         }
-        return {route: _checked(endpoint) for route, endpoint in endpoints.items()}
+        return {route: checked(endpoint) for route, endpoint in endpoints.items()}
 
     def direct_routes(self) -> dict[tuple[str, str], DirectEndpoint]:
         """List those that can answer a small body at once, or not at all; any fault is left to the endpoints."""
@@ -92,12 +102,12 @@ class Points:
 
     def query_now(self, call: Call) -> bytes | None:
         """Answer one query that is sure to be quick."""
-        points = self._found_now(call, reads_json.parse_query)
+        points = self._found_now(call, query_json.parse_query)
         return None if points is None else answers.ok({"points": answers.listed(points, answers.hit)}, call.started)
 
     def search_now(self, call: Call) -> bytes | None:
         """Answer one search in the older form that is sure to be quick."""
-        points = self._found_now(call, reads_json.parse_search)
+        points = self._found_now(call, older_json.parse_search)
         return None if points is None else answers.ok(answers.listed(points, answers.hit), call.started)
 
     def _found_now(self, call: Call, parse: recurring.Parse) -> Sequence[Point] | None:
@@ -109,45 +119,56 @@ class Points:
 
     async def query(self, call: Call) -> bytes:
         """Answer one query."""
-        request, collection = await self._read_search(call, reads_json.parse_query)
-        points = await _found(call, collection, request)
-        return await _written(call, lambda: {"points": answers.listed(points, answers.hit)}, points)
+        request, collection = await self._read_search(call, query_json.parse_query)
+        points = await self.found(call, collection, request)
+        return await written(call, lambda: {"points": answers.listed(points, answers.hit)}, points)
 
     async def query_batch(self, call: Call) -> bytes:
         """Answer several queries, in order."""
-        requests, collection = await self._read(call, reads_json.parse_query_batch)
-        found = await _all_found(call, collection, requests)
+        requests, collection = await self.read(call, query_json.parse_query_batch)
+        found = await self._all_found(call, collection, requests)
         show = lambda: [{"points": answers.listed(points, answers.hit)} for points in found]  # noqa: E731
-        return await _written(call, show, *found)
+        return await written(call, show, *found)
 
-    async def search(self, call: Call) -> bytes:
-        """Answer one search in the older form."""
-        request, collection = await self._read_search(call, reads_json.parse_search)
-        points = await _found(call, collection, request)
-        return await _written(call, lambda: answers.listed(points, answers.hit), points)
+    def _older(self, parse: recurring.Parse) -> Endpoint:
+        """Make the endpoint of one search in an older form from the reader of its body."""
 
-    async def search_batch(self, call: Call) -> bytes:
-        """Answer several searches in the older form, in order."""
-        requests, collection = await self._read(call, reads_json.parse_search_batch)
-        found = await _all_found(call, collection, requests)
-        return await _written(call, lambda: [answers.listed(points, answers.hit) for points in found], *found)
+        async def search(call: Call) -> bytes:
+            request, collection = await self._read_search(call, parse)
+            points = await self.found(call, collection, request)
+            return await written(call, lambda: answers.listed(points, answers.hit), points)
+
+        return search
+
+    def _older_batch(self, parse: older_json.Parse) -> Endpoint:
+        """Make the endpoint of several searches in an older form, answered in order."""
+
+        async def search(call: Call) -> bytes:
+            requests, collection = await self.read(call, lambda body: older_json.parse_batch(body, parse))
+            found = await self._all_found(call, collection, requests)
+            return await written(call, lambda: [answers.listed(points, answers.hit) for points in found], *found)
+
+        return search
 
     async def scroll(self, call: Call) -> bytes:
         """Give one page of points."""
-        request, collection = await self._read(call, reads_json.parse_scroll)
-        points, following = await _in_time(call, collection.scroll(request, call.consistency))
-        return await _written(call, lambda: answers.page(points, following), points)
+        request, collection = await self.read(call, reads_json.parse_scroll)
+        if isinstance(request, OrderedRequest):
+            ordered = await in_time(call, collection.read(kinds.ORDERED, request, call.consistency))
+            return await written(call, lambda: answers.page(ordered, None), ordered)
+        points, following = await in_time(call, collection.scroll(request, call.consistency))
+        return await written(call, lambda: answers.page(points, following), points)
 
     async def count(self, call: Call) -> bytes:
         """Count points."""
-        request, collection = await self._read(call, reads_json.parse_count)
-        return answers.ok({"count": await _in_time(call, collection.count(request, call.consistency))}, call.started)
+        request, collection = await self.read(call, reads_json.parse_count)
+        return answers.ok({"count": await in_time(call, collection.count(request, call.consistency))}, call.started)
 
     async def retrieve(self, call: Call) -> bytes:
         """Give points by id."""
-        request, collection = await self._read(call, reads_json.parse_retrieve)
-        points = await _in_time(call, collection.retrieve(request, call.consistency))
-        return await _written(call, lambda: answers.listed(points, answers.record), points)
+        request, collection = await self.read(call, reads_json.parse_retrieve)
+        points = await in_time(call, collection.retrieve(request, call.consistency))
+        return await written(call, lambda: answers.listed(points, answers.record), points)
 
     async def point(self, call: Call, shown_id: str) -> bytes:
         """Give one point, whole."""
@@ -158,7 +179,7 @@ class Points:
         self._read_parameters(call)
         collection = self._collection(call)
         request = RetrieveRequest((key,), ALL_PAYLOAD, ALL_VECTORS)
-        points = await _in_time(call, collection.retrieve(request, call.consistency))
+        points = await in_time(call, collection.retrieve(request, call.consistency))
         if not points:
             raise NotFound(f"Point with id {id_of(key)} does not exists!")
         return answers.ok(answers.record(points[0]), call.started)
@@ -192,6 +213,16 @@ class Points:
         call.collection = self._collections.get(call.name)
         return call.collection
 
+    def _finder(self, call: Call) -> Callable[[str], Collection]:
+        """Make the function that finds another collection for a call that names it."""
+
+        def find(name: str) -> Collection:
+            if call.access is not None:
+                call.access.check_collection(name)
+            return self._collections.get(name)
+
+        return find
+
     def _sizes(self, call: Call) -> Sizes:
         def sizes() -> dict[str, int]:
             config = self._collections.get(call.name).config
@@ -199,17 +230,54 @@ class Points:
 
         return sizes
 
-    async def _read(self, call: Call, parse: Callable[[object], Result]) -> tuple[Result, Collection]:
+    async def read(self, call: Call, parse: Callable[[object], Result]) -> tuple[Result, Collection]:
+        """Read the body and the parameters of a read, then find the collection."""
         self._read_parameters(call)
         return await self._parsed(call, parse), self._collection(call)
 
-    async def _read_search(self, call: Call, parse: recurring.Parse) -> tuple[QueryRequest, Collection]:
+    async def found(self, call: Call, collection: Collection, request: Search) -> Sequence[Point]:
+        """Run a query: on the loop when it is quick, else where it may take its time."""
+        if isinstance(request, UniversalRequest):
+            return await in_time(call, search(collection, request, self._finder(call), call.consistency))
+        points = collection.query_now(request) if call.consistency is None else None
+        if points is None:
+            points = await in_time(call, collection.query(request, call.consistency))
+        return points
+
+    async def _all_found(self, call: Call, collection: Collection, requests: Sequence[Search]) -> list[Sequence[Point]]:
+        """Run the queries of a batch; of a large one, some at a time, and the rest not at all if one fails."""
+        if len(requests) <= _INLINE_QUERIES:
+            return list(await asyncio.gather(*(self.found(call, collection, request) for request in requests)))
+        return await in_time(call, self._found_in_pieces(call, collection, requests))
+
+    async def _found_in_pieces(
+        self, call: Call, collection: Collection, requests: Sequence[Search]
+    ) -> list[Sequence[Point]]:
+        pieces = [requests[begin : begin + _PIECE_QUERIES] for begin in range(0, len(requests), _PIECE_QUERIES)]
+        at_once = os.cpu_count() or 1
+        found: list[Sequence[Point]] = []
+        for begin in range(0, len(pieces), at_once):
+            asked = [self._found_piece(call, collection, piece) for piece in pieces[begin : begin + at_once]]
+            for part in await asyncio.gather(*asked):
+                found += part
+        return found
+
+    async def _found_piece(
+        self, call: Call, collection: Collection, requests: Sequence[Search]
+    ) -> Sequence[Sequence[Point]]:
+        plain = [request for request in requests if isinstance(request, QueryRequest)]
+        if len(plain) == len(requests):
+            return await collection.query_several(plain, call.consistency)
+        find = self._finder(call)
+        return [await search(collection, request, find, call.consistency) for request in requests]
+
+    async def _read_search(self, call: Call, parse: recurring.Parse) -> tuple[Search, Collection]:
         if call.content_type == JSON and len(call.body) <= SMALL_BODY_BYTES:
             request = recurring.read(call.body, parse)
             if request is not None:
                 self._read_parameters(call)
                 return request, self._collection(call)
-        return await self._read(call, parse)
+        return await self.read(call, parse)
 
     def _read_parameters(self, call: Call) -> None:
         call.timeout_seconds = self._read_timeout_seconds
@@ -228,40 +296,14 @@ class Points:
         return await loop.run_in_executor(self._parsers, lambda: parse(json_of(call, decode_large)))
 
 
-async def _found(call: Call, collection: Collection, request: QueryRequest) -> Sequence[Point]:
-    """Run a query: on the loop when it is quick, else where it may take its time."""
-    points = collection.query_now(request) if call.consistency is None else None
-    if points is None:
-        points = await _in_time(call, collection.query(request, call.consistency))
-    return points
-
-
-async def _all_found(call: Call, collection: Collection, requests: list[QueryRequest]) -> list[Sequence[Point]]:
-    """Run the queries of a batch; of a large one, some at a time, and the rest not at all if one fails."""
-    if len(requests) <= _INLINE_QUERIES:
-        return list(await asyncio.gather(*(_found(call, collection, request) for request in requests)))
-    return await _in_time(call, _found_in_pieces(call, collection, requests))
-
-
-async def _found_in_pieces(call: Call, collection: Collection, requests: list[QueryRequest]) -> list[Sequence[Point]]:
-    pieces = [requests[begin : begin + _PIECE_QUERIES] for begin in range(0, len(requests), _PIECE_QUERIES)]
-    at_once = os.cpu_count() or 1
-    found: list[Sequence[Point]] = []
-    for begin in range(0, len(pieces), at_once):
-        asked = [collection.query_several(piece, call.consistency) for piece in pieces[begin : begin + at_once]]
-        for part in await asyncio.gather(*asked):
-            found += part
-    return found
-
-
-async def _written(call: Call, show: Callable[[], object], *found: Sequence[Point]) -> bytes:
+async def written(call: Call, show: Callable[[], object], *found: Sequence[Point]) -> bytes:
     """Write the answer: on the loop when it is quick, else beside it."""
     if len(found) <= _INLINE_QUERIES and all(map(answers.is_quick, found)):
         return answers.ok(show(), call.started)
     return await asyncio.to_thread(lambda: answers.ok(show(), call.started))
 
 
-async def _in_time(call: Call, answer: Awaitable[Result]) -> Result:
+async def in_time(call: Call, answer: Awaitable[Result]) -> Result:
     """Wait for an answer, no longer than the client wants to; a read may be cancelled at any time.
 
     What was begun for it in a thread goes on to the next look at the deadline.

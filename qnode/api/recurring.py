@@ -18,9 +18,10 @@ import orjson
 
 from qnode.api import number_scan
 from qnode.errors import QnodeError
-from qnode.models.query import QueryRequest
+from qnode.models.query import Nearest, QueryRequest
+from qnode.models.universal import UniversalRequest
 
-Parse = Callable[[object], QueryRequest]
+Parse = Callable[[object], QueryRequest | UniversalRequest]
 
 _REMEMBERED_BODIES = 512
 _LONGEST_REST_BYTES = 2048
@@ -47,7 +48,9 @@ def _read_rest(rest: bytes, parse: Parse) -> QueryRequest | None:
         request = parse(content)
     except (orjson.JSONDecodeError, QnodeError):
         return None
-    return request if request.query is not None and request.query.vector is _STAND_IN else None
+    if not isinstance(request, QueryRequest) or not isinstance(request.query, Nearest):
+        return None
+    return request if request.query.vector is _STAND_IN else None
 
 
 def _put_stand_in(content: Any) -> bool:

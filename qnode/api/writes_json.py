@@ -1,6 +1,6 @@
 """Bodies of write requests, as orjson or `number_scan` parsed them, to the values of `models.write`.
 
-A vector is a list of numbers, or already an array where the scan has read it.
+A dense vector is a list of numbers, or already an array where the scan has read it. A column is of the kind of its vectors.
 
 Everything is checked that can be without the collection; nothing of a body is written unless all of it was read.
 Only when vectors of one name differ in length are the collection's sizes asked for, to name the one that is wrong.
@@ -9,21 +9,31 @@ Only when vectors of one name differ in length are the collection's sizes asked 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import orjson
 
 from qnode.api.shard_choice_json import choice_of
-from qnode.api.vectors_json import matrix_of
+from qnode.api.vectors_json import (
+    Matrix,
+    is_multi,
+    is_sparse,
+    matrix_of,
+    multi_of,
+    refuse_inference,
+    sparse_of,
+    vector_of,
+)
 from qnode.errors import BadInput, BadRequest, MalformedBody, ValidationFailed
 from qnode.models import reading
+from qnode.models.columns import column_of
 from qnode.models.filter import Filter
 from qnode.models.filter_json import parse_filter
-from qnode.models.operation import VectorColumn
+from qnode.models.operation import Column, VectorColumn
 from qnode.models.payload_path import parse_path
 from qnode.models.point_id import PointKey, key_of
-from qnode.models.query import UNNAMED
+from qnode.models.query import UNNAMED, SparseVector, Vector
 from qnode.models.shard_choice import ShardChoice
 from qnode.models.write import (
     ClearPayloadRequest,
@@ -43,6 +53,7 @@ Sizes = Callable[[], Mapping[str, int]]
 """Gives the size of each named vector of the collection."""
 
 _MODES = reading.one_of(*(mode.value for mode in UpdateMode))
+_ROWS = (list, np.ndarray)
 _EMPTY_PAYLOAD = b"{}"
 _NO_POINTS = "Empty update request"
 
@@ -64,7 +75,7 @@ def parse_upsert(body: object, sizes: Sizes) -> UpsertRequest:
     return UpsertRequest(keys, payloads, vectors, update_filter, mode, choice_of(given))
 
 
-def _read_points(points: list[Any], sizes: Sizes) -> tuple[list[PointKey], list[bytes], dict[str, VectorColumn]]:
+def _read_points(points: list[Any], sizes: Sizes) -> tuple[list[PointKey], list[bytes], dict[str, Column]]:
     keys, payloads = [], []
     for point in points:
         if type(point) is not dict:
@@ -76,21 +87,21 @@ def _read_points(points: list[Any], sizes: Sizes) -> tuple[list[PointKey], list[
     return keys, payloads, _columns_of_points(points, sizes)
 
 
-def _columns_of_points(points: list[dict[str, Any]], sizes: Sizes) -> dict[str, VectorColumn]:
-    """Gather the vectors of points that carry their own, a list or a map from name to list."""
+def _columns_of_points(points: list[dict[str, Any]], sizes: Sizes) -> dict[str, Column]:
+    """Gather the vectors of points that carry their own, one or a map from name to vector."""
     gathered: dict[str, tuple[list[int], list[Any]]] = {}
     for position, point in enumerate(points):
         vectors = point["vector"] if "vector" in point else point.get("vectors")
         if type(vectors) is list or type(vectors) is np.ndarray:
             named: Mapping[str, object] = {UNNAMED: vectors}
         elif type(vectors) is dict:
-            _refuse_inference(vectors)
+            refuse_inference(vectors)
             named = vectors
         else:
             raise reading.missing("vector") if vectors is None else reading.mistyped(vectors, "a vector")
         for name, vector in named.items():
-            if type(vector) is not np.ndarray and (type(vector) is not list or not vector or type(vector[0]) is list):
-                _refuse_vector(vector, f"points[{position}].vector")
+            if not _is_dense(vector):
+                vector = _of_other_kind(vector, f"points[{position}].vector{'' if named is not vectors else '.?'}")
             column = gathered.get(name)
             if column is None:
                 column = gathered[name] = ([], [])
@@ -99,20 +110,18 @@ def _columns_of_points(points: list[dict[str, Any]], sizes: Sizes) -> dict[str, 
     return {name: _column(name, np.array(at, np.int32), rows, sizes) for name, (at, rows) in gathered.items()}
 
 
-def _read_batch(batch: dict[str, Any], sizes: Sizes) -> tuple[list[PointKey], list[bytes], dict[str, VectorColumn]]:
+def _read_batch(batch: dict[str, Any], sizes: Sizes) -> tuple[list[PointKey], list[bytes], dict[str, Column]]:
     for name in ("ids", "vectors"):
         if batch.get(name) is None:
             raise reading.missing(name)
     keys = [key_of(point_id) for point_id in reading.sequence(batch["ids"])]
     given = batch["vectors"]
-    if isinstance(given, dict):
-        _refuse_inference(given)
-    columns = given if isinstance(given, dict) else {UNNAMED: given}
-    for rows in columns.values():
+    refuse_inference(given)
+    path = "batch.vectors.?" if isinstance(given, dict) else "batch.vectors"
+    columns = {}
+    for name, rows in (given if isinstance(given, dict) else {UNNAMED: given}).items():
         _check_count(keys, reading.sequence(rows), "vectors")
-        for row in rows:
-            if type(row) is not np.ndarray and (type(row) is not list or not row or type(row[0]) is list):
-                _refuse_vector(row, "batch.vectors")
+        columns[name] = [row if _is_dense(row) else _of_other_kind(row, path) for row in rows]
     payloads = [_EMPTY_PAYLOAD] * len(keys)
     if batch.get("payloads") is not None:
         _check_count(keys, reading.sequence(batch["payloads"]), "payloads")
@@ -128,32 +137,53 @@ def _check_count(keys: list[PointKey], column: list[Any], what: str) -> None:
         raise ValidationFailed([("batch", text)])
 
 
-def _column(name: str, at: np.ndarray[Any, np.dtype[np.int32]], rows: list[list[object]], sizes: Sizes) -> VectorColumn:
-    lengths = set(map(len, rows))
-    if len(lengths) > 1:
-        expected = sizes().get(name, len(rows[0]))
-        wrong = next(len(row) for row in rows if len(row) != expected)
-        where = f" for vector '{name}'" if name else ""
-        raise BadInput(f"Vector dimension error: expected dim: {expected}, got {wrong}{where}")
-    return VectorColumn(at, matrix_of(rows, lengths.pop()))
+def _is_dense(vector: object) -> bool:
+    return type(vector) is np.ndarray or (type(vector) is list and bool(vector) and type(vector[0]) not in _ROWS)
 
 
-def _refuse_vector(vector: object, path: str) -> None:
-    """Say why this is not a dense vector."""
+def _of_other_kind(vector: object, path: str) -> Matrix | SparseVector:
+    """Read a vector that is not dense."""
     if vector == []:
         raise ValidationFailed([(path, "dense vector must not be empty")])
-    if isinstance(vector, list):
-        raise BadRequest("multivectors are not supported yet")
-    if isinstance(vector, dict):
-        _refuse_inference(vector)
-        if "indices" in vector and "values" in vector:
-            raise BadRequest("sparse vectors are not supported yet")
+    if is_multi(vector):
+        return multi_of(cast("list[Any]", vector), path)
+    refuse_inference(vector)
+    if is_sparse(vector):
+        return sparse_of(cast("Mapping[str, object]", vector), path)
     raise reading.mistyped(vector, "a vector")
 
 
-def _refuse_inference(vector: Mapping[str, object]) -> None:
-    if isinstance(vector.get("model"), str) and any(kind in vector for kind in ("text", "image", "object")):
-        raise BadRequest("inference is not supported yet")
+def _column(name: str, at: np.ndarray[Any, np.dtype[np.int32]], rows: list[Any], sizes: Sizes) -> Column:
+    if any(isinstance(row, SparseVector) for row in rows):
+        if not all(isinstance(row, SparseVector) for row in rows):
+            raise BadInput("Conversion between sparse and regular vectors failed")
+        return column_of(at, rows)
+    if any(isinstance(row, np.ndarray) and row.ndim == 2 for row in rows):
+        return _multi_column(name, at, rows, sizes)
+    lengths = set(map(len, rows))
+    if len(lengths) > 1:
+        expected = sizes().get(name, len(rows[0]))
+        raise _wrong_size(name, expected, next(len(row) for row in rows if len(row) != expected))
+    return VectorColumn(at, matrix_of(rows, lengths.pop()))
+
+
+def _multi_column(name: str, at: np.ndarray[Any, np.dtype[np.int32]], rows: list[Any], sizes: Sizes) -> Column:
+    """Make a column of multivectors; a dense vector among them counts as one row."""
+    matrices = [row if isinstance(row, np.ndarray) and row.ndim == 2 else np.atleast_2d(_dense(row)) for row in rows]
+    widths = {matrix.shape[1] for matrix in matrices}
+    if len(widths) > 1:
+        expected = sizes().get(name, matrices[0].shape[1])
+        raise _wrong_size(name, expected, next(width for width in widths if width != expected))
+    return column_of(at, matrices)
+
+
+def _dense(row: Any) -> Vector:
+    return row if isinstance(row, np.ndarray) else vector_of(row)
+
+
+def _wrong_size(name: str, expected: int, found: int) -> BadInput:
+    where = f" for vector '{name}'" if name else ""
+    return BadInput(f"Vector dimension error: expected dim: {expected}, got {found}{where}")
 
 
 def _payload_bytes(payload: object) -> bytes:

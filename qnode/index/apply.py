@@ -33,8 +33,10 @@ from qnode.index.store import (
     put_meta_u64,
     seal_payload,
 )
+from qnode.models.columns import chosen, joined
 from qnode.models.operation import (
     ClearPayload,
+    Column,
     Delete,
     DeletePayload,
     DeleteVectors,
@@ -43,7 +45,6 @@ from qnode.models.operation import (
     SetPayload,
     UpdateVectors,
     Upsert,
-    VectorColumn,
 )
 from qnode.models.payload_edit import delete_paths, set_payload
 from qnode.models.payload_path import parse_path
@@ -54,11 +55,25 @@ EMPTY_PAYLOAD = b"{}"
 
 @dataclass(slots=True, eq=False)
 class NewRows:
-    """Rows for one slot, collected over the group; a row that a later operation supersedes has op_num 0."""
+    """Vectors for one slot, collected over the group; one that a later operation supersedes has op_num 0.
+
+    numbers, ops: of each vector of the column at the same place.
+    """
 
     numbers: list[Numbers] = field(default_factory=list)
     ops: list[npt.NDArray[np.uint64]] = field(default_factory=list)
-    values: list[npt.NDArray[np.float32]] = field(default_factory=list)
+    columns: list[Column] = field(default_factory=list)
+
+    def kept(self) -> tuple[Numbers, npt.NDArray[np.uint64], Column] | None:
+        """Give the vectors that are current at the end, put together; None if there are none."""
+        if not self.ops:
+            return None
+        numbers, ops, column = np.concatenate(self.numbers), np.concatenate(self.ops), joined(self.columns)
+        places = np.flatnonzero(ops)
+        if len(places) < len(ops):
+            numbers, ops = numbers[places], ops[places]
+            column = chosen(column, np.arange(len(places), dtype=np.int32), places)
+        return (numbers, ops, column) if len(places) else None
 
 
 @dataclass(slots=True, eq=False)
@@ -161,7 +176,7 @@ class Group:
         put_many(txn, store.free, [(number, b"") for number in number_bytes])
         self.changed.append(numbers)
 
-    def _update_vectors(self, op_num: int, keys: Sequence[PointKey], vectors: dict[str, VectorColumn]) -> None:
+    def _update_vectors(self, op_num: int, keys: Sequence[PointKey], vectors: dict[str, Column]) -> None:
         numbers, present, records = self._existing(keys)
         if not len(numbers):
             return
@@ -171,10 +186,10 @@ class Group:
         for name, column in vectors.items():
             slot = self.slots[name]
             at = position[column.at]
-            kept = at >= 0
-            at, values = at[kept], column.values[kept]
+            kept = np.flatnonzero(at >= 0)
+            at = at[kept]
             self._kill(numbers[at], [slot])
-            self._add_rows(slot, op_num, numbers, records, VectorColumn(at, values))
+            self._add_rows(slot, op_num, numbers, records, chosen(column, at, kept))
         self._put_records(numbers, records)
 
     def _delete_vectors(self, op_num: int, operation: DeleteVectors) -> None:
@@ -235,12 +250,12 @@ class Group:
         self.next_number += fresh
         return numbers
 
-    def _add_rows(self, slot: int, op_num: int, numbers: Numbers, records: Records, column: VectorColumn) -> None:
+    def _add_rows(self, slot: int, op_num: int, numbers: Numbers, records: Records, column: Column) -> None:
         records["ops"][column.at, slot] = op_num
         rows = self.rows[slot]
         rows.numbers.append(numbers[column.at])
         rows.ops.append(np.full(len(column.at), op_num, np.uint64))
-        rows.values.append(column.values)
+        rows.columns.append(column)
 
     def _kill(self, numbers: Numbers, slots: Sequence[int]) -> None:
         """Note that the vectors of these existing points end, in these slots."""

@@ -4,7 +4,7 @@ Opening with `verify` has checked what carries a checksum: the manifest, the cat
 LMDB keeps none of its pages; damage there shows as what cannot be read, or as two places that contradict each other:
 
 - ids and records name each other, each point has a payload that fits its checksum, free numbers are no points;
-- each vector of a record has one row, and a row is alive if and only if it is a record's current one;
+- each vector of a record has one row (of a multivector, rows one behind the other), and a row is alive if and only if it is a record's current one;
 - the postings of a payload index are those that the payloads give, no more and no less.
 
 Left out: what is wrong in the same way wherever it stands. A page that LMDB trusts may lead it out of the file, which ends
@@ -26,6 +26,7 @@ from qnode.index.fields import posting_faults
 from qnode.index.index import Index
 from qnode.index.records import key_in, op_in, version_in
 from qnode.index.store import get_meta_u64, open_payload
+from qnode.index.vectors.multi import begins
 
 Ops = npt.NDArray[np.uint64]
 
@@ -101,7 +102,7 @@ def _row_faults(index: Index, ops: Ops) -> Iterator[str]:
             known = points < len(current)
             is_current = np.zeros(part.rows, np.bool_)
             is_current[known] = current[points[known]] == made_by[known]
-            rows += int(np.count_nonzero(is_current))
+            rows += int(np.count_nonzero(is_current & begins(points, made_by)))
             if wrong := np.count_nonzero(is_current != part.alive):
                 yield f"{wrong} rows of segment {part.id} are dead and current, or alive and not"
         if rows != np.count_nonzero(current):

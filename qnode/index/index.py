@@ -21,10 +21,11 @@ from qnode.errors import Corruption
 from qnode.index.apply import Group
 from qnode.index.fields import FieldIndexes, Filtering
 from qnode.index.manifest import Manifest, SegmentEntry, SegmentState, read_manifest, write_manifest
+from qnode.index.multi_space import MultiSpace
 from qnode.index.planning import is_overfull
 from qnode.index.population import Population
 from qnode.index.segment_rows import CHUNK_ROWS, put_check, put_dead_chunks, read_alive, read_checks
-from qnode.index.space import Part, Rows, Space
+from qnode.index.space import Part, Rows, Space, append
 from qnode.index.store import (
     RESTORE,
     Store,
@@ -92,7 +93,9 @@ class Index:
         self.manifest = manifest
         small_kb = self.params.indexing_threshold_kb
         self.spaces = {
-            vector.slot: Space(vector, max(small_kb, vector.full_scan_threshold_kb), tuple(parts[vector.slot]))
+            vector.slot: (MultiSpace if vector.multivector else Space)(
+                vector, max(small_kb, vector.full_scan_threshold_kb), tuple(parts[vector.slot])
+            )
             for vector in self.params.vectors
         }
         self.fields.load(txn)
@@ -208,21 +211,13 @@ class Index:
     def _write_rows(self, txn: lmdb.Transaction, group: Group) -> list[tuple[Part, int]]:
         appended = []
         for slot, new in group.rows.items():
-            if not new.ops:
-                continue
-            ops = np.concatenate(new.ops)
-            kept = ops != 0
-            if not kept.any():
+            kept = new.kept()
+            if kept is None:
                 continue
             part = self._growing(slot)
             segment = part.segment
             assert isinstance(segment, GrowingSegment)
-            values = np.concatenate(new.values) if len(new.values) > 1 else new.values[0]
-            numbers = np.concatenate(new.numbers)
-            if not kept.all():
-                numbers, ops, values = numbers[kept], ops[kept], values[kept]
-            first = segment.append(numbers, ops, values)
-            rows = first + len(ops)
+            first, rows = append(segment, *kept)
             put_check(txn, self.store, part.id, first, rows, segment.checksum(first, rows))
             entry = self.manifest.entry(part.id)
             self.manifest = self.manifest.changed(replace(entry, rows=rows))

@@ -99,12 +99,13 @@ def _prepared(index: Index, slot: int, parts: Sequence[Part], with_graph: bool) 
 
 def install(index: Index, build: Build) -> None:
     """Put a finished build in the place of its sources."""
-    segment = SealedSegment.open(build.folder, index.spaces[build.slot].params, verify=False)
+    space = index.spaces[build.slot]
+    segment = SealedSegment.open(build.folder, space.params, verify=False)
     alive = np.ones(segment.rows, np.bool_)
     for source in build.sources:
         died = np.flatnonzero(source.alive & ~source.part.alive[: len(source.alive)])
-        rows = segment.find(source.part.segment.points[died], source.part.segment.op_nums[died])
-        alive[rows[rows >= 0]] = False
+        made = source.part.segment
+        alive[space.rows_of(segment, made.points[died], made.op_nums[died])] = False
     part = Part(build.target, segment, alive, int(np.count_nonzero(~alive)))
     _swap(index, build.slot, [source.part for source in build.sources], part)
 

@@ -28,6 +28,7 @@ from qnode.models.filter import Filter
 from qnode.models.payload_edit import select
 from qnode.models.point_id import PointKey, id_of
 from qnode.models.query import (
+    AnyVector,
     CountRequest,
     Hits,
     PayloadSelector,
@@ -35,7 +36,6 @@ from qnode.models.query import (
     QueryRequest,
     RetrieveRequest,
     ScrollRequest,
-    Vector,
     VectorSelector,
 )
 from qnode.models.vector_params import Distance
@@ -56,7 +56,7 @@ READ_ATTEMPTS = 10
 """A read that is superseded while it reads is repeated so often."""
 
 
-class _Superseded(Exception):
+class Superseded(Exception):
     """A vector went while its point was read: an operation replaced it, and a build has dropped the old row since."""
 
 
@@ -64,7 +64,7 @@ LARGEST_SCORE = float(np.finfo(np.float32).max)
 """What stands for an infinite score; negative also for one that is no number, as of a sum of both infinities."""
 
 
-def _whole(read: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+def retried(read: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
     """Read anew, from a later transaction, what was superseded while it was read."""
 
     @wraps(read)
@@ -72,7 +72,7 @@ def _whole(read: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
         for _ in range(READ_ATTEMPTS):
             try:
                 return read(*arguments, **options)
-            except _Superseded:
+            except Superseded:
                 continue
         raise Unavailable("points change faster than they can be read")
 
@@ -93,9 +93,9 @@ def _state(index: Index, slot: int) -> Iterator[tuple[lmdb.Transaction, Shown]]:
     raise Unavailable("points change faster than they can be read")
 
 
-@_whole
-def vector_of(index: Index, key: PointKey, name: str) -> Vector:
-    """The current vector of a point, (dim,) float32; raise NotFound if the point or its vector is missing."""
+@retried
+def vector_of(index: Index, key: PointKey, name: str) -> AnyVector:
+    """The current vector of a point; raise NotFound if the point or its vector is missing."""
     slot = index.slots.get(name)
     if slot is None:
         raise BadInput(f"Not existing vector name error: {name}")
@@ -107,15 +107,15 @@ def vector_of(index: Index, key: PointKey, name: str) -> Vector:
     op_num = op_in(record, slot)
     found, known = index.spaces[slot].read(np.frombuffer(number, "<u4"), np.array([op_num], np.uint64))
     if op_num and not known[0]:
-        raise _Superseded
+        raise Superseded
     if not op_num:
         raise NotFound(f'Vector with name "{name}" for point not found')
-    vector: Vector = found[0]
+    vector: AnyVector = found[0]
     return vector
 
 
-@_whole
-def search(index: Index, request: QueryRequest, vector: Vector, excluded: PointKey | None = None) -> Sequence[Point]:
+@retried
+def search(index: Index, request: QueryRequest, vector: AnyVector, excluded: PointKey | None = None) -> Sequence[Point]:
     """Find the nearest points, best first, with reported scores; (limit + offset) of them at most, offset not cut.
 
     Where equal scores stand at the end, all points with that score are found, so that the order of ids decides which of
@@ -131,7 +131,7 @@ def search(index: Index, request: QueryRequest, vector: Vector, excluded: PointK
         hits = _search_heap(index, space, request, vector)
         if hits is not None:
             return hits
-    selected, selected_count, seen_op = _select(index, request.filter)
+    selected, selected_count, seen_op = selected_by(index, request.filter)
     if selected is not None and not selected_count:
         return []
     with _state(index, slot) as (txn, shown):
@@ -164,7 +164,7 @@ def search(index: Index, request: QueryRequest, vector: Vector, excluded: PointK
     return points
 
 
-def _search_heap(index: Index, space: Space, request: QueryRequest, vector: Vector) -> Sequence[Point] | None:
+def _search_heap(index: Index, space: Space, request: QueryRequest, vector: AnyVector) -> Sequence[Point] | None:
     """Search for ids and scores alone, without a transaction; None if what is found is being changed, or ends in a tie."""
     shown, distance, wanted = space.shown, space.params.distance, request.limit + request.offset
     found = space.search(shown, vector, min(wanted + 1, shown.rows), request.params, None, 0)
@@ -192,7 +192,7 @@ def reported(similarity: npt.NDArray[np.float32], distance: Distance) -> npt.NDA
     return similarity if np.isfinite(similarity).all() else np.nan_to_num(similarity, nan=-LARGEST_SCORE)
 
 
-def _select(index: Index, chosen: Filter | None) -> tuple[Mask | None, int, int]:
+def selected_by(index: Index, chosen: Filter | None) -> tuple[Mask | None, int, int]:
     """The points that pass a filter, their number, and the operation up to which that is known to be true.
 
     It comes before the transaction that reads the winners: what that one sees as newer is checked again there.
@@ -254,19 +254,19 @@ def _ranked(
     return order
 
 
-@_whole
+@retried
 def retrieve(index: Index, request: RetrieveRequest) -> list[Point]:
     """Read points by key, in the order asked, each once; unknown ones are passed over."""
     with index.store.reading() as txn:
         keys = list(dict.fromkeys(request.keys))
-        return _points(index, txn, keys, request.with_payload, request.with_vector)
+        return points_of(index, txn, keys, request.with_payload, request.with_vector)
 
 
-@_whole
+@retried
 def scroll(index: Index, request: ScrollRequest) -> list[Point]:
     """Read up to limit + 1 points in the order of their keys: the last one tells where the next page begins."""
     wanted = request.limit + 1
-    selected, selected_count, seen_op = _select(index, request.filter)
+    selected, selected_count, seen_op = selected_by(index, request.filter)
     with index.store.reading() as txn:
         if selected is None:
             keys = _page(index, txn, request.offset, wanted, None)
@@ -275,12 +275,12 @@ def scroll(index: Index, request: ScrollRequest) -> list[Point]:
             keys = [key for key in keys if request.offset is None or key >= request.offset][:wanted]
         else:
             keys = _page(index, txn, request.offset, wanted, selected)
-        points = _points(index, txn, keys, request.with_payload, request.with_vector)
+        points = points_of(index, txn, keys, request.with_payload, request.with_vector)
         newer = [point.key for point in points if point.version > seen_op]
         if newer and selected is not None and request.filter is not None:
             numbers = index.population.numbers_of(txn, newer)
             if not index.filtering.matches(txn, index.population, request.filter, numbers).all():
-                raise _Superseded
+                raise Superseded
         return points
 
 
@@ -289,14 +289,14 @@ def count(index: Index, request: CountRequest) -> int:
     if request.filter is None or request.filter.is_empty:
         return index.points_count
     if request.exact:
-        return _select(index, request.filter)[1]
+        return selected_by(index, request.filter)[1]
     with index.store.reading() as txn:
         return index.filtering.estimate(txn, index.population, request.filter)[1]
 
 
 def keys_of_filter(index: Index, chosen: Filter) -> list[PointKey]:
     """The keys of all points that pass a filter, ascending."""
-    selected = _select(index, chosen)[0]
+    selected = selected_by(index, chosen)[0]
     if selected is None:
         selected = index.population.live
     with index.store.reading() as txn:
@@ -325,9 +325,10 @@ def _page(
     return keys
 
 
-def _points(
+def points_of(
     index: Index, txn: lmdb.Transaction, keys: Sequence[PointKey], payload: PayloadSelector, vectors: VectorSelector
 ) -> list[Point]:
+    """Read points by key, in this order; unknown ones are passed over. Raises Superseded."""
     found = get_many(txn, index.store.ids, keys)
     present = [key for key in keys if key in found]
     number_bytes = [found[key] for key in present]
@@ -360,7 +361,7 @@ def _fill(
                 ops = np.array([op_in(value, slot) for value in values], np.uint64)
                 read, known = index.spaces[slot].read(numbers, ops)
                 if np.count_nonzero(ops) != np.count_nonzero(known):
-                    raise _Superseded
+                    raise Superseded
                 for place in np.flatnonzero(known).tolist():
                     points[place].vectors[name] = read[place]  # type: ignore[index]
 

@@ -8,7 +8,9 @@ transaction that fits it does a point have neither.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +21,8 @@ from qnode.index.vectors import GrowingSegment, Query, SealedSegment, prepare_qu
 from qnode.index.vectors.native import address_of
 from qnode.index.vectors.walks import Walked, Walks, plan_walks
 from qnode.index.vectors.winners import take
-from qnode.models.query import QuantizationParams, SearchParams, Vector
+from qnode.models.operation import Column, MultiColumn, SparseColumn
+from qnode.models.query import AnyVector, QuantizationParams, SearchParams
 from qnode.models.vector_params import VectorParams
 
 OpNums = npt.NDArray[np.uint64]
@@ -119,6 +122,16 @@ class Candidates:
     ops: OpNums
 
 
+def append(segment: GrowingSegment, numbers: Numbers, ops: OpNums, column: Column) -> tuple[int, int]:
+    """Append the vectors of points, set by `ops`, and make them durable; give the first new row, and the one behind the last."""
+    assert not isinstance(column, SparseColumn)
+    if isinstance(column, MultiColumn):
+        lengths = np.diff(column.offsets)
+        numbers, ops = np.repeat(numbers, lengths), np.repeat(ops, lengths)
+    first = segment.append(numbers, ops, column.values)
+    return first, first + len(numbers)
+
+
 def _shown(part: Part) -> ShownPart:
     points, op_nums = part.segment.points, part.segment.op_nums
     return ShownPart(part.segment, part.alive, points, op_nums, address_of(points), address_of(op_nums))
@@ -150,9 +163,10 @@ class Space:
         return last if last is not None and not last.is_sealed and not last.is_full else None
 
     def search(
-        self, shown: Shown, vector: Vector, k: int, params: SearchParams, selected: Mask | None, selected_count: int
+        self, shown: Shown, vector: AnyVector, k: int, params: SearchParams, selected: Mask | None, selected_count: int
     ) -> Candidates:
         """Find the k most similar alive rows, of the selected points if `selected` (capacity,) is given."""
+        assert isinstance(vector, np.ndarray)
         if selected is None and not params.exact and (walks := self._walks(shown, k, params)) is not None:
             found_by_walks = walks.search(vector)
             if found_by_walks is not None:
@@ -197,8 +211,22 @@ class Space:
 
     @property
     def left_out(self) -> int:
-        """How many alive rows a search with `indexed_only` does not look at."""
-        return sum(part.living for part in self.parts if self._awaits_graph(part.segment))
+        """How many vectors a search with `indexed_only` does not look at."""
+        return sum(self._living(part) for part in self.parts if self._awaits_graph(part.segment))
+
+    @property
+    def count(self) -> int:
+        """How many points have such a vector."""
+        return sum(map(self._living, self.parts))
+
+    @property
+    def indexed_count(self) -> int:
+        """Of how many of them the vector is in a graph."""
+        return sum(self._living(part) for part in self.parts if part.is_indexed)
+
+    def _living(self, part: Part) -> int:
+        """Count the points whose vector is in a part."""
+        return part.living
 
     def _awaits_graph(self, segment: GrowingSegment | SealedSegment) -> bool:
         return not segment.indexed and segment.vector_bytes > self.small_bytes
@@ -232,11 +260,16 @@ class Space:
                 missing = missing[~hit]
         return found
 
-    def read(self, numbers: Numbers, ops: OpNums) -> tuple[npt.NDArray[np.float32], Mask]:
-        """Read current vectors: (n, dim) float32, and (n,) which of them were found."""
+    def rows_of(self, segment: SealedSegment, numbers: Numbers, ops: OpNums) -> Rows:
+        """Give the rows that these operations made of these points in a segment, as far as they are in it."""
+        rows = segment.find(numbers, ops)
+        return rows[rows >= 0]
+
+    def read(self, numbers: Numbers, ops: OpNums) -> tuple[Sequence[AnyVector], Mask]:
+        """Read current vectors, of each point one, and (n,) which of them were found."""
         vectors = np.zeros((len(numbers), self.params.size), np.float32)
         known = np.zeros(len(numbers), np.bool_)
         for part, rows, at in self.locate(numbers, ops):
             vectors[at] = part.segment.read(rows)
             known[at] = True
-        return vectors, known
+        return cast("Sequence[AnyVector]", vectors), known

@@ -16,8 +16,10 @@ from qnode.errors import BadInput, BadRequest
 from qnode.models import collection_sections as sections
 from qnode.models import reading
 from qnode.models.collection_sections import DISABLED, Section
+from qnode.models.collection_vectors import check_names, patched_sparse, read_sparse_vectors, sparse_params
 from qnode.models.field_schema import FieldSchema, parse_field_schema
 from qnode.models.reading import Fault
+from qnode.models.strict_mode import read_strict_mode
 from qnode.models.vector_params import (
     Datatype,
     Distance,
@@ -86,6 +88,7 @@ class CollectionDiff:
     hnsw: Section = field(default_factory=dict)
     optimizers: Section = field(default_factory=dict)
     vectors: Section = field(default_factory=dict)
+    sparse: Section = field(default_factory=dict)
     quantization: Section | str | None = None
     strict_mode: Section = field(default_factory=dict)
     metadata: Section = field(default_factory=dict)
@@ -103,7 +106,6 @@ class CollectionDiff:
             "on_disk_payload": reading.boolean,
             "payload": lambda value: sections.read_payload_storage(value, "params.payload", faults),
         }
-        _refuse_sparse(given)
         quantization = given.get("quantization_config")
         if quantization is not None:
             quantization = sections.read_quantization_change(quantization, "quantization_config", faults)
@@ -114,8 +116,9 @@ class CollectionDiff:
                 reading.first_of(given, "optimizers_config", "optimizer_config") or {}, "optimizers_config", faults
             ),
             sections.read_vectors_change(given.get("vectors") or {}, faults),
+            read_sparse_vectors(given.get("sparse_vectors") or {}, faults),
             quantization,
-            sections.read_strict_mode(given.get("strict_mode_config") or {}),
+            read_strict_mode(given.get("strict_mode_config") or {}, faults),
             reading.mapping(given.get("metadata") or {}),
         )
         reading.raise_faults(faults)
@@ -124,7 +127,10 @@ class CollectionDiff:
 
 @dataclass(frozen=True, slots=True)
 class CollectionConfig:
-    """All settings of a collection. `slots`: vector name to slot; `vectors` in the form in which they were sent."""
+    """All settings of a collection. `vectors` and `sparse` in the form in which they were sent.
+
+    slots: vector name to slot, of both kinds. next_slot: at least the one after all that were ever given.
+    """
 
     vectors: Section
     params: Section
@@ -135,6 +141,8 @@ class CollectionConfig:
     strict_mode: Section | None
     metadata: Section | None
     slots: Mapping[str, int]
+    sparse: Section = field(default_factory=dict)
+    next_slot: int = 0
 
     @classmethod
     def from_request(cls, body: object, defaults: CollectionDefaults | None = None) -> CollectionConfig:
@@ -142,7 +150,6 @@ class CollectionConfig:
         given = reading.mapping(body, "struct CreateCollection")
         defaults = defaults or CollectionDefaults()
         faults: list[Fault] = []
-        _refuse_sparse(given)
         vectors = sections.read_vectors(given.get("vectors") or {}, faults)
         hnsw = sections.read_hnsw(given.get("hnsw_config") or {}, "hnsw_config", faults)
         optimizers = sections.read_optimizers(
@@ -153,9 +160,15 @@ class CollectionConfig:
         if quantization is not None:
             quantization = sections.read_quantization(quantization, "quantization_config", faults)
         strict_mode, metadata = given.get("strict_mode_config"), given.get("metadata")
+        if strict_mode is not None:
+            strict_mode = read_strict_mode(strict_mode, faults)
         params = _params_of_creation(given, defaults, faults)
-        reading.raise_faults(faults)
         names = [""] if sections.is_single(vectors) else list(vectors)
+        sparse = read_sparse_vectors(given.get("sparse_vectors") or {}, faults)
+        check_names(names, sparse)
+        reading.raise_faults(faults)
+        if sparse:
+            raise BadRequest("sparse vectors are not supported yet")
         return cls(
             vectors,
             params,
@@ -163,26 +176,33 @@ class CollectionConfig:
             {**_OPTIMIZER_DEFAULTS, **defaults.optimizers, **optimizers},
             {**_WAL_DEFAULTS, **defaults.wal, **wal},
             quantization,
-            None if strict_mode is None else sections.read_strict_mode(strict_mode),
+            strict_mode,
             None if metadata is None else reading.mapping(metadata),
-            {name: slot for slot, name in enumerate(names)},
+            {name: slot for slot, name in enumerate([*names, *sparse])},
+            sparse,
         )
 
     def patched(self, diff: CollectionDiff) -> CollectionConfig:
         """Merge a PATCH; raise BadInput for a vector that is not there."""
         vectors = self.vectors
         for name, change in diff.vectors.items():
-            if name not in self.slots:
+            if name not in self.slots or name in self.sparse:
                 raise BadInput(f"Not existing vector name error: {name}")
             if sections.is_single(vectors):
                 vectors = _patched_vector(vectors, change)
             else:
                 vectors = {**vectors, name: _patched_vector(vectors[name], change)}
+        sparse = self.sparse
+        for name, change in diff.sparse.items():
+            if name not in sparse:
+                raise BadInput(f"Not existing vector name error: {name}")
+            sparse = {**sparse, name: patched_sparse(sparse[name], change)}
         quantization = self.quantization if diff.quantization is None else diff.quantization
         metadata = {**(self.metadata or {}), **diff.metadata}
         return replace(
             self,
             vectors=vectors,
+            sparse=sparse,
             params={**self.params, **diff.params},
             hnsw={**self.hnsw, **diff.hnsw},
             optimizers={**self.optimizers, **diff.optimizers},
@@ -199,16 +219,23 @@ class CollectionConfig:
 
     def index_params(self) -> IndexParams:
         """Derive what a shard's index is configured by."""
-        single = sections.is_single(self.vectors)
-        named = {"": self.vectors} if single else self.vectors
+        named = self._named
         return IndexParams(
-            tuple(self._vector_params(name, slot, named[name]) for name, slot in self.slots.items()),
+            tuple(self._vector_params(name, slot, named[name]) for name, slot in self.slots.items() if name in named),
             indexing_threshold_kb=self.optimizers["indexing_threshold"],
             deleted_threshold=self.optimizers["deleted_threshold"],
             vacuum_min_vector_number=self.optimizers["vacuum_min_vector_number"],
             max_segment_size_kb=self.optimizers["max_segment_size"],
             default_segment_number=self.optimizers["default_segment_number"],
+            sparse=tuple(
+                sparse_params(name, slot, self.sparse[name]) for name, slot in self.slots.items() if name in self.sparse
+            ),
         )
+
+    @property
+    def _named(self) -> Section:
+        """The settings of dense vectors by name."""
+        return {"": self.vectors} if sections.is_single(self.vectors) else self.vectors
 
     def _vector_params(self, name: str, slot: int, vector: Section) -> VectorParams:
         hnsw = {**self.hnsw, **vector.get("hnsw_config", {})}
@@ -224,6 +251,7 @@ class CollectionConfig:
             max_indexing_threads=hnsw["max_indexing_threads"],
             quantization=_quantization(vector.get("quantization_config", self.quantization)),
             on_disk=vector.get("on_disk", vector.get("memory") == "cold"),
+            multivector="multivector_config" in vector,
         )
 
     def shown(self) -> dict[str, Any]:
@@ -243,14 +271,14 @@ class CollectionConfig:
 
     def shown_params(self) -> dict[str, Any]:
         """Build `config.params`, which telemetry shows alone."""
-        return {"vectors": self.vectors, **self.params}
+        shown = {"vectors": self.vectors, **self.params}
+        return {**shown, "sparse_vectors": self.sparse} if self.sparse else shown
 
     def warnings(self) -> list[str]:
         """List what the user should know about these settings."""
-        named = {"": self.vectors} if sections.is_single(self.vectors) else self.vectors
         return [
             f"Vector '{name}' has `inline_storage` enabled without quantization, which has no effect"
-            for name, vector in named.items()
+            for name, vector in self._named.items()
             if {**self.hnsw, **vector.get("hnsw_config", {})}.get("inline_storage")
             and vector.get("quantization_config", self.quantization) is None
         ]
@@ -258,7 +286,12 @@ class CollectionConfig:
     def to_json(self) -> dict[str, Any]:
         """Write what `from_json` reads."""
         names = ("vectors", "params", "hnsw", "optimizers", "wal", "quantization", "strict_mode", "metadata", "slots")
-        return {"v": FORMAT_VERSION, **{name: getattr(self, name) for name in names}}
+        later: dict[str, Any] = {"sparse": self.sparse, "next_slot": self.next_slot}
+        return {
+            "v": FORMAT_VERSION,
+            **{name: getattr(self, name) for name in names},
+            **{name: value for name, value in later.items() if value},
+        }
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> CollectionConfig:
@@ -295,11 +328,6 @@ class CollectionInfo:
     def optimizer_status(self) -> object:
         """Show whether the optimisers run: ok, or what went wrong."""
         return "ok" if self.optimizer_error is None else {"error": self.optimizer_error}
-
-
-def _refuse_sparse(given: Mapping[str, Any]) -> None:
-    if given.get("sparse_vectors"):
-        raise BadRequest("sparse vectors are not supported yet")
 
 
 def _params_of_creation(given: Mapping[str, Any], defaults: CollectionDefaults, faults: list[Fault]) -> Section:

@@ -18,7 +18,7 @@ Section = dict[str, Any]
 DISABLED = "Disabled"
 """What a PATCH sends to take quantization away."""
 
-_MEMORY = reading.one_of("cold", "cached", "pinned")
+MEMORY = reading.one_of("cold", "cached", "pinned")
 _PINNED = "`pinned` memory is only supported for indexes and quantized vectors"
 _FORBIDDEN_IN_NAMES = '<>:"/\\|?*\0\x1f'
 _MAX_VECTOR_NAME_BYTES = 200
@@ -31,7 +31,7 @@ _HNSW: dict[str, Reader] = {
     "full_scan_threshold": reading.unsigned,
     "max_indexing_threads": reading.unsigned,
     "on_disk": reading.boolean,
-    "memory": _MEMORY,
+    "memory": MEMORY,
     "payload_m": reading.unsigned,
     "inline_storage": reading.boolean,
 }
@@ -66,7 +66,7 @@ _WAL: dict[str, Reader] = {
     "wal_retain_closed": reading.unsigned,
 }
 _WAL_BOUNDS: dict[str, Bounds] = {"wal_capacity_mb": (1, None), "wal_retain_closed": (1, None)}
-_STORAGE: dict[str, Reader] = {"always_ram": reading.boolean, "memory": _MEMORY}
+_STORAGE: dict[str, Reader] = {"always_ram": reading.boolean, "memory": MEMORY}
 _QUANTIZATIONS: dict[str, dict[str, Reader]] = {
     "scalar": {"type": reading.one_of("int8"), "quantile": reading.number, **_STORAGE},
     "product": {"compression": reading.one_of("x4", "x8", "x16", "x32", "x64"), **_STORAGE},
@@ -107,7 +107,7 @@ def read_wal(value: object, path: str, faults: list[Fault]) -> Section:
 
 def read_payload_storage(value: object, path: str, faults: list[Fault]) -> Section:
     """Read `payload`, which says where payloads are kept; faults are added to the list."""
-    section = reading.fields(value, {"memory": _MEMORY})
+    section = reading.fields(value, {"memory": MEMORY})
     if section.get("memory") == "pinned":
         faults.append((f"{path}.memory", _PINNED))
     return section
@@ -129,22 +129,21 @@ def read_quantization(value: object, path: str, faults: list[Fault]) -> Section:
     raise MalformedBody("data did not match any variant of untagged enum QuantizationConfig")
 
 
-def read_strict_mode(value: object) -> Section:
-    """Read `strict_mode_config`; refuse one that is enabled, since nothing would enforce it."""
-    section = dict(reading.mapping(value))
-    if section.get("enabled") is not None and reading.boolean(section["enabled"]):
-        raise BadRequest("strict mode is not supported yet")
-    return {name: setting for name, setting in section.items() if setting is not None}
-
-
 def _vector_readers(path: str, faults: list[Fault]) -> dict[str, Reader]:
     """Make the readers of what a vector's settings and a change of them have in common."""
     return {
         "hnsw_config": lambda value: read_hnsw(value, f"{path}.hnsw_config", faults),
         "quantization_config": lambda value: read_quantization(value, f"{path}.quantization_config", faults),
         "on_disk": reading.boolean,
-        "memory": _MEMORY,
+        "memory": MEMORY,
     }
+
+
+def _read_multivector(value: object) -> Section:
+    section = reading.fields(value, {"comparator": reading.one_of("max_sim")}, "struct MultiVectorConfig")
+    if "comparator" not in section:
+        raise reading.missing("comparator")
+    return section
 
 
 def _read_vector(value: object, path: str, faults: list[Fault]) -> Section:
@@ -153,14 +152,12 @@ def _read_vector(value: object, path: str, faults: list[Fault]) -> Section:
         "distance": reading.one_of("Cosine", "Euclid", "Dot", "Manhattan"),
         **_vector_readers(path, faults),
         "datatype": reading.one_of("float32", "uint8", "float16", "turbo4"),
-        "multivector_config": reading.mapping,
+        "multivector_config": _read_multivector,
     }
     section = reading.fields(value, readers, "struct VectorParams")
     for name in ("size", "distance"):
         if name not in section:
             raise reading.missing(name)
-    if "multivector_config" in section:
-        raise BadRequest("multivectors are not supported yet")
     if section.get("datatype") == "turbo4":
         raise BadRequest("the `turbo4` datatype is not supported yet")
     if not section.get("hnsw_config", True):
@@ -178,7 +175,7 @@ def read_vectors(value: object, faults: list[Fault]) -> Section:
         return _read_vector(given, "vectors", faults)
     vectors = {}
     for number, (name, settings) in enumerate(given.items()):
-        _check_vector_name(name)
+        check_vector_name(name)
         place = "?" if len(given) == 1 else f"?[{number}]"
         vectors[name] = _read_vector(settings, f"vectors.{place}", faults)
     return vectors
@@ -209,7 +206,8 @@ def read_quantization_change(value: object, path: str, faults: list[Fault]) -> S
     return DISABLED if value == DISABLED else read_quantization(value, path, faults)
 
 
-def _check_vector_name(name: str) -> None:
+def check_vector_name(name: str) -> None:
+    """Raise BadRequest for what no vector may be called."""
     if len(name.encode("utf-8", "replace")) > _MAX_VECTOR_NAME_BYTES:
         raise BadRequest(f"Vector name is too long, it must be at most {_MAX_VECTOR_NAME_BYTES} bytes")
     for character in _FORBIDDEN_IN_NAMES:

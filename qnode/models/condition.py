@@ -6,8 +6,8 @@ A filter is compiled once into a closure and then run on many payloads. Invarian
 - A condition on a field looks at the elements of an array, one level deep; values_count, is_empty and is_null look at
   the array itself. A condition holds if any value passes; missing and null fields never match.
 - Inside `nested`, has_id, has_vector and slice hold for nothing: an element of a payload is no point.
+- Text conditions are substrings, as Qdrant has it, unless `text_match` has written them for a text index.
 
-Left out: text conditions with the tokens of a text index; without one they are substrings, as Qdrant has it.
 The recursion is as deep as the filter is nested, which `filter_json` bounds.
 """
 
@@ -34,6 +34,7 @@ from qnode.models.filter import (
     MatchPrefix,
     MatchText,
     MatchTextAny,
+    MatchTokens,
     MatchValue,
     MinShould,
     Nested,
@@ -46,6 +47,7 @@ from qnode.models.geo import area_test, geo_point
 from qnode.models.payload_path import PayloadPath, values_at
 from qnode.models.point_id import PointKey
 from qnode.models.siphash import slice_of
+from qnode.models.text_match import tokens_test
 
 Payload = dict[str, Any]
 
@@ -258,6 +260,8 @@ def match_test(match: Match) -> ValueTest:
         case MatchText() | MatchPhrase():
             text = match.text if isinstance(match, MatchText) else match.phrase
             return lambda value: type(value) is str and text in value
+        case MatchTokens():
+            return tokens_test(match)
 
 
 def _kind_of(values: tuple[str, ...] | tuple[int, ...]) -> type:

@@ -1,7 +1,7 @@
 """The schema of a payload index: its type, and the parameters as they were sent.
 
 A schema given as a plain string has no parameters; one given as an object is echoed with the defaults that Qdrant
-shows. Full-text indexes are refused until there is one.
+shows.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Any
 
 from qnode.errors import BadRequest
 from qnode.models import reading
+from qnode.models.text_settings import DEFAULT_TOKENIZER, READERS, TextSettings, settings_of
 
 FIELD_TYPES = ("keyword", "integer", "float", "geo", "text", "bool", "datetime", "uuid")
 
@@ -27,6 +28,7 @@ _PARAMETERS: dict[str, dict[str, reading.Reader]] = {
     "integer": {"lookup": reading.boolean, "range": reading.boolean, **_PRINCIPAL, **_COMMON},
     "float": {**_PRINCIPAL, **_COMMON},
     "geo": _COMMON,
+    "text": {**READERS, "phrase_matching": reading.boolean, **_COMMON},
     "bool": _COMMON,
     "datetime": {**_PRINCIPAL, **_COMMON},
     "uuid": {**_TENANT, **_COMMON},
@@ -51,6 +53,11 @@ class FieldSchema:
         """Whether ranges can be answered (integer indexes may do without)."""
         return self.params is None or self.params.get("range") is not False
 
+    @property
+    def text(self) -> TextSettings | None:
+        """How texts become tokens; None for an index of another type."""
+        return settings_of(self.params or {}) if self.type == "text" else None
+
     def to_json(self) -> object:
         return self.type if self.params is None else {"type": self.type, **self.params}
 
@@ -63,7 +70,9 @@ class FieldSchema:
         """Build the entry of `payload_schema` in a collection's info."""
         entry: dict[str, Any] = {"data_type": self.type}
         if self.params is not None:
-            unset = dict.fromkeys(_SHOWN_AS_NULL.get(self.type, ()))
+            unset: dict[str, Any] = dict.fromkeys(_SHOWN_AS_NULL.get(self.type, ()))
+            if self.type == "text":
+                unset = {"tokenizer": DEFAULT_TOKENIZER}
             entry["params"] = {"type": self.type, **unset, **self.params}
         entry["points"] = points
         return entry
@@ -89,6 +98,4 @@ def parse_field_schema(value: object) -> FieldSchema:
 def _known_type(name: str) -> str:
     if name not in FIELD_TYPES:
         raise reading.unknown_variant(name, FIELD_TYPES)
-    if name == "text":
-        raise BadRequest("full-text indexes are not supported yet")
     return name

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 from qnode.models.payload_path import PayloadPath
 from qnode.models.point_id import PointKey
+from qnode.models.text_settings import TextSettings
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,7 +70,19 @@ class MatchPrefix:
     prefix: str
 
 
-Match = MatchValue | MatchAny | MatchExcept | MatchText | MatchTextAny | MatchPhrase | MatchPrefix
+@dataclass(frozen=True, slots=True)
+class MatchTokens:
+    """A text condition as the text index of its field reads it: all tokens, any, or all in a row.
+
+    Made for the indexes of the moment (`text_match`), never read from a request.
+    """
+
+    how: Literal["all", "any", "phrase"]
+    text: str
+    settings: TextSettings
+
+
+Match = MatchValue | MatchAny | MatchExcept | MatchText | MatchTextAny | MatchPhrase | MatchPrefix | MatchTokens
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,6 +83,14 @@ def parse_filter(value: object, path: str = "filter") -> Filter:
     return chosen
 
 
+def parse_condition(value: object, path: str) -> Condition:
+    """Read one condition, as `parse_filter` reads a filter."""
+    faults: list[Fault] = []
+    condition = _condition(value, path, faults, 1)
+    raise_faults(faults)
+    return condition
+
+
 def _filter(value: object, path: str, faults: list[Fault], depth: int) -> Filter:
     if depth > MAX_FILTER_DEPTH:
         raise MalformedBody(f"recursion limit exceeded: filters nest deeper than {MAX_FILTER_DEPTH} levels")
@@ -259,7 +267,8 @@ def _bounds(value: object, expected: str, read: Callable[[Any], Bound]) -> dict[
     return {name: read(bound) for name, bound in given.items() if bound is not None}
 
 
-def _geo_point(value: object) -> GeoPoint:
+def parse_geo_point(value: object) -> GeoPoint:
+    """Read a place; raise MalformedBody if it is none."""
     given = mapping(value, "struct GeoPoint")
     lon, lat = number(_required(given, "lon")), number(_required(given, "lat"))
     if not (-180 <= lon <= 180 and -90 <= lat <= 90):
@@ -272,12 +281,14 @@ def _geo_point(value: object) -> GeoPoint:
 
 def _geo_bounding_box(value: object) -> GeoBoundingBox:
     given = mapping(value, "struct GeoBoundingBox")
-    return GeoBoundingBox(_geo_point(_required(given, "top_left")), _geo_point(_required(given, "bottom_right")))
+    return GeoBoundingBox(
+        parse_geo_point(_required(given, "top_left")), parse_geo_point(_required(given, "bottom_right"))
+    )
 
 
 def _geo_radius(value: object) -> GeoRadius:
     given = mapping(value, "struct GeoRadius")
-    return GeoRadius(_geo_point(_required(given, "center")), number(_required(given, "radius")))
+    return GeoRadius(parse_geo_point(_required(given, "center")), number(_required(given, "radius")))
 
 
 def _geo_polygon(value: object) -> GeoPolygon:
@@ -291,7 +302,7 @@ def _geo_polygon(value: object) -> GeoPolygon:
 
 def _ring(value: object) -> tuple[GeoPoint, ...]:
     given = mapping(value, "struct GeoLineString")
-    ring = tuple([_geo_point(point) for point in sequence(_required(given, "points"))])
+    ring = tuple([parse_geo_point(point) for point in sequence(_required(given, "points"))])
     if len(ring) < _MIN_RING_POINTS:
         raise MalformedBody(
             f"Validation failed: polygon invalid, the size must be at least {_MIN_RING_POINTS}, got {len(ring)}"

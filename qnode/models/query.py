@@ -21,6 +21,18 @@ UNNAMED = ""
 DEFAULT_LIMIT = 10
 
 Vector = npt.NDArray[np.float32]
+"""(dim,) float32; of a multivector (n, dim)."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SparseVector:
+    """A vector of which only what is not zero is kept. indices: (nnz,) uint32 ascending, each once. values: (nnz,) float32."""
+
+    indices: npt.NDArray[np.uint32]
+    values: npt.NDArray[np.float32]
+
+
+AnyVector = Vector | SparseVector
 
 
 class Agreement(StrEnum):
@@ -80,17 +92,51 @@ class SearchParams:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Nearest:
-    """The points nearest to a vector, (dim,) float32, or to the vector of the point `example` (then left out)."""
+    """The points nearest to a vector, or to the vector of the point `example` (then left out)."""
 
-    vector: Vector | None = None
+    vector: AnyVector | None = None
     example: PointKey | None = None
+
+
+class ExamplesKind(StrEnum):
+    """How similarities to several examples become one score. s: internal similarity, larger is better; σ(x) = ½(x/(1+|x|)+1).
+
+    BEST_SCORE  p, n: the largest s to a positive and to a negative (no such: -infinity); σ(p) if p > n else -σ(n)
+    SUM_SCORES  Σ s(positive) - Σ s(negative)
+    DISCOVER    Σ over pairs sign(s(positive) - s(negative)), plus σ(s(target))
+    CONTEXT     Σ over pairs g(min(s(positive) - s(negative) - ε, 0)), g(x) = x/(1+|x|), ε = 2^-23
+    FEEDBACK    target_weight · s(target) + Σ over pairs weight · (s(positive) - s(negative))
+    """
+
+    BEST_SCORE = "best_score"
+    SUM_SCORES = "sum_scores"
+    DISCOVER = "discover"
+    CONTEXT = "context"
+    FEEDBACK = "feedback"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Examples:
+    """The points of the best score against several vectors, each as in `Nearest`; scores descend for every metric.
+
+    pair_weights: FEEDBACK alone, one for each pair. Whoever asks leaves out the points that the examples were taken from, by
+    asking for so many more.
+    """
+
+    kind: ExamplesKind
+    target: Vector | None = None
+    positive: tuple[Vector, ...] = ()
+    negative: tuple[Vector, ...] = ()
+    pairs: tuple[tuple[Vector, Vector], ...] = ()
+    target_weight: float = 1.0
+    pair_weights: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class QueryRequest:
     """One search; `query` None lists points by id. `score_threshold` is strict, on the reported score."""
 
-    query: Nearest | None
+    query: Nearest | Examples | None
     using: str = UNNAMED
     filter: Filter | None = None
     params: SearchParams = field(default_factory=SearchParams)
@@ -146,14 +192,16 @@ class Point:
 
     score: float32, as reported to the user (None when nothing was scored).
     payload: JSON bytes, None when not asked for. vectors: by name, None when not asked for. shard_key: None without custom sharding.
+    order_value: what the point was ordered by, if it was.
     """
 
     key: PointKey
     version: int
     score: np.float32 | None = None
     payload: bytes | None = None
-    vectors: dict[str, Vector] | None = None
+    vectors: dict[str, AnyVector] | None = None
     shard_key: ShardKey | None = None
+    order_value: int | float | None = None
 
 
 class Hits(Sequence[Point]):

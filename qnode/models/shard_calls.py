@@ -11,16 +11,27 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from qnode.models.operation import VectorColumn
+from qnode.models.columns import column_of, vectors_of
+from qnode.models.operation import Column
 from qnode.models.point_id import PointKey
-from qnode.models.query import CountRequest, Hits, Point, QueryRequest, RetrieveRequest, ScrollRequest, Vector
+from qnode.models.query import (
+    AnyVector,
+    CountRequest,
+    Hits,
+    Point,
+    QueryRequest,
+    RetrieveRequest,
+    ScrollRequest,
+    Vector,
+)
+from qnode.models.reads import FacetRequest, OrderedRequest, SampleRequest
 from qnode.models.shard_choice import ShardKey
 from qnode.models.write import WriteRequest
 
 
 @dataclass(frozen=True, slots=True)
 class VectorRequest:
-    """The current vector of a point, (dim,) float32."""
+    """The current vector of a point."""
 
     key: PointKey
     name: str
@@ -44,7 +55,16 @@ class ReachedRequest:
 
 
 ReadRequest = (
-    QueryRequest | ScrollRequest | RetrieveRequest | CountRequest | VectorRequest | InfoRequest | FieldsRequest
+    QueryRequest
+    | ScrollRequest
+    | RetrieveRequest
+    | CountRequest
+    | OrderedRequest
+    | SampleRequest
+    | FacetRequest
+    | VectorRequest
+    | InfoRequest
+    | FieldsRequest
 )
 
 
@@ -78,14 +98,15 @@ class NotServed:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Table:
-    """Points by columns. scores, payloads, vectors, shard_keys: None if no point has one."""
+    """Points by columns. scores, payloads, vectors, shard_keys, order_values: None if no point has one."""
 
     keys: list[PointKey]
     versions: list[int]
     scores: Vector | None
     payloads: list[bytes | None] | None
-    vectors: Mapping[str, VectorColumn] | None
+    vectors: Mapping[str, Column] | None
     shard_keys: list[ShardKey | None] | None = None
+    order_values: list[int | float | None] | None = None
 
 
 def table_of(points: Sequence[Point]) -> Table | Hits:
@@ -100,6 +121,7 @@ def table_of(points: Sequence[Point]) -> Table | Hits:
         None if first is None or first.payload is None else [point.payload for point in points],
         None if first is None or first.vectors is None else _columns(points),
         None if first is None or first.shard_key is None else [point.shard_key for point in points],
+        None if first is None or first.order_value is None else [point.order_value for point in points],
     )
 
 
@@ -117,21 +139,24 @@ def points_of(table: Table | Hits) -> Sequence[Point]:
     if table.shard_keys is not None:
         for point, shard_key in zip(points, table.shard_keys, strict=True):
             point.shard_key = shard_key
+    if table.order_values is not None:
+        for point, order_value in zip(points, table.order_values, strict=True):
+            point.order_value = order_value
     if table.vectors is not None:
-        named: list[dict[str, Vector]] = [{} for _ in points]
+        named: list[dict[str, AnyVector]] = [{} for _ in points]
         for name, column in table.vectors.items():
-            for at, vector in zip(column.at.tolist(), column.values, strict=True):
+            for at, vector in zip(column.at.tolist(), vectors_of(column), strict=True):
                 named[at][name] = vector
         for point, vectors in zip(points, named, strict=True):
             point.vectors = vectors
     return points
 
 
-def _columns(points: Sequence[Point]) -> dict[str, VectorColumn]:
-    gathered: dict[str, tuple[list[int], list[Vector]]] = {}
+def _columns(points: Sequence[Point]) -> dict[str, Column]:
+    gathered: dict[str, tuple[list[int], list[AnyVector]]] = {}
     for at, point in enumerate(points):
         for name, vector in (point.vectors or {}).items():
             places, vectors = gathered.setdefault(name, ([], []))
             places.append(at)
             vectors.append(vector)
-    return {name: VectorColumn(np.array(at, np.int32), np.stack(vectors)) for name, (at, vectors) in gathered.items()}
+    return {name: column_of(np.array(at, np.int32), vectors) for name, (at, vectors) in gathered.items()}

@@ -138,11 +138,14 @@ class DropAlias:
     alias: str
 
 
+AliasChange = SetAlias | RenameAlias | DropAlias
+
+
 @dataclass(frozen=True, slots=True)
 class ChangeAliases:
     """Make all of these changes in order, or none."""
 
-    changes: tuple[SetAlias | RenameAlias | DropAlias, ...]
+    changes: tuple[AliasChange, ...]
 
 
 @dataclass(frozen=True, slots=True)

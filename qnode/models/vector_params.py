@@ -51,7 +51,11 @@ class Quantization:
 
 @dataclass(frozen=True, slots=True)
 class VectorParams:
-    """One named dense vector ("" is the unnamed one). `slot` is its number for life in the collection."""
+    """One named dense vector ("" is the unnamed one). `slot` is its number for life in the collection.
+
+    multivector: a point has any number of rows of this size, and its score is max_sim: for each row of the query the most
+    similar of them, summed up.
+    """
 
     name: str
     slot: int
@@ -64,6 +68,28 @@ class VectorParams:
     max_indexing_threads: int = 0
     quantization: Quantization | None = None
     on_disk: bool = False
+    multivector: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SparseParams:
+    """One named sparse vector. `slot` is its number for life, counted together with those of dense vectors.
+
+    idf: a query's weights are multiplied by how rare their indices are.
+    """
+
+    name: str
+    slot: int
+    idf: bool = False
+    datatype: Datatype = Datatype.FLOAT32
+
+    @property
+    def distance(self) -> Distance:
+        """Sparse vectors are compared by their dot product alone."""
+        return Distance.DOT
+
+
+SlotParams = VectorParams | SparseParams
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,3 +105,10 @@ class IndexParams:
     vacuum_min_vector_number: int = 1000
     max_segment_size_kb: int | None = None
     default_segment_number: int = 0
+    sparse: tuple[SparseParams, ...] = ()
+
+    @property
+    def by_name(self) -> dict[str, SlotParams]:
+        """Everything that a point can have a vector for."""
+        slots: tuple[SlotParams, ...] = self.vectors + self.sparse
+        return {params.name: params for params in slots}

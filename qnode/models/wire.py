@@ -27,7 +27,17 @@ import msgpack
 import numpy as np
 
 from qnode.errors import InternalError
-from qnode.models import collection, field_schema, operation, payload_path, query, shard_calls, shard_choice, write
+from qnode.models import (
+    collection,
+    field_schema,
+    operation,
+    payload_path,
+    query,
+    reads,
+    shard_calls,
+    shard_choice,
+    write,
+)
 from qnode.models import filter as filters
 
 MAX_DEPTH: Final = 256
@@ -99,6 +109,14 @@ _CLASSES: Final[dict[int, type]] = {
     55: collection.CollectionInfo,
     56: field_schema.FieldSchema,
     57: shard_choice.ShardChoice,
+    58: query.Examples,
+    59: reads.OrderedRequest,
+    60: reads.SampleRequest,
+    61: reads.FacetRequest,
+    62: reads.FacetCounts,
+    63: operation.MultiColumn,
+    64: operation.SparseColumn,
+    65: query.SparseVector,
 }
 _RECURRING: Final = frozenset(
     {query.PayloadSelector, query.VectorSelector, query.QuantizationParams, query.SearchParams}
@@ -115,6 +133,8 @@ _CHOICES: Final[dict[int, type[Enum]]] = {
     1: write.UpdateMode,
     2: write.UpdateStatus,
     3: collection.CollectionStatus,
+    4: query.ExamplesKind,
+    5: reads.Direction,
 }
 
 

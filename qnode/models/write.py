@@ -1,6 +1,6 @@
 """Write requests: what a client asked, checked for shape, before `shards` resolves it into operations.
 
-Vectors are float32 and of a common dimension within a column; whether the collection has such a vector, and of
+Vectors are float32 and of one kind and a common dimension within a column; whether the collection has such a vector, and of
 which dimension, is checked by `shards`, before anything is logged. Keys may repeat: the last one wins.
 """
 
@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from qnode.models.columns import size_bytes
 from qnode.models.filter import Filter
-from qnode.models.operation import VectorColumn
+from qnode.models.operation import Column
 from qnode.models.point_id import PointKey
 from qnode.models.shard_choice import ShardChoice
 
@@ -41,7 +42,7 @@ class UpsertRequest:
 
     keys: list[PointKey]
     payloads: list[bytes]
-    vectors: dict[str, VectorColumn]
+    vectors: dict[str, Column]
     update_filter: Filter | None = None
     update_mode: UpdateMode = UpdateMode.UPSERT
     shards: ShardChoice | None = None
@@ -60,7 +61,7 @@ class UpdateVectorsRequest:
     """Replace named vectors of existing points."""
 
     keys: list[PointKey]
-    vectors: dict[str, VectorColumn]
+    vectors: dict[str, Column]
     update_filter: Filter | None = None
     shards: ShardChoice | None = None
 
@@ -149,7 +150,7 @@ def size_of(request: WriteRequest) -> int:
             return len(request.payload) + _size_of_keys(request.selector.keys or ())
         case _:
             return _size_of_keys(request.selector.keys or ())
-    vectors = sum(column.values.nbytes + column.at.nbytes for column in request.vectors.values())
+    vectors = sum(map(size_bytes, request.vectors.values()))
     return own + vectors + _size_of_keys(request.keys)
 
 

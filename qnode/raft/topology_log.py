@@ -15,16 +15,14 @@ from typing import Any, Final
 
 from qnode.models.topology import Topology
 from qnode.models.topology_commands import (
+    AliasChange,
     ChangeAliases,
     Command,
     CreateCollection,
     CreateFieldIndex,
     DeleteCollection,
-    DropAlias,
     DropFieldIndex,
     Placement,
-    RenameAlias,
-    SetAlias,
     UpdateCollection,
 )
 from qnode.raft.topology import Reason, Rejected
@@ -87,7 +85,7 @@ class TopologyLog(ABC):
         return await self._succeeded(command, timeout_seconds, Reason.MISSING)
 
     async def change_aliases(
-        self, changes: Sequence[SetAlias | RenameAlias | DropAlias], timeout_seconds: float = PROPOSAL_TIMEOUT_SECONDS
+        self, changes: Sequence[AliasChange], timeout_seconds: float = PROPOSAL_TIMEOUT_SECONDS
     ) -> None:
         """Make all changes in order or none; raise NotFound or AlreadyExists."""
         await self._succeeded(ChangeAliases(tuple(changes)), timeout_seconds)

@@ -17,20 +17,10 @@ from qnode import deadline
 from qnode.channel import Channel
 from qnode.errors import NotPrimary
 from qnode.models import wire
-from qnode.models.query import CountRequest, QueryRequest, RetrieveRequest, ScrollRequest
-from qnode.models.shard_calls import (
-    FieldsRequest,
-    InfoRequest,
-    NotServed,
-    ReachedRequest,
-    ReadCall,
-    VectorRequest,
-    WriteCall,
-    table_of,
-)
-from qnode.shards import local_reads
+from qnode.models.shard_calls import FieldsRequest, NotServed, ReachedRequest, ReadCall, WriteCall
 from qnode.shards.collection import Collection
 from qnode.shards.delivery import finished
+from qnode.shards.kinds import KINDS
 from qnode.shards.topics import Topic
 
 
@@ -64,29 +54,18 @@ class Answering:
 
     async def _answer(self, collection: Collection, call: ReadCall) -> bytes:
         numbers, request = call.shards, call.request
-        read: Callable[[], object]
-        match request:
-            case QueryRequest():
-                vector = None if request.query is None else request.query.vector
-                if collection.is_quick(request):
-                    return wire.encode(table_of(collection.query_here(numbers, request, vector)))
-                read = lambda: table_of(collection.query_here(numbers, request, vector))  # noqa: E731
-            case ScrollRequest():
-                read = lambda: table_of(collection.scroll_here(numbers, request))  # noqa: E731
-            case RetrieveRequest():
-                read = lambda: table_of(collection.retrieve_here(numbers, request, None))  # noqa: E731
-            case CountRequest():
-                read = lambda: collection.count_here(numbers, request)  # noqa: E731
-            case VectorRequest(key, name):
-                read = lambda: local_reads.vector_of(collection.local(numbers), key, name)  # noqa: E731
-            case InfoRequest():
-                return wire.encode(collection.info_here(numbers))
-            case FieldsRequest():
-                await collection.wait_for_fields_here(numbers)
-                return wire.encode(None)
-            case _:
-                raise wire.BadWire(f"a {type(request).__name__} is no read")
-        return await asyncio.to_thread(lambda: wire.encode(read()))
+        if isinstance(request, FieldsRequest):
+            await collection.wait_for_fields_here(numbers)
+            return wire.encode(None)
+        kind = KINDS.get(type(request))
+        if kind is None:
+            raise wire.BadWire(f"a {type(request).__name__} is no read")
+        parts, settings = collection.local(numbers), collection.settings
+
+        def read() -> bytes:
+            return wire.encode(kind.sent(kind.read(parts, request, settings)))
+
+        return read() if kind.is_quick(parts, request, settings) else await asyncio.to_thread(read)
 
     async def _write(self, peer: int, content: bytes) -> bytes:
         call = wire.decode(content)

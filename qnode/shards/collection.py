@@ -9,17 +9,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
-import numpy as np
-
-from qnode.errors import BadInput, NotFound, QnodeError, TimedOut, Unavailable
-from qnode.index.vectors import is_warm
+from qnode.errors import NotFound, TimedOut, Unavailable
 from qnode.models.collection import CollectionConfig, CollectionInfo
 from qnode.models.field_schema import FieldSchema
 from qnode.models.point_id import PointKey, id_of
 from qnode.models.query import (
+    AnyVector,
     Consistency,
     CountRequest,
     Nearest,
@@ -27,34 +24,34 @@ from qnode.models.query import (
     QueryRequest,
     RetrieveRequest,
     ScrollRequest,
-    Vector,
 )
+from qnode.models.reads import OrderedRequest, SampleRequest
 from qnode.models.shard_calls import FieldsRequest, InfoRequest, VectorRequest
 from qnode.models.shard_choice import ShardChoice
 from qnode.models.topology import CollectionEntry
-from qnode.models.vector_params import VectorParams
 from qnode.models.write import UpdateResult, UpdateStatus, WriteRequest
-from qnode.shards import local_reads
-from qnode.shards.delivery import Delivery, forget, retold
+from qnode.shards import kinds, local_reads, quick
+from qnode.shards.delivery import Delivery
+from qnode.shards.kinds import Kind, Settings
 from qnode.shards.local_reads import Part
 from qnode.shards.local_shard import LocalShard
 from qnode.shards.place import Place
-from qnode.shards.readings import CountReading, Numbers, PointsReading, RetrieveReading, ValueReading
-from qnode.shards.resolve import check
+from qnode.shards.readings import KindReading, Numbers, RetrieveReading
+from qnode.shards.resolve import check, check_query, named
 from qnode.shards.routes import Routes
 from qnode.shards.scatter import Scatter
 
-QUICK_LIMIT = 1000
-"""A query that returns at most so many points, without filter and exact scan, is answered on the event loop."""
 
-QUICK_DETAILED_LIMIT = 100
-"""… or this many with their vectors or a part of their payloads."""
+class Chosen(Protocol):
+    """A request that may be about some of the shards."""
 
-QUICK_EF = 512
-"""… and looks at no more candidates than this."""
+    @property
+    def shards(self) -> ShardChoice | None: ...
 
-QUICK_SCAN_BYTES = 12 << 20
-"""… and reads no more than this of segments without a graph, a millisecond and a half at 8 GB/s."""
+
+Request = TypeVar("Request", bound=Chosen)
+Answer = TypeVar("Answer")
+PointsRequest = QueryRequest | RetrieveRequest | OrderedRequest | SampleRequest
 
 
 class Collection:
@@ -64,7 +61,7 @@ class Collection:
         """`is_current`: whether the entry is no older than anything that this node did before it was started."""
         self.name = name
         self.shards: dict[int, LocalShard] = {}
-        self.fields: dict[str, FieldSchema] = {}
+        self.settings = Settings({}, {})
         self.is_removed = False
         self._place = place
         self.reconfigure(CollectionConfig.from_json(entry.config))
@@ -82,7 +79,16 @@ class Collection:
     def reconfigure(self, config: CollectionConfig) -> None:
         """Take over changed settings; the shards have done so already."""
         self.config = config
-        self._vectors: dict[str, VectorParams] = {vector.name: vector for vector in config.index_params().vectors}
+        self.settings = Settings(config.index_params().by_name, self.settings.fields)
+
+    @property
+    def fields(self) -> Mapping[str, FieldSchema]:
+        """The payload indexes by field."""
+        return self.settings.fields
+
+    def index_fields(self, fields: Mapping[str, FieldSchema]) -> None:
+        """Take over which payload indexes there are; the shards have done so already."""
+        self.settings = Settings(self.settings.vectors, fields)
 
     def follow(self, entry: CollectionEntry, *, is_current: bool) -> None:
         """Route by what the topology says now. To be told again when `shards` has changed."""
@@ -113,7 +119,7 @@ class Collection:
         Raises BadInput for a wrong vector, NotFound for an unknown point in any part before any part is queued. On a node that runs alone only who waits can run out of
         time: without `wait`, too, the answer comes when the write is durable.
         """
-        check(request, self._vectors)
+        check(request, self.settings.vectors)
         parts = self._routes.split(request)
         if not parts:
             return UpdateResult(self.last_op, UpdateStatus.COMPLETED if wait else UpdateStatus.ACKNOWLEDGED)
@@ -123,27 +129,14 @@ class Collection:
         )  # fmt: skip
         if len(parts) > 1:
             await delivery.check_existing(request, parts)
-        answered = [delivery.begin(shard, part) for shard, part in parts.items()]
-        _, pending = await asyncio.wait(answered, timeout=delivery.longest_seconds)
-        if pending:
-            for waiting in pending:
-                waiting.add_done_callback(forget)
+        op_num = await delivery.deliver(parts)
+        if op_num is None:
             return UpdateResult(self.last_op, UpdateStatus.WAIT_TIMEOUT)
-        faults = [error for part in answered if (error := part.exception()) is not None]
-        if faults:
-            if len(answered) > 1 and len(faults) < len(answered) and isinstance(faults[0], QnodeError):
-                text = f"{len(faults)} out of {len(answered)} shards failed to apply operation. First error captured: "
-                raise retold(faults[0], text)
-            raise faults[0]
-        op_nums = [part.result() for part in answered]
-        if None in op_nums:
-            return UpdateResult(self.last_op, UpdateStatus.WAIT_TIMEOUT)
-        op_num = max(op_num for op_num in op_nums if op_num is not None)
         return UpdateResult(op_num, UpdateStatus.COMPLETED if wait else UpdateStatus.ACKNOWLEDGED)
 
     def submit_here(self, number: int, request: WriteRequest, *, wait: bool) -> asyncio.Future[int]:
         """Queue a write of another peer; raise NotPrimary and whatever else it is refused with."""
-        check(request, self._vectors)
+        check(request, self.settings.vectors)
         return self.shards[number].submit(request, wait=wait)
 
     async def settled(self, number: int, seconds: float | None) -> bool:
@@ -162,106 +155,85 @@ class Collection:
 
     # Reads
 
+    async def read(
+        self, kind: Kind[Request, Answer], request: Request, consistency: Consistency | None = None
+    ) -> Answer:
+        """Answer a request of a kind from all shards that it is about."""
+        numbers = self._routes.read_from(request.shards)
+        if not self.is_direct(request.shards, consistency):
+            return await self._gathered(kind, request, numbers, consistency)
+        parts, settings = self._all_parts, self.settings
+        if kind.is_quick(parts, request, settings):
+            return kind.read(parts, request, settings)
+        if kind.is_spread and len(parts) > 1:
+            each = [asyncio.to_thread(kind.read, (part,), request, settings) for part in parts]
+            return kind.merge(await asyncio.gather(*each), request, settings)
+        return await asyncio.to_thread(kind.read, parts, request, settings)
+
+    async def _gathered(
+        self, kind: Kind[Any, Answer], request: Any, numbers: Numbers, consistency: Consistency | None = None
+    ) -> Answer:
+        """Read shards wherever they are."""
+        reading: KindReading[Any, Answer] = KindReading(kind, request, self.settings, self.local)
+        return reading.merged(await self._scatter().read(numbers, reading, consistency))
+
     def query_now(self, request: QueryRequest) -> Sequence[Point] | None:
         """Answer a query that is sure to be quick, without leaving the event loop; None for any other."""
-        if not self.is_all_here or request.shards is not None or not self.is_quick(request):
+        if not self.is_all_here or request.shards is not None:
+            return None
+        if not quick.is_quick_query(self._all_parts, request, self.settings.vectors):
             return None
         return self._query(request)
 
-    def is_quick(self, request: QueryRequest) -> bool:
-        """Tell whether the shards here answer a query in so little time that it may be done on the event loop."""
-        if request.query is None or request.filter is not None or request.params.exact or not is_warm():
-            return False
-        if (
-            request.limit + request.offset > (QUICK_LIMIT if _shows_little(request) else QUICK_DETAILED_LIMIT)
-            or (request.params.hnsw_ef or 0) > QUICK_EF
-        ):
-            return False
-        params = self._vectors.get(request.using)
-        return params is not None and self._scan_bytes(params.slot) <= QUICK_SCAN_BYTES
-
     async def query(self, request: QueryRequest, consistency: Consistency | None = None) -> Sequence[Point]:
         """Answer a query."""
-        if self._is_direct(request.shards, consistency):
+        if self.is_direct(request.shards, consistency):
             return await asyncio.to_thread(self._query, request)
-        points = await self._ranked(request, consistency)
+        numbers = self._routes.read_from(request.shards)
+        if request.query is not None and self._given_vector(request) is None:
+            assert request.query.example is not None
+            vector = await self._vector_of(request.query.example, request.using, numbers)
+            request = replace(request, query=Nearest(vector, request.query.example))
+        points = await self._gathered(kinds.QUERY, request, numbers, consistency)
         return points[request.offset : request.offset + request.limit]
 
     async def query_several(
         self, requests: Sequence[QueryRequest], consistency: Consistency | None = None
     ) -> list[Sequence[Point]]:
         """Answer queries one after the other, in one thread; those for other peers beside each other."""
-        if all(self._is_direct(request.shards, consistency) for request in requests):
+        if all(self.is_direct(request.shards, consistency) for request in requests):
             return await asyncio.to_thread(lambda: [self._query(request) for request in requests])
         return list(await asyncio.gather(*(self.query(request, consistency) for request in requests)))
 
-    def _is_direct(self, choice: ShardChoice | None, consistency: Consistency | None) -> bool:
-        """Tell whether a read is about shards here alone."""
+    def is_direct(self, choice: ShardChoice | None, consistency: Consistency | None) -> bool:
+        """Tell whether a read is about shards here alone, so that `answered_here` can answer it."""
         return self.is_all_here and choice is None and (consistency in (None, 1) or self._routes.most_replicas == 1)
-
-    def _scan_bytes(self, slot: int) -> int:
-        scan_bytes = 0
-        for shard in self.shards.values():
-            for part in shard.index.spaces[slot].shown.parts:
-                if not part.segment.indexed:
-                    scan_bytes += part.segment.scan_bytes
-        return scan_bytes
 
     def _query(self, request: QueryRequest) -> Sequence[Point]:
         """Answer a query from the shards here, which are all."""
-        vector = None
-        if request.query is not None and (vector := self._given_vector(request)) is None:
+        if request.query is not None and self._given_vector(request) is None:
             assert request.query.example is not None
             owner = self._routes.split_keys([request.query.example], self._routes.numbers)
             vector = local_reads.vector_of(self.local(tuple(owner)), request.query.example, request.using)
-        points = self.query_here(self._routes.numbers, request, vector)
+            request = replace(request, query=Nearest(vector, request.query.example))
+        points = local_reads.query(self._all_parts, request, self.settings.vectors)
         if not request.offset and len(points) <= request.limit:
             return points
         return points[request.offset : request.offset + request.limit]
 
-    def query_here(self, numbers: Numbers, request: QueryRequest, vector: Vector | None) -> Sequence[Point]:
-        """Give the first (limit + offset) points of shards here; without a vector by id."""
-        if vector is None:
-            return local_reads.listed(self.local(numbers), request)
-        params = self._vectors[request.using]
-        return local_reads.search(self.local(numbers), request, vector, params)
-
-    async def _ranked(self, request: QueryRequest, consistency: Consistency | None) -> Sequence[Point]:
-        """Give the first (limit + offset) points of all shards concerned."""
-        numbers = self._routes.read_from(request.shards)
-        limit, vector = request.limit + request.offset, None
-        if request.query is None:
-            merge = partial(local_reads.merge_pages, limit=limit)
-        else:
-            vector = self._given_vector(request)
-            if vector is None:
-                assert request.query.example is not None
-                vector = await self._vector_of(request.query.example, request.using, numbers)
-                request = replace(request, query=Nearest(vector, request.query.example))
-            merge = partial(local_reads.merge_hits, params=self._vectors[request.using], limit=limit)
-        if request.shards is not None:
-            request = replace(request, shards=None)
-        read = lambda numbers: self.query_here(numbers, request, vector)  # noqa: E731
-        return await self._points(numbers, PointsReading(request, read, merge), consistency)
-
-    def _given_vector(self, request: QueryRequest) -> Vector | None:
+    def _given_vector(self, request: QueryRequest) -> AnyVector | None:
         """Give the vector that a query carries, if it does; raise BadInput if the collection has no such vectors."""
         assert request.query is not None
-        params = self._vectors.get(request.using)
-        if params is None:
-            raise BadInput(f"Not existing vector name error: {request.using}")
-        vector = request.query.vector
-        if vector is not None and len(vector) != params.size:
-            raise BadInput(f"Vector dimension error: expected dim: {params.size}, got {len(vector)}")
+        params, vector = named(self.settings.vectors, request.using), request.query.vector
+        if vector is not None:
+            check_query(vector, params)
         return vector
 
-    async def _vector_of(self, key: PointKey, name: str, shards: Numbers) -> Vector:
-        read = lambda numbers: local_reads.vector_of(self.local(numbers), key, name)  # noqa: E731
-        reading: ValueReading[Vector] = ValueReading(VectorRequest(key, name), read, np.ndarray)
+    async def _vector_of(self, key: PointKey, name: str, shards: Numbers) -> AnyVector:
         missing = NotFound(f"No point with id {id_of(key)} found")
         for number in self._routes.split_keys([key], shards):  # with custom sharding it may be in any of several
             try:
-                return (await self._scatter().read((number,), reading))[0]
+                return await self._gathered(kinds.VECTOR, VectorRequest(key, name), (number,))
             except NotFound as error:
                 missing = error
         raise missing
@@ -270,65 +242,52 @@ class Collection:
         self, request: ScrollRequest, consistency: Consistency | None = None
     ) -> tuple[Sequence[Point], PointKey | None]:
         """Read a page in the order of ids, and the id at which the next page begins."""
-        if self._is_direct(request.shards, consistency):
-            points: Sequence[Point] = await asyncio.to_thread(self.scroll_here, self._routes.numbers, request)
-        else:
-            numbers = self._routes.read_from(request.shards)
-            request = replace(request, shards=None)
-            merge = partial(local_reads.merge_pages, limit=request.limit + 1)
-            read = lambda numbers: self.scroll_here(numbers, request)  # noqa: E731
-            points = await self._points(numbers, PointsReading(request, read, merge), consistency)
+        points = await self.read(kinds.SCROLL, request, consistency)
         if len(points) > request.limit:
             return points[: request.limit], points[request.limit].key
         return points, None
 
-    def scroll_here(self, numbers: Numbers, request: ScrollRequest) -> Sequence[Point]:
-        """Read up to limit + 1 points of shards here in the order of ids."""
-        return local_reads.scroll(self.local(numbers), request)
-
     async def retrieve(self, request: RetrieveRequest, consistency: Consistency | None = None) -> Sequence[Point]:
         """Read points by id, in the order asked."""
-        numbers = self._routes.read_from(request.shards)
-        keys = self._routes.split_keys(request.keys, numbers)
-        if not self._is_direct(request.shards, consistency):
-            read = partial(self.retrieve_here, request=request, keys=keys)
-            reading = RetrieveReading(request, read, local_reads.joined, keys)
-            points = await self._points(tuple(keys), reading, consistency)
-        elif len(request.keys) <= (QUICK_LIMIT if _shows_little(request) else QUICK_DETAILED_LIMIT):
-            points = self.retrieve_here(tuple(keys), request, keys)
-        else:
-            points = await asyncio.to_thread(self.retrieve_here, tuple(keys), request, keys)
-        if len(keys) <= 1:
-            return points
-        found = {point.key: point for point in points}
-        return [found[key] for key in dict.fromkeys(request.keys) if key in found]
+        if self.is_direct(request.shards, consistency):
+            if quick.is_quick_retrieve(request):
+                return self._retrieve(request)
+            return await asyncio.to_thread(self._retrieve, request)
+        reading = self._retrieving(request)
+        found = await self._scatter().read(tuple(reading.keys), reading, consistency)
+        return _as_asked(reading.merged(found), request)
 
-    def retrieve_here(
-        self, numbers: Numbers, request: RetrieveRequest, keys: Mapping[int, Sequence[PointKey]] | None
-    ) -> Sequence[Point]:
-        """Read points by id from shards here; `keys`: which of them each shard may have, None all."""
-        return local_reads.retrieve(self.local(numbers), request, keys)
+    def _retrieve(self, request: RetrieveRequest) -> Sequence[Point]:
+        """Read points by id from the shards here, which are all."""
+        reading = self._retrieving(request)
+        return _as_asked(reading.here(tuple(reading.keys)), request)
+
+    def _retrieving(self, request: RetrieveRequest) -> RetrieveReading:
+        keys = self._routes.split_keys(request.keys, self._routes.read_from(request.shards))
+        return RetrieveReading(kinds.RETRIEVE, request, self.settings, self.local, keys)
+
+    def answered_now(self, request: PointsRequest) -> Sequence[Point] | None:
+        """Answer a read that is about shards here alone without leaving the event loop, if it is sure to be quick; else None."""
+        if isinstance(request, QueryRequest):
+            return self.query_now(request)
+        is_quick = isinstance(request, RetrieveRequest) and quick.is_quick_retrieve(request)
+        return self.answered_here(request) if is_quick else None
+
+    def answered_here(self, request: PointsRequest) -> Sequence[Point]:
+        """Answer a read that is about shards here alone; blocks."""
+        match request:
+            case QueryRequest():
+                return self._query(request)
+            case RetrieveRequest():
+                return self._retrieve(request)
+            case OrderedRequest():
+                return kinds.ORDERED.read(self._all_parts, request, self.settings)
+            case SampleRequest():
+                return kinds.SAMPLE.read(self._all_parts, request, self.settings)
 
     async def count(self, request: CountRequest, consistency: Consistency | None = None) -> int:
         """Count the points that pass the filter."""
-        if self._is_direct(request.shards, consistency):
-            if request.filter is None:
-                return self.count_here(self._routes.numbers, request)
-            each = [asyncio.to_thread(self.count_here, (number,), request) for number in self._routes.numbers]
-            return sum(await asyncio.gather(*each))
-        numbers = self._routes.read_from(request.shards)
-        request = replace(request, shards=None)
-        reading = CountReading(request, lambda numbers: self.count_here(numbers, request), int)
-        return sum(await self._scatter().read(numbers, reading, consistency))
-
-    def count_here(self, numbers: Numbers, request: CountRequest) -> int:
-        """Count the points of shards here that pass the filter."""
-        return local_reads.count(self.local(numbers), request)
-
-    async def _points(
-        self, numbers: Numbers, reading: PointsReading, consistency: Consistency | None
-    ) -> Sequence[Point]:
-        return reading.merge(await self._scatter().read(numbers, reading, consistency))
+        return await self.read(kinds.COUNT, request, consistency)
 
     def _scatter(self) -> Scatter:
         return Scatter(self._routes, self._place, self._readable, self._spare, self._sole)
@@ -354,8 +313,7 @@ class Collection:
         """Tell how the collection stands on all nodes: one replica of each shard counts."""
         if self._is_complete or not self._routes.numbers:
             return self.local_info()
-        reading = ValueReading(InfoRequest(), self.info_here, CollectionInfo)
-        return local_reads.merge_infos(await self._scatter().read(self._routes.numbers, reading))
+        return await self._gathered(kinds.INFO, InfoRequest(), self._routes.numbers)
 
     def local_info(self) -> CollectionInfo:
         """Tell how what this node holds of the collection stands."""
@@ -363,7 +321,7 @@ class Collection:
 
     def info_here(self, numbers: Numbers) -> CollectionInfo:
         """Tell how shards here stand."""
-        return local_reads.info([part.shard for part in self.local(numbers)], self._vectors, self.fields)
+        return kinds.INFO.read(self.local(numbers), InfoRequest(), self.settings)
 
     async def wait_for_fields(self, timeout_seconds: float | None) -> None:
         """Return when the payload indexes are built, wherever there is an Active replica that can be reached; raise TimedOut."""
@@ -391,7 +349,9 @@ class Collection:
         await asyncio.gather(*(shard.close() for shard in self.shards.values()))
 
 
-def _shows_little(request: QueryRequest | RetrieveRequest) -> bool:
-    """Whether a point that is found costs no more than a look-up: no vectors, and no payload to take apart."""
-    payload = request.with_payload
-    return not request.with_vector.enabled and payload.include is None and payload.exclude is None
+def _as_asked(points: Sequence[Point], request: RetrieveRequest) -> Sequence[Point]:
+    """Put points that were asked for by id in the order of the request, each once."""
+    if len(points) <= 1:
+        return points
+    found = {point.key: point for point in points}
+    return [found[key] for key in dict.fromkeys(request.keys) if key in found]

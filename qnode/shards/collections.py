@@ -21,7 +21,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -35,6 +36,7 @@ from qnode.index.vectors import is_warm
 from qnode.models.collection import CollectionConfig, CollectionDiff
 from qnode.models.field_schema import FieldSchema
 from qnode.models.topology import STANDALONE_PEER, CollectionEntry, ReplicaState, Topology
+from qnode.models.topology_commands import AliasChange
 from qnode.models.write import UpdateResult, UpdateStatus
 from qnode.shards.answering import Answering
 from qnode.shards.collection import Collection
@@ -78,6 +80,9 @@ class Proposer(Protocol):
 
     async def set_field(self, name: str, field: str, schema: Any) -> bool:
         """Set the schema of a payload index, or take it away (None)."""
+
+    async def change_aliases(self, changes: Sequence[AliasChange]) -> None:
+        """Make all changes in order or none; raise NotFound or AlreadyExists."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +162,16 @@ class Collections:
         """The names of all collections; one that is just being made is not there yet."""
         return sorted(name for name in self._topology_log.current.collections if self._steward.knows(name))
 
+    @property
+    def aliases(self) -> Mapping[str, str]:
+        """Which aliases stand for which collections."""
+        return self._topology_log.current.aliases
+
+    def exists(self, name: str) -> bool:
+        """Tell whether a name or an alias stands for a collection that can be used."""
+        resolved = self._topology_log.current.collection_named(name)
+        return resolved is not None and self._steward.knows(resolved)
+
     def open_collections(self) -> list[Collection]:
         """All collections that are being served."""
         return list(self._steward.open.values())
@@ -178,10 +193,12 @@ class Collections:
         return self._reached is self._topology_log.current
 
     def get(self, name: str) -> Collection:
-        """The collection; raise NotFound, or what keeps it from being served."""
+        """The collection of a name or an alias; raise NotFound, or what keeps it from being served."""
         found = self._steward.open.get(name)
         if found is not None:
             return found
+        if (aliased := self.aliases.get(name)) is not None:
+            return self.get(aliased)
         raise self._steward.fault_of(name) or NotFound(f"Collection `{name}` doesn't exist!")
 
     async def create(self, name: str, config: CollectionConfig) -> None:
@@ -227,6 +244,7 @@ class Collections:
         await self._carry_out(self._update(name, diff))
 
     async def _update(self, name: str, diff: CollectionDiff) -> None:
+        name = self._resolved(name)
         for _ in range(UPDATE_ATTEMPTS):
             known = self._entry(name).config
             config = CollectionConfig.from_json(known).patched(diff)
@@ -256,7 +274,7 @@ class Collections:
         return await self._carry_out(self._change_field(name, path, None, wait))
 
     async def _change_field(self, name: str, path: str, schema: FieldSchema | None, wait: bool) -> UpdateResult:
-        self._entry(name)
+        name = self._resolved(name)
         self.get(name)
         await self._topology_log.set_field(name, path, None if schema is None else schema.to_json())
         await self._caught_up()
@@ -272,6 +290,29 @@ class Collections:
                     raise NotFound(f"Collection `{name}` doesn't exist!") from None
                 raise
         return UpdateResult(collection.last_op, UpdateStatus.COMPLETED if wait else UpdateStatus.ACKNOWLEDGED)
+
+    async def change_aliases(self, changes: Sequence[AliasChange]) -> None:
+        """Change what aliases stand for: all of it at once, or, if one change is refused, those before it, and raise why."""
+        await self._carry_out(self._change_aliases(changes))
+
+    async def _change_aliases(self, changes: Sequence[AliasChange]) -> None:
+        try:
+            await self._topology_log.change_aliases(changes)
+        except (NotFound, AlreadyExists):
+            if len(changes) > 1:
+                with suppress(NotFound, AlreadyExists):
+                    await self._change_aliases(changes[:-1])
+            raise
+        await self._caught_up()
+        if not self._place.remote.is_alone:
+            await self._peers_reached(self._topology_log.current.index)
+
+    def _resolved(self, name: str) -> str:
+        """Give the name of the collection that a name or an alias stands for; raise NotFound."""
+        resolved = self._topology_log.current.collection_named(name)
+        if resolved is None:
+            raise NotFound(f"Collection `{name}` doesn't exist!")
+        return resolved
 
     def _entry(self, name: str) -> CollectionEntry:
         entry = self._topology_log.current.collections.get(name)

@@ -65,8 +65,8 @@ class Delivery:
         self._ends = None if remote.is_alone and not (wait and timeout_seconds is not None) else ends
 
     @property
-    def longest_seconds(self) -> float | None:
-        """How long to wait for what `begin` gives: beside peers, each part looks at the time itself."""
+    def _longest_seconds(self) -> float | None:
+        """How long to wait for what `_begin` gives: beside peers, each part looks at the time itself."""
         return self._timeout_seconds if self._wait and self._remote.is_alone else None
 
     async def check_existing(self, request: WriteRequest, parts: Mapping[int, WriteRequest]) -> None:
@@ -83,7 +83,24 @@ class Delivery:
         if missing:
             raise no_such_point(next(key for key in demanded(request) if key in missing))
 
-    def begin(self, number: int, part: WriteRequest) -> asyncio.Future[Any]:
+    async def deliver(self, parts: Mapping[int, WriteRequest]) -> int | None:
+        """Bring every shard its part: the last op_num, or None if time ran out for a part; raise the first fault."""
+        answered = [self._begin(number, part) for number, part in parts.items()]
+        _, pending = await asyncio.wait(answered, timeout=self._longest_seconds)
+        if pending:
+            for waiting in pending:
+                waiting.add_done_callback(forget)
+            return None
+        faults = [error for part in answered if (error := part.exception()) is not None]
+        if faults:
+            if len(answered) > 1 and len(faults) < len(answered) and isinstance(faults[0], QnodeError):
+                text = f"{len(faults)} out of {len(answered)} shards failed to apply operation. First error captured: "
+                raise _retold(faults[0], text)
+            raise faults[0]
+        op_nums = [op_num for part in answered if (op_num := part.result()) is not None]
+        return max(op_nums) if len(op_nums) == len(answered) else None
+
+    def _begin(self, number: int, part: WriteRequest) -> asyncio.Future[Any]:
         """Hand a part over; what is for a primary here is queued before this returns. Gives its op_num, or None if time ran out."""
         routes = self._routes()
         queued = self._queued(number, part) if routes.primary(number) == routes.me else None
@@ -169,15 +186,15 @@ async def finished(queued: asyncio.Future[int], seconds: float | None) -> int | 
         return None
 
 
-def retold(error: QnodeError, text: str) -> QnodeError:
-    """Give the same kind of error with a text in front."""
-    told = error.__class__.__new__(error.__class__)
-    told.__dict__.update(error.__dict__)
-    Exception.__init__(told, f"{error.prefix}{text}{error}")
-    return told
-
-
 def forget(late: asyncio.Future[Any]) -> None:
     """Take notice of the fault of what nobody waits for any more."""
     if not late.cancelled():
         late.exception()
+
+
+def _retold(error: QnodeError, text: str) -> QnodeError:
+    """The same kind of error with a text in front."""
+    told = error.__class__.__new__(error.__class__)
+    told.__dict__.update(error.__dict__)
+    Exception.__init__(told, f"{error.prefix}{text}{error}")
+    return told

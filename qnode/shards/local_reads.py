@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from qnode.errors import NotFound, Unavailable
-from qnode.index import reading
+from qnode.index import ordering, reading, sampling
 from qnode.models.collection import CollectionInfo, CollectionStatus
 from qnode.models.field_schema import FieldSchema
 from qnode.models.point_id import PointKey
-from qnode.models.query import CountRequest, Point, QueryRequest, RetrieveRequest, ScrollRequest, Vector
+from qnode.models.query import AnyVector, CountRequest, Point, QueryRequest, RetrieveRequest, ScrollRequest
+from qnode.models.reads import Direction, FacetCounts, FacetRequest, OrderedRequest, SampleRequest, merge_facets
 from qnode.models.shard_choice import ShardKey
-from qnode.models.vector_params import VectorParams
+from qnode.models.vector_params import SlotParams
 from qnode.shards.local_shard import LocalShard
 
 _STATUSES = (CollectionStatus.GREEN, CollectionStatus.GREY, CollectionStatus.YELLOW, CollectionStatus.RED)
@@ -46,15 +47,23 @@ def parts_of(
     return parts
 
 
-def search(parts: Sequence[Part], request: QueryRequest, vector: Vector, params: VectorParams) -> Sequence[Point]:
-    """Find the nearest (limit + offset) points to a vector, (dim,) float32, best first; not the example of the request."""
+def query(parts: Sequence[Part], request: QueryRequest, vectors: Mapping[str, SlotParams]) -> Sequence[Point]:
+    """Give the first (limit + offset) points of a query; its example, if any, must stand in it as a vector."""
+    if request.query is None:
+        return listed(parts, request)
+    assert request.query.vector is not None
+    return search(parts, request, request.query.vector, vectors[request.using])
+
+
+def search(parts: Sequence[Part], request: QueryRequest, vector: AnyVector, params: SlotParams) -> Sequence[Point]:
+    """Find the nearest (limit + offset) points to a vector, best first; not the example of the request."""
     assert request.query is not None
     excluded = request.query.example
     found = [_shown(part, reading.search(part.shard.index, request, vector, excluded)) for part in parts]
     return merge_hits(found, params, request.limit + request.offset)
 
 
-def vector_of(parts: Sequence[Part], key: PointKey, name: str) -> Vector:
+def vector_of(parts: Sequence[Part], key: PointKey, name: str) -> AnyVector:
     """Give the vector of a point that is in one of the shards; raise NotFound."""
     missing: NotFound | None = None
     for part in parts:
@@ -86,14 +95,24 @@ def scroll(parts: Sequence[Part], request: ScrollRequest) -> Sequence[Point]:
     return merge_pages(pages, request.limit + 1)
 
 
-def retrieve(
-    parts: Sequence[Part], request: RetrieveRequest, keys: Mapping[int, Sequence[PointKey]] | None
-) -> Sequence[Point]:
-    """Read points by id; `keys`: which of them each shard may have, None all. With several shards in no order."""
-    if keys is None:
-        return joined([_shown(part, reading.retrieve(part.shard.index, request)) for part in parts])
-    narrowed = ((part, replace(request, keys=tuple(keys[part.number]))) for part in parts)
-    return joined([_shown(part, reading.retrieve(part.shard.index, own)) for part, own in narrowed])
+def retrieve(parts: Sequence[Part], request: RetrieveRequest) -> Sequence[Point]:
+    """Read points by id, each from every shard that has it; of several shards in no order."""
+    return joined([_shown(part, reading.retrieve(part.shard.index, request)) for part in parts])
+
+
+def ordered(parts: Sequence[Part], request: OrderedRequest) -> Sequence[Point]:
+    """Read the first points in the order of a field's values."""
+    return merge_ordered([_shown(part, ordering.ordered(part.shard.index, request)) for part in parts], request)
+
+
+def sample(parts: Sequence[Part], request: SampleRequest) -> Sequence[Point]:
+    """Read points at random."""
+    return merge_samples([_shown(part, sampling.sample(part.shard.index, request)) for part in parts], request.limit)
+
+
+def facet(parts: Sequence[Part], request: FacetRequest) -> FacetCounts:
+    """Count the points of each value of a field."""
+    return merge_facets([sampling.facet(part.shard.index, request) for part in parts])
 
 
 def count(parts: Sequence[Part], request: CountRequest) -> int:
@@ -102,10 +121,11 @@ def count(parts: Sequence[Part], request: CountRequest) -> int:
 
 
 def info(
-    shards: Sequence[LocalShard], vectors: Mapping[str, VectorParams], fields: Mapping[str, FieldSchema]
+    shards: Sequence[LocalShard], vectors: Mapping[str, SlotParams], fields: Mapping[str, FieldSchema]
 ) -> CollectionInfo:
     """Tell how the shards stand; quick."""
-    parts = [part for shard in shards for space in shard.index.spaces.values() for part in space.parts]
+    spaces = [space for shard in shards for space in shard.index.spaces.values()]
+    parts = [part for space in spaces for part in space.parts]
     faults = [fault for shard in shards if (fault := shard.fault or shard.optimizer_error)]
     status = CollectionStatus.GREEN
     if any(shard.is_building or shard.needs_build or shard.queue_length for shard in shards):
@@ -116,7 +136,7 @@ def info(
         status,
         faults[0] if faults else None,
         points_count=sum(shard.index.points_count for shard in shards),
-        indexed_vectors_count=sum(part.living for part in parts if part.is_indexed),
+        indexed_vectors_count=sum(space.indexed_count for space in spaces),
         segments_count=max(len(parts), len(shards)),
         payload_schema={
             field: (schema, sum(shard.index.field_points(field) for shard in shards))
@@ -124,21 +144,20 @@ def info(
         },
         update_queue_length=sum(shard.queue_length for shard in shards),
         vectors_count_by_name={
-            name: sum(part.living for shard in shards for part in shard.index.spaces[params.slot].parts)
-            for name, params in vectors.items()
+            name: sum(shard.index.spaces[params.slot].count for shard in shards) for name, params in vectors.items()
         },
         vectors_size_bytes=sum(part.segment.disk_bytes for part in parts),
         payloads_size_bytes=sum(shard.index.store.disk_bytes for shard in shards),
     )
 
 
-def left_out(shards: Iterable[LocalShard], vectors: Iterable[VectorParams]) -> dict[str, int]:
+def left_out(shards: Iterable[LocalShard], vectors: Iterable[SlotParams]) -> dict[str, int]:
     """Count, by the names of vectors, those that a search with `indexed_only` does not look at."""
     held = list(shards)
     return {params.name: sum(shard.index.spaces[params.slot].left_out for shard in held) for params in vectors}
 
 
-def merge_hits(found: Sequence[Sequence[Point]], params: VectorParams, limit: int) -> Sequence[Point]:
+def merge_hits(found: Sequence[Sequence[Point]], params: SlotParams, limit: int) -> Sequence[Point]:
     """Merge hits, each best first, by the reported score; ties as within a shard."""
     if len(found) == 1:
         return found[0] if len(found[0]) <= limit else found[0][:limit]
@@ -159,6 +178,27 @@ def merge_pages(pages: Sequence[Sequence[Point]], limit: int) -> Sequence[Point]
     if len(pages) == 1:
         return pages[0][:limit]
     return list(heapq.merge(*pages, key=lambda point: point.key))[:limit]
+
+
+def merge_ordered(found: Sequence[Sequence[Point]], request: OrderedRequest) -> Sequence[Point]:
+    """Merge points in the order of their values, then of their ids."""
+    if len(found) == 1:
+        return found[0][: request.limit]
+    points = [point for own in found for point in own]
+    points.sort(key=_place_in_order, reverse=request.direction is Direction.DESCENDING)
+    return points[: request.limit]
+
+
+def _place_in_order(point: Point) -> tuple[int | float, PointKey]:
+    assert point.order_value is not None
+    return point.order_value, point.key
+
+
+def merge_samples(found: Sequence[Sequence[Point]], limit: int) -> Sequence[Point]:
+    """Make one sample of those of several shards."""
+    if len(found) == 1:
+        return found[0][:limit]
+    return sorted((point for points in found for point in points), key=lambda point: float(point.score or 0))[:limit]
 
 
 def _shown(part: Part, points: Sequence[Point]) -> Sequence[Point]:

@@ -61,7 +61,7 @@ class LocalShard:
         self.index = driver.index
         self._driver = driver
         self._pool = pool
-        self._vectors = {vector.name: vector for vector in driver.index.params.vectors}
+        self._vectors = driver.index.params.by_name
         self._writer = Writer(path.name, driver, self._vectors, self._was_applied)
         self._view: ShardView | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -246,7 +246,7 @@ class LocalShard:
     async def configure(self, params: IndexParams) -> None:
         """Take over changed settings."""
         await self._writer.run(lambda: maintenance.configure(self._driver.index, params))
-        self._vectors.update({vector.name: vector for vector in params.vectors})
+        self._vectors.update(params.by_name)
         self._wake.set()
 
     @property

@@ -15,20 +15,25 @@ from qnode.errors import BadInput, NotFound
 from qnode.index import Index, reading
 from qnode.index.vectors.query import normalised
 from qnode.index.vectors.scoring import normalises
+from qnode.models.columns import as_multi, chosen
 from qnode.models.operation import (
     ClearPayload,
+    Column,
     Delete,
     DeletePayload,
     DeleteVectors,
+    MultiColumn,
     Operation,
     OverwritePayload,
     SetPayload,
+    SparseColumn,
     UpdateVectors,
     Upsert,
     VectorColumn,
 )
 from qnode.models.point_id import PointKey, id_of
-from qnode.models.vector_params import VectorParams
+from qnode.models.query import AnyVector, SparseVector
+from qnode.models.vector_params import SlotParams, SparseParams, VectorParams
 from qnode.models.write import (
     ClearPayloadRequest,
     DeletePayloadRequest,
@@ -45,25 +50,50 @@ from qnode.models.write import (
 from qnode.shards.routing import taken_of
 
 
-def check(request: WriteRequest, vectors: Mapping[str, VectorParams]) -> None:
-    """Raise BadInput if a vector's name or dimension is not the collection's."""
+def check(request: WriteRequest, vectors: Mapping[str, SlotParams]) -> None:
+    """Raise BadInput if a vector's name, kind or dimension is not the collection's."""
     match request:
         case UpsertRequest() | UpdateVectorsRequest():
             for name, column in request.vectors.items():
-                params = vectors.get(name)
-                if params is None:
-                    raise BadInput(f"Not existing vector name error: {name}")
-                if len(column.at) and column.values.shape[1] != params.size:
-                    suffix = f" for vector '{name}'" if name else ""
-                    raise BadInput(
-                        f"Vector dimension error: expected dim: {params.size}, got {column.values.shape[1]}{suffix}"
-                    )
+                _check_column(column, named(vectors, name), f" for vector '{name}'" if name else "")
         case DeleteVectorsRequest():
             for name in request.names:
-                if name not in vectors:
-                    raise BadInput(f"Not existing vector name error: {name}")
+                named(vectors, name)
         case _:
             pass
+
+
+def named(vectors: Mapping[str, SlotParams], name: str) -> SlotParams:
+    """Give what the collection says of a vector's name; raise BadInput if it has none of it."""
+    params = vectors.get(name)
+    if params is None:
+        raise BadInput(f"Not existing vector name error: {name}")
+    return params
+
+
+def _check_column(column: Column, params: SlotParams, suffix: str) -> None:
+    if not len(column.at):
+        return
+    _check_kind(isinstance(column, SparseColumn), isinstance(column, MultiColumn), params)
+    if isinstance(params, VectorParams) and column.values.shape[1] != params.size:
+        raise BadInput(f"Vector dimension error: expected dim: {params.size}, got {column.values.shape[1]}{suffix}")
+
+
+def check_query(vector: AnyVector, params: SlotParams) -> None:
+    """Raise BadInput if a vector cannot be compared with those of the collection."""
+    if isinstance(vector, SparseVector):
+        _check_kind(True, False, params)
+        return
+    _check_kind(False, vector.ndim == 2, params)
+    if isinstance(params, VectorParams) and vector.shape[-1] != params.size:
+        raise BadInput(f"Vector dimension error: expected dim: {params.size}, got {vector.shape[-1]}")
+
+
+def _check_kind(is_sparse: bool, is_multi: bool, params: SlotParams) -> None:
+    if is_sparse != isinstance(params, SparseParams):
+        raise BadInput("Conversion between sparse and regular vectors failed")
+    if is_multi and isinstance(params, VectorParams) and not params.multivector:
+        raise BadInput("Conversion between multi and regular vectors failed")
 
 
 def needs_state(request: WriteRequest) -> bool:
@@ -90,7 +120,7 @@ def absent(keys: Sequence[PointKey], index: Index) -> list[PointKey]:
     return [key for key in keys if key not in present]
 
 
-def resolve(request: WriteRequest, index: Index, vectors: Mapping[str, VectorParams]) -> Operation:
+def resolve(request: WriteRequest, index: Index, vectors: Mapping[str, SlotParams]) -> Operation:
     """Make the operation; raise NotFound for points that must exist and do not."""
     match request:
         case UpsertRequest():
@@ -131,7 +161,7 @@ def no_such_point(key: PointKey) -> NotFound:
     return NotFound(f"No point with id {id_of(key)} found")
 
 
-def _upsert(request: UpsertRequest, index: Index, vectors: Mapping[str, VectorParams]) -> Upsert:
+def _upsert(request: UpsertRequest, index: Index, vectors: Mapping[str, SlotParams]) -> Upsert:
     keys, payloads = request.keys, request.payloads
     columns = request.vectors
     last = {key: at for at, key in enumerate(keys)}
@@ -155,32 +185,43 @@ def _upsert(request: UpsertRequest, index: Index, vectors: Mapping[str, VectorPa
     return Upsert(keys, payloads, _prepared(columns, vectors))
 
 
-def _update_vectors(request: UpdateVectorsRequest, index: Index, vectors: Mapping[str, VectorParams]) -> UpdateVectors:
+def _update_vectors(request: UpdateVectorsRequest, index: Index, vectors: Mapping[str, SlotParams]) -> UpdateVectors:
     _check_existing(request.keys, index)
     keys = list(dict.fromkeys(request.keys))
     if request.update_filter is not None:
         keys = reading.matching(index, keys, request.update_filter)
     place = {key: at for at, key in enumerate(keys)}
-    columns = {}
+    columns: dict[str, Column] = {}
     for name, column in request.vectors.items():
         rows: dict[int, int] = {}
         for row, at in enumerate(column.at.tolist()):
             if (target := place.get(request.keys[at])) is not None:
                 rows[target] = row
         at_sorted = sorted(rows)
-        chosen = np.array([rows[at] for at in at_sorted], np.intp)
-        columns[name] = VectorColumn(np.array(at_sorted, np.int32), column.values[chosen])
+        places = np.array([rows[at] for at in at_sorted], np.intp)
+        columns[name] = chosen(column, np.array(at_sorted, np.int32), places)
     return UpdateVectors(keys, _prepared(columns, vectors))
 
 
-def _taken(columns: Mapping[str, VectorColumn], taken: list[int], total: int) -> dict[str, VectorColumn]:
+def _taken(columns: Mapping[str, Column], taken: list[int], total: int) -> dict[str, Column]:
     places = np.array(taken, np.intp)
     return {name: taken_of(column, places, total) for name, column in columns.items()}
 
 
-def _prepared(columns: Mapping[str, VectorColumn], vectors: Mapping[str, VectorParams]) -> dict[str, VectorColumn]:
-    return {
-        name: VectorColumn(column.at, normalised(column.values)) if normalises(vectors[name]) else column
-        for name, column in columns.items()
-        if len(column.at)
-    }
+def _prepared(columns: Mapping[str, Column], vectors: Mapping[str, SlotParams]) -> dict[str, Column]:
+    return {name: _as_stored(column, vectors[name]) for name, column in columns.items() if len(column.at)}
+
+
+def _as_stored(column: Column, params: SlotParams) -> Column:
+    """Give a column the kind of its slot, with rows of unit length where the metric wants that."""
+    if isinstance(column, SparseColumn):
+        return column
+    assert isinstance(params, VectorParams)
+    if params.multivector:
+        column = as_multi(column)
+    if not normalises(params):
+        return column
+    values = normalised(column.values)
+    if isinstance(column, MultiColumn):
+        return MultiColumn(column.at, column.offsets, values)
+    return VectorColumn(column.at, values)

@@ -13,7 +13,8 @@ from dataclasses import replace
 import numpy as np
 import xxhash
 
-from qnode.models.operation import VectorColumn
+from qnode.models.columns import chosen
+from qnode.models.operation import Column
 from qnode.models.point_id import PointKey
 from qnode.models.write import Selector, UpdateVectorsRequest, UpsertRequest, WriteRequest
 
@@ -76,10 +77,10 @@ class Ring:
         return parts
 
 
-def taken_of(column: VectorColumn, taken: np.ndarray[tuple[int], np.dtype[np.intp]], total: int) -> VectorColumn:
+def taken_of(column: Column, taken: np.ndarray[tuple[int], np.dtype[np.intp]], total: int) -> Column:
     """Restrict a column to some of the points, renumbered; `taken` (n,) ascending, of `total` points."""
     position = np.full(total, -1, np.int32)
     position[taken] = np.arange(len(taken), dtype=np.int32)
     at = position[column.at]
-    kept = at >= 0
-    return VectorColumn(at[kept], column.values[kept])
+    kept = np.flatnonzero(at >= 0)
+    return chosen(column, at[kept], kept)

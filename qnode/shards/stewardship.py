@@ -367,4 +367,4 @@ async def _adjust(collection: Collection, entry: CollectionEntry) -> None:
                 await shard.create_field_index(path, schema)
         for path in [path for path in there if path not in wanted]:
             await shard.drop_field_index(path)
-    collection.fields = wanted
+    collection.index_fields(wanted)

@@ -25,7 +25,7 @@ from typing import Any
 from qnode.errors import BadRequest, InternalError, OutOfSpace, QnodeError, Unavailable
 from qnode.index import maintenance
 from qnode.models.operation import encode
-from qnode.models.vector_params import VectorParams
+from qnode.models.vector_params import SlotParams
 from qnode.models.write import WriteRequest, size_of
 from qnode.shards.replicating import Replicating
 from qnode.shards.resolve import needs_state, resolve
@@ -55,7 +55,7 @@ class Writer:
     """A thread with a queue of requests, maintenance and events in front of it."""
 
     def __init__(
-        self, name: str, driver: Replicating, vectors: Mapping[str, VectorParams], was_applied: Callable[[], None]
+        self, name: str, driver: Replicating, vectors: Mapping[str, SlotParams], was_applied: Callable[[], None]
     ) -> None:
         """was_applied: told, on the thread, when the index may have changed by other writes than those submitted here."""
         self._driver = driver

@@ -43,5 +43,6 @@ def paired(manifest: Manifest, entry: CollectionEntry) -> dict[int, int]:
 
 
 def _vectors(config: Mapping[str, Any]) -> set[tuple[object, ...]]:
-    vectors = CollectionConfig.from_json(config).index_params().vectors
-    return {(vector.name, vector.slot, vector.size, vector.distance, vector.datatype) for vector in vectors}
+    params = CollectionConfig.from_json(config).index_params()
+    dense = {(one.name, one.slot, one.size, one.distance, one.datatype, one.multivector) for one in params.vectors}
+    return dense | {(one.name, one.slot, one.datatype) for one in params.sparse}

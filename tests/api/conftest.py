@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +12,20 @@ import orjson
 import pytest
 
 from qnode.api import number_scan
+from qnode.api.access import Keys
 from qnode.api.app import build_application
 from qnode.index.vectors import warm_up
 from qnode.models.collection import CollectionDefaults
 from qnode.raft import StandaloneLog
 from qnode.shards.collections import Collections, CollectionsSettings
 from qnode.snapshots import Snapshots, SnapshotSettings
+from tests.support import contract
 
 BODY_LIMIT_BYTES = 1 << 20
 
 
 class Client:
-    """Sends requests to the application; `result` also checks the envelope. `folder`: where the node keeps all it has."""
+    """Sends requests to the application, and holds every answer against the contract; `result` also checks the envelope. `folder`: where the node keeps all it has."""
 
     def __init__(self, runner: asyncio.Runner, http: httpx.AsyncClient, folder: Path) -> None:
         self.runner = runner
@@ -33,7 +36,9 @@ class Client:
         if body is not None:
             options["content"] = body if isinstance(body, bytes | AsyncIterator) else orjson.dumps(body)
             options.setdefault("headers", {"content-type": "application/json"})
-        return self.runner.run(self.http.request(method, path, **options))
+        response = self.runner.run(self.http.request(method, path, **options))
+        contract.check(method, path, response.status_code, response.headers.get("content-type", ""), response.content)
+        return response
 
     def result(self, method: str, path: str, body: Any = None, **options: Any) -> Any:
         response = self.send(method, path, body, **options)
@@ -54,7 +59,13 @@ class Client:
 
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    path: Path = tmp_path_factory.mktemp("node")
+    with serving(tmp_path_factory.mktemp("node")) as client:
+        yield client
+
+
+@contextmanager
+def serving(path: Path, keys: Keys | None = None) -> Iterator[Client]:
+    """Open a node over a folder; `keys`: what its clients must show."""
     (path / "raft").mkdir()
     warm_up()
     number_scan.warm_up()
@@ -73,6 +84,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
                 topology=lambda: topology.current,
                 taken=snapshots,
                 body_limit_bytes=BODY_LIMIT_BYTES,
+                keys=keys,
             )
             transport = httpx.ASGITransport(application, raise_app_exceptions=False)
             return collections, snapshots, httpx.AsyncClient(transport=transport, base_url="http://node")

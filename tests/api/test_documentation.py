@@ -5,6 +5,7 @@ import pytest
 
 from qnode.api import documentation
 from qnode.api.points import Points
+from qnode.api.summaries import Summaries
 from tests.api.conftest import Client
 
 C = "/collections/{collection_name}"
@@ -24,7 +25,8 @@ def shape(value: object) -> object:
 
 
 def test_every_endpoint_of_points_has_a_sketch() -> None:
-    assert set(documentation.POINTS) == set(Points(None, None, None).routes())  # type: ignore[arg-type]
+    points = Points(None, None, None)  # type: ignore[arg-type]
+    assert set(documentation.POINTS) == {*points.routes(), *Summaries(None, points).routes()}  # type: ignore[arg-type]
 
 
 def test_the_document_shows_hot_and_ordinary_endpoints(document: dict[str, Any]) -> None:

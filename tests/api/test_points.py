@@ -160,8 +160,9 @@ def test_a_body_over_64_kilobytes_is_read_as_a_small_one(client: Client) -> None
         ("points/query", b"[[[[", 400, "Format error in JSON body: "),
         ("points/query", b'{"query":[NaN]}', 400, "Format error in JSON body: "),
         ("points/query", b'{"a":' * 100_000, 400, "Format error in JSON body: "),
-        ("points/query/groups", {}, 400, "Bad request: POST /collections/{collection_name}/points/query/groups is"),
-        ("points/recommend", {}, 400, "Bad request: "),
+        ("points/query/groups", {}, 400, "Format error in JSON body: missing field `group_by`"),
+        ("points/recommend", {"limit": 1}, 422, "Validation error in JSON body: [recommend_request: "),
+        ("points/recommend", {"positive": [1]}, 400, "Format error in JSON body: missing field `limit`"),
     ],
 )
 def test_wrong_reads_are_refused(client: Client, path: str, body: Any, status: int, text: str) -> None:

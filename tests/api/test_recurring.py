@@ -7,7 +7,7 @@ import numpy as np
 import orjson
 import pytest
 
-from qnode.api import number_scan, reads_json, recurring
+from qnode.api import number_scan, older_json, query_json, recurring
 from qnode.errors import QnodeError
 from qnode.models.query import QueryRequest
 
@@ -64,9 +64,9 @@ def asked(request: QueryRequest) -> tuple[object, ...]:
     return (request.query.vector.tolist(), *map(repr, named))
 
 
-@pytest.mark.parametrize("parse", [reads_json.parse_query, reads_json.parse_search])
+@pytest.mark.parametrize("parse", [query_json.parse_query, older_json.parse_search])
 def test_a_body_is_read_as_the_general_way_reads_it(parse: recurring.Parse) -> None:
-    for text in QUERIES if parse is reads_json.parse_query else SEARCHES:
+    for text in QUERIES if parse is query_json.parse_query else SEARCHES:
         for vector in (VECTOR, VECTOR.replace(",", " ,\n"), LONG):
             body = (text % vector).encode()
             read = recurring.read(body, parse)
@@ -74,7 +74,7 @@ def test_a_body_is_read_as_the_general_way_reads_it(parse: recurring.Parse) -> N
             assert asked(read) == asked(parse(orjson.loads(body))), body
 
 
-@pytest.mark.parametrize("parse", [reads_json.parse_query, reads_json.parse_search])
+@pytest.mark.parametrize("parse", [query_json.parse_query, older_json.parse_search])
 @pytest.mark.parametrize("text", LEFT)
 def test_what_is_wrong_or_not_certain_is_left_to_the_general_way(text: str, parse: recurring.Parse) -> None:
     body = (text % VECTOR).encode()
@@ -86,7 +86,7 @@ def test_what_is_wrong_or_not_certain_is_left_to_the_general_way(text: str, pars
 
 def test_a_vector_that_is_short_or_has_other_things_in_it_is_left_to_the_general_way() -> None:
     for vector in ("[]", "[1,2,3]", VECTOR[:-1] + ',"1"]', VECTOR[:-1] + ",null]", VECTOR[:-1] + ",1e39]", "[NaN]"):
-        assert recurring.read(f'{{"query":{vector}}}'.encode(), reads_json.parse_query) is None
+        assert recurring.read(f'{{"query":{vector}}}'.encode(), query_json.parse_query) is None
 
 
 def test_two_bodies_that_differ_in_their_vector_alone_keep_their_own() -> None:
@@ -95,7 +95,7 @@ def test_two_bodies_that_differ_in_their_vector_alone_keep_their_own() -> None:
     chance = random.Random(seed)
     vectors = [[chance.gauss(0, 1) for _ in range(40)] for _ in range(20)]
     bodies = [orjson.dumps({"query": vector, "limit": 4}) for vector in vectors]
-    read = [recurring.read(body, reads_json.parse_query) for body in bodies]
+    read = [recurring.read(body, query_json.parse_query) for body in bodies]
     for vector, request in zip(vectors, read, strict=True):
         assert request is not None
         assert request.query is not None
@@ -105,7 +105,7 @@ def test_two_bodies_that_differ_in_their_vector_alone_keep_their_own() -> None:
 
 def test_the_mark_stays_within_the_process(capsys: pytest.CaptureFixture[str]) -> None:
     body = f'{{"query":{VECTOR},"using":{VECTOR[:-1]}}}'.encode()
-    assert recurring.read(body, reads_json.parse_query) is None
+    assert recurring.read(body, query_json.parse_query) is None
     with pytest.raises(QnodeError) as told:
-        reads_json.parse_query(json.loads(f'{{"query":{{"unknown":{VECTOR}}}}}'))
+        query_json.parse_query(json.loads(f'{{"query":{{"unknown":{VECTOR}}}}}'))
     assert number_scan.MARK not in str(told.value)

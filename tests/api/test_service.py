@@ -138,8 +138,8 @@ def test_there_are_no_issues(client: Client) -> None:
 
 
 def test_what_is_not_there_yet_says_so(client: Client) -> None:
-    status, text = client.error("POST", "/collections/aliases", {"actions": []})
-    assert (status, text) == (400, "Bad request: POST /collections/aliases is not supported yet")
+    status, text = client.error("GET", "/quotas")
+    assert (status, text) == (400, "Bad request: GET /quotas is not supported yet")
 
 
 def test_unknown_routes_and_methods_get_the_envelope(client: Client) -> None:

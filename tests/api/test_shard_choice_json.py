@@ -2,7 +2,9 @@ from typing import Any
 
 import pytest
 
-from qnode.api.reads_json import parse_count, parse_query, parse_retrieve, parse_scroll, parse_search
+from qnode.api.older_json import parse_search
+from qnode.api.query_json import parse_query
+from qnode.api.reads_json import parse_count, parse_retrieve, parse_scroll
 from qnode.api.shard_choice_json import choice_of
 from qnode.api.writes_json import parse_clear_payload, parse_delete, parse_set_payload, parse_upsert
 from qnode.errors import MalformedBody

@@ -4,10 +4,11 @@ import numpy as np
 import orjson
 import pytest
 
-from qnode.api import writes_json
+from qnode.api import number_scan, writes_json
 from qnode.api.writes_json import parse_operations, parse_update_vectors, parse_upsert
 from qnode.errors import BadInput, BadRequest, MalformedBody, QnodeError, ValidationFailed
 from qnode.models.filter import Filter
+from qnode.models.operation import MultiColumn, SparseColumn
 from qnode.models.point_id import key_of
 from qnode.models.write import (
     ClearPayloadRequest,
@@ -93,8 +94,32 @@ def point(vector: Any, **more: Any) -> dict[str, Any]:
         (point({"a": None}), MalformedBody, "invalid type: null"),
         (point([]), ValidationFailed, "[points[0].vector: dense vector must not be empty]"),
         (point([1.0], payload=[1]), MalformedBody, "invalid type: sequence, expected a payload object"),
-        (point([[1.0]]), BadRequest, "multivectors are not supported yet"),
-        (point({"s": {"indices": [1], "values": [1.0]}}), BadRequest, "sparse vectors are not supported yet"),
+        (point([[]]), ValidationFailed, "[points[0].vector.data: all vectors must be non-empty]"),
+        (point({"m": [[1.0], []]}), ValidationFailed, "[points[0].vector.?.data: all vectors must be non-empty]"),
+        (
+            point({"m": [[1.0], [1.0, 2.0, 3.0]]}),
+            ValidationFailed,
+            "points[0].vector.?.data: all vectors must have the same dimension, found vector with dimension 3",
+        ),
+        (point([[1.0], 2.0]), MalformedBody, "invalid type: floating point `2.0`, expected a vector"),
+        (point([[0.5] * 2**10] * 2**10), ValidationFailed, "must be less than 1048576"),
+        (
+            point({"s": {"indices": [1, 2], "values": [1.0]}}),
+            ValidationFailed,
+            "[points[0].vector.?.values: Validation error: must be the same length as indices [{}]]",
+        ),
+        (
+            point({"s": {"indices": [7, 1, 7], "values": [1.0, 2.0, 3.0]}}),
+            ValidationFailed,
+            "[points[0].vector.?.indices: Validation error: must be unique [{}]]",
+        ),
+        (point({"s": {"indices": [2**32], "values": [1.0]}}), MalformedBody, "expected u32"),
+        (point({"s": {"indices": [-1], "values": [1.0]}}), MalformedBody, "expected u32"),
+        (
+            {"points": [{"id": 1, "vector": {"s": [1.0]}}, {"id": 2, "vector": {"s": {"indices": [], "values": []}}}]},
+            BadInput,
+            "Conversion between sparse and regular vectors failed",
+        ),
         (point({"text": "x", "model": "m"}), BadRequest, "inference is not supported yet"),
         ({**point([1.0]), "update_mode": "other"}, MalformedBody, "unknown variant `other`"),
         ({"batch": {"ids": [1]}}, MalformedBody, "missing field `vectors`"),
@@ -114,6 +139,49 @@ def test_a_wrong_upsert_is_refused_in_qdrants_words(body: Any, kind: type[QnodeE
     with pytest.raises(kind) as raised:
         parse_upsert(body, sizes)
     assert text in str(raised.value)
+
+
+def test_sparse_vectors_are_sorted_by_index_in_points_and_in_a_batch() -> None:
+    given = [{"indices": [9, 2**32 - 1, 0], "values": [1, 2.5, 3]}, {"indices": [], "values": []}]
+    listed = parse_upsert(
+        {"points": [{"id": 1, "vector": {"s": given[0]}}, {"id": 2, "vector": {"s": given[1]}}]}, sizes
+    )
+    batch = parse_upsert({"batch": {"ids": [1, 2], "vectors": {"s": given}}}, sizes)
+    for request in (listed, batch):
+        column = request.vectors["s"]
+        assert isinstance(column, SparseColumn)
+        assert column.offsets.tolist() == [0, 3, 3]
+        assert column.indices.tolist() == [0, 9, 2**32 - 1]
+        assert column.values.tolist() == [3.0, 1.0, 2.5]
+
+
+def test_multivectors_are_one_column_in_which_a_dense_vector_counts_as_one_row() -> None:
+    given = [[[1.0, 2.0], [3.0, 4.0]], [5.0, 6.0], [[7, 8]]]
+    listed = parse_upsert({"points": [{"id": at, "vector": vector} for at, vector in enumerate(given)]}, sizes)
+    batch = parse_upsert({"batch": {"ids": [0, 1, 2], "vectors": given}}, sizes)
+    for request in (listed, batch):
+        column = request.vectors[""]
+        assert isinstance(column, MultiColumn)
+        assert (column.at.tolist(), column.offsets.tolist()) == ([0, 1, 2], [0, 2, 3, 4])
+        assert column.values.tolist() == [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0], [7.0, 8.0]]
+
+
+def test_a_large_body_with_vectors_of_all_kinds_is_read_as_a_small_one_is() -> None:
+    seed = 5
+    random = np.random.default_rng(seed)
+    rows = random.standard_normal((3, 20)).astype(np.float32).tolist()
+    sparse = {"indices": [int(index) for index in 2**32 - 1 - np.arange(20)], "values": rows[0]}
+    for body in (
+        {"points": [{"id": 1, "vector": rows}, {"id": 2, "vector": {"": rows[:1]}}]},
+        {"batch": {"ids": [1, 2], "vectors": [rows, rows[1:]]}},
+        {"points": [{"id": 1, "vector": {"s": sparse, "d": rows[0]}}]},
+        {"batch": {"ids": [1], "vectors": {"s": [sparse]}}},
+    ):
+        text = orjson.dumps(body)
+        scanned, plain = parse_upsert(number_scan.parse(text), sizes), parse_upsert(orjson.loads(text), sizes)
+        for name, column in plain.vectors.items():
+            for field in type(column).__slots__:
+                assert np.array_equal(getattr(column, field), getattr(scanned.vectors[name], field))
 
 
 def test_ragged_vectors_name_the_one_that_does_not_fit_the_collection() -> None:

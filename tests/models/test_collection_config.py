@@ -143,9 +143,18 @@ def test_the_node_gives_defaults_that_a_request_overrides() -> None:
         ),
         ({"vectors": {**DOT, "memory": "pinned"}}, ValidationFailed, "[vectors.memory: "),
         ({"sparse_vectors": {"s": {}}}, BadRequest, "Bad request: sparse vectors are not supported yet"),
-        ({"vectors": {**DOT, "multivector_config": {"comparator": "max_sim"}}}, BadRequest, "multivectors are not"),
+        (
+            {"vectors": {**DOT, "multivector_config": {"comparator": "min_sim"}}},
+            MalformedBody,
+            "unknown variant `min_sim`",
+        ),
         ({"vectors": {**DOT, "datatype": "turbo4"}}, BadRequest, "`turbo4` datatype is not supported yet"),
-        ({"strict_mode_config": {"enabled": True}}, BadRequest, "strict mode is not supported yet"),
+        ({"strict_mode_config": {"enabled": 1}}, MalformedBody, "invalid type: integer `1`, expected a boolean"),
+        (
+            {"strict_mode_config": {"max_query_limit": 0}},
+            ValidationFailed,
+            "strict_mode_config.max_query_limit: value 0 invalid, must be 1 or larger",
+        ),
     ],
 )
 def test_a_wrong_creation_is_refused_in_qdrants_words(body: Any, kind: type[QnodeError], text: str) -> None:

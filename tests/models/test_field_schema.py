@@ -27,7 +27,7 @@ def test_an_object_is_echoed_with_unset_capabilities_as_null() -> None:
     }
 
 
-@pytest.mark.parametrize("kind", ["keyword", "integer", "float", "geo", "bool", "datetime", "uuid"])
+@pytest.mark.parametrize("kind", ["keyword", "integer", "float", "geo", "text", "bool", "datetime", "uuid"])
 def test_every_type_is_shown_as_the_client_library_reads_it(kind: str) -> None:
     for sent in (kind, {"type": kind, "on_disk": True}):
         schema = parse_field_schema(sent)
@@ -35,12 +35,60 @@ def test_every_type_is_shown_as_the_client_library_reads_it(kind: str) -> None:
         assert FieldSchema.from_json(orjson.loads(orjson.dumps(schema.to_json()))) == schema
 
 
+def test_a_text_index_shows_its_tokenizer_and_what_was_sent() -> None:
+    assert parse_field_schema("text").shown(2) == {"data_type": "text", "points": 2}
+    assert parse_field_schema({"type": "text"}).shown(0)["params"] == {"type": "text", "tokenizer": "word"}
+    sent = {
+        "type": "text",
+        "tokenizer": "prefix",
+        "stopwords": {"custom": ["b", "a", "b"], "languages": ["english"]},
+        "stemmer": {"type": "snowball", "language": "german"},
+        "phrase_matching": True,
+        "lowercase": None,
+    }
+    shown = parse_field_schema(sent).shown(0)
+    assert shown["params"] == {
+        "type": "text",
+        "tokenizer": "prefix",
+        "stopwords": {"languages": ["english"], "custom": ["a", "b"]},
+        "stemmer": {"type": "snowball", "language": "german"},
+        "phrase_matching": True,
+    }
+    TypeAdapter(client.PayloadIndexInfo).validate_json(orjson.dumps(shown), strict=True)
+
+
+def test_equal_parameters_are_equal_settings_however_they_are_written() -> None:
+    by_name = parse_field_schema({"type": "text", "stopwords": "english", "stemmer": {"type": "none"}})
+    by_set = parse_field_schema({"type": "text", "stopwords": {"languages": ["english"]}, "lowercase": True})
+    assert by_name.text == by_set.text is not None
+    assert parse_field_schema("text").text == parse_field_schema({"type": "text"}).text
+    assert parse_field_schema("keyword").text is None
+
+
 @pytest.mark.parametrize(
     ("sent", "kind", "text"),
     [
         (None, BadRequest, "Can't auto-detect field type, please specify `field_schema` in the request"),
-        ("text", BadRequest, "full-text indexes are not supported yet"),
-        ({"type": "text", "tokenizer": "word"}, BadRequest, "full-text indexes are not supported yet"),
+        (
+            {"type": "text", "tokenizer": "letters"},
+            MalformedBody,
+            "unknown variant `letters`, expected one of `prefix`",
+        ),
+        (
+            {"type": "text", "stopwords": "klingon"},
+            MalformedBody,
+            "unknown variant `klingon`, expected one of `arabic`",
+        ),
+        ({"type": "text", "stopwords": ["the"]}, MalformedBody, "invalid type: sequence"),
+        ({"type": "text", "stopwords": {"custom": [1]}}, MalformedBody, "invalid type: integer `1`, expected a string"),
+        ({"type": "text", "stemmer": {"type": "snowball"}}, MalformedBody, "missing field `language`"),
+        ({"type": "text", "stemmer": "english"}, MalformedBody, "invalid type: string"),
+        (
+            {"type": "text", "stemmer": {"type": "snowball", "language": "hebrew"}},
+            MalformedBody,
+            "unknown variant `hebrew`",
+        ),
+        ({"type": "text", "min_token_len": -1}, MalformedBody, "invalid value: integer `-1`"),
         ("int", MalformedBody, "unknown variant `int`, expected one of `keyword`, `integer`"),
         ({}, MalformedBody, "missing field `type`"),
         (7, MalformedBody, "invalid type: integer `7`"),

@@ -16,7 +16,7 @@ from qnode.models import write as w
 from qnode.models.collection import CollectionInfo, CollectionStatus
 from qnode.models.field_schema import FieldSchema
 from qnode.models.filter_json import MAX_FILTER_DEPTH, parse_filter
-from qnode.models.operation import VectorColumn
+from qnode.models.operation import MultiColumn, SparseColumn, VectorColumn
 from qnode.models.payload_path import parse_path
 from qnode.models.point_id import key_of
 from qnode.models.shard_calls import ReadCall, Table, VectorRequest, WriteCall, points_of, table_of
@@ -55,6 +55,9 @@ VALUES: list[Any] = [
     q.Hits([1, "6f0d2d6c-5b4e-4c0e-9a38-1f4ed9a5cf5e"], [4, 5], np.array([0.5, 0.25], np.float32)),
     ReadCall("0000", (0, 3), QUERY, 1.5), WriteCall("0000", 3, w.DeleteRequest(w.Selector(tuple(KEYS))), True, None),
     CollectionInfo(CollectionStatus.GREY, None, 1, 2, 3, {"a": (FieldSchema("integer", {"range": True}), 4)}),
+    MultiColumn(np.array([2], np.int32), np.array([0, 2], np.int64), np.ones((2, 3), np.float32)),
+    SparseColumn(np.array([2], np.int32), np.array([0, 1], np.int64), np.array([2**32 - 1], np.uint32), np.ones(1, np.float32)),
+    q.Nearest(q.SparseVector(np.array([1, 5], np.uint32), np.array([0.5, -1.0], np.float32))),
     f.MatchValue(1), f.MatchValue(True), VectorRequest(KEYS[0], ""),
 ]  # fmt: skip
 

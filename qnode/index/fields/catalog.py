@@ -18,6 +18,7 @@ import xxhash
 from qnode.errors import Corruption, InternalError
 from qnode.index.fields.keys import MAX_FIELD_ID
 from qnode.models.field_schema import FieldSchema
+from qnode.models.text_settings import TextSettings
 
 FORMAT = 1
 _CHECKSUM_BYTES = 8
@@ -40,11 +41,20 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """All payload indexes by name, and the ids whose postings are still to be removed."""
+    """All payload indexes by name, and the ids whose postings are still to be removed.
+
+    `texts`: the settings of the text indexes by name, also of those that are being built.
+    """
 
     fields: dict[str, Field] = field(default_factory=dict)
     dropping: tuple[int, ...] = ()
     generations: int = 0
+    texts: dict[str, TextSettings] = field(init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        settings = {name: known.schema.text for name, known in self.fields.items()}
+        texts = {name: text for name, text in settings.items() if text is not None}
+        object.__setattr__(self, "texts", texts)
 
     def with_field(self, name: str, schema: FieldSchema) -> Catalog:
         """Add an index that has nothing in it yet."""

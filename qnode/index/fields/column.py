@@ -55,6 +55,21 @@ class Column:
                 numbers = numbers[at >= self._valid_from[numbers]]
                 into[numbers[numbers < len(into)]] = True
 
+    def entries(self, within: Mask) -> tuple[Numbers, Components]:
+        """List the values of those points: (n,) whose they are, numbers may repeat, and the values."""
+        with self._lock:
+            known = min(len(self._present), len(within))
+            numbers = np.flatnonzero(self._present[:known] & within[:known]).astype(np.uint32)
+            values = tuple(part[numbers] for part in self._dense)
+            if self._listed:
+                listed = self._list_numbers[: self._listed]
+                is_wanted = np.arange(self._listed) >= self._valid_from[listed]
+                is_wanted &= (listed < known) & within[np.minimum(listed, known - 1)] if known else False
+                numbers = np.concatenate((numbers, listed[is_wanted]))
+                further = tuple(part[: self._listed][is_wanted] for part in self._list)
+                values = tuple(np.concatenate(both) for both in zip(values, further, strict=True))
+            return numbers, values
+
     def replace(self, changed: Numbers, numbers: Numbers, values: Components) -> None:
         """Forget the values of `changed`, then add `values[i]` to the point numbers[i] (numbers may repeat)."""
         if not self._used and not len(numbers):

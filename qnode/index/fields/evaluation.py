@@ -2,7 +2,8 @@
 
 Every condition is first asked of what is at hand (ids, vectors, indexes, remembered masks). Those that cannot be told
 so are open: with all of them false in favour of the filter, then against it, the masks of the clauses give the points
-that may pass and those that surely do. Only the points between the two are looked at, payload by payload: condition by
+that may pass and those that surely do. Where an index tells that a condition fails for most points, it is open for the others
+alone. Only the points between the two are looked at, payload by payload: condition by
 condition, so that what was found can be remembered, or, where too many are open, with the whole filter.
 """
 
@@ -19,6 +20,7 @@ from qnode.index.fields.indexes import FieldIndexes
 from qnode.index.fields.payload_scan import scan
 from qnode.index.fields.points import FieldPoints, Mask, Numbers
 from qnode.index.fields.pointwise import judge, keys_in_order
+from qnode.index.fields.text_lookup import Answer
 from qnode.models.condition import needs_payload
 from qnode.models.filter import Condition, FieldCondition, Filter, HasId, HasVector, MinShould, SliceCondition, leaves
 from qnode.models.siphash import slices_of
@@ -49,18 +51,25 @@ class Evaluation:
         self._live = population.live
         self._known: dict[Condition, Mask] = {}
         self._open: list[Condition] = []
+        self._partly: dict[Condition, Answer] = {}
         most = MASKS_BYTES // (len(self._live) + 1)
         for condition in dict.fromkeys(leaves(chosen)):
             deadline.check()
-            mask = None
-            if len(self._known) < most:
-                mask = self._at_hand(fields, condition)
-                if mask is None:
-                    mask = remembered(condition)
+            mask = self._found(fields, condition, remembered) if len(self._known) < most else None
             if mask is None:
                 self._open.append(condition)
             else:
                 self._known[condition] = fitted(mask, len(self._live))
+
+    def _found(self, fields: FieldIndexes, condition: Condition, remembered: Remembered) -> Mask | None:
+        """Give the mask of a condition if it can be told without payloads; note what is known if it is not all."""
+        answer = self._at_hand(fields, condition)
+        if answer is not None and answer.exact:
+            return answer.sure
+        mask = remembered(condition)
+        if mask is None and answer is not None:
+            self._partly[condition] = answer
+        return mask
 
     @property
     def from_indexes(self) -> bool:
@@ -89,16 +98,18 @@ class Evaluation:
         passed = sure | (self._selected(self._filter, sure=True) & undecided)
         return passed, found if everywhere else {}
 
-    def _at_hand(self, fields: FieldIndexes, condition: Condition) -> Mask | None:
+    def _at_hand(self, fields: FieldIndexes, condition: Condition) -> Answer | None:
         capacity = len(self._live)
-        if isinstance(condition, HasId):
-            numbers = self._population.numbers_of(self._txn, condition.keys)
-            return _mask_of(numbers[numbers < capacity], capacity)
-        if isinstance(condition, HasVector):
-            return self._population.with_vector(condition.name)
         if isinstance(condition, FieldCondition):
             return lookup.select(fields, self._txn, self._population, condition, capacity)
-        return None
+        if isinstance(condition, HasId):
+            numbers = self._population.numbers_of(self._txn, condition.keys)
+            mask = _mask_of(numbers[numbers < capacity], capacity)
+        elif isinstance(condition, HasVector):
+            mask = self._population.with_vector(condition.name)
+        else:
+            return None
+        return Answer(mask, mask)
 
     def _look_at(self, where: Mask) -> dict[Condition, Mask]:
         """Evaluate the open conditions on these points; elsewhere the masks are False."""
@@ -145,7 +156,12 @@ class Evaluation:
         if isinstance(condition, Filter):
             return self._selected(condition, sure=sure)
         known = self._known.get(condition)
-        return np.full(len(self._live), not sure) if known is None else known
+        if known is not None:
+            return known
+        partly = self._partly.get(condition)
+        if partly is not None:
+            return partly.sure if sure else partly.possible
+        return np.full(len(self._live), not sure)
 
 
 def fitted(mask: Mask, capacity: int) -> Mask:

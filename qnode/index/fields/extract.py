@@ -8,7 +8,9 @@ from typing import Any
 
 from qnode.index.fields.catalog import Field
 from qnode.index.fields.keys import encoder_of
+from qnode.index.fields.text_keys import TextKeys
 from qnode.models.payload_path import elements_at, parse_path
+from qnode.models.text_settings import TextSettings
 
 Payload = dict[str, Any]
 Extractor = Callable[[Payload], tuple[bytes, ...]]
@@ -16,7 +18,16 @@ Extractor = Callable[[Payload], tuple[bytes, ...]]
 
 def extractor_of(field: Field) -> Extractor:
     """Give the function that lists the keys of a payload in this index, each once."""
+    text = field.schema.text
+    if text is not None:
+        return _text_extractor(field.name, text, field.id)
     return _extractor(field.name, field.schema.type, field.id)
+
+
+@lru_cache(maxsize=1024)
+def _text_extractor(name: str, settings: TextSettings, field_id: int) -> Extractor:
+    path, keys = parse_path(name), TextKeys(settings, field_id)
+    return lambda payload: keys.of(elements_at(payload, path))
 
 
 @lru_cache(maxsize=1024)

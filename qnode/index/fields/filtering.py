@@ -6,7 +6,9 @@ Invariants:
   evaluated again before it is used. So it may be ahead of the population that it is asked for, never behind. To this
   end masks are made from a transaction that begins after the operation was noted, whatever the caller's sees: whoever
   looks at the points of a mask in a transaction rechecks those that have changed since.
-- What `select` gives is what `matches` gives for every live point, with any indexes: they change the cost alone.
+- What `select` gives is what `matches` gives for every live point, with any indexes: they change the cost alone. Text
+  conditions are the exception: a text index, from its creation on, decides what they mean. What is remembered of one is
+  remembered with the index's settings.
 
 Left out: two threads that ask for the same new filter at the same moment both evaluate it.
 """
@@ -23,6 +25,7 @@ from qnode.index.fields.points import FieldPoints, Mask, Numbers, Selection
 from qnode.index.fields.pointwise import judge
 from qnode.models.filter import Condition, Filter
 from qnode.models.filter_merge import merged
+from qnode.models.text_match import tokenized
 
 DEFAULT_CACHE_BYTES = 64 << 20
 
@@ -39,7 +42,7 @@ class Filtering:
 
     def select(self, txn: lmdb.Transaction, population: FieldPoints, chosen: Filter) -> Selection:
         """Give the live points that pass."""
-        chosen = merged(chosen)
+        chosen = self._merged(txn, chosen)
         known = self._remembered(txn, population, chosen)
         if known is not None:
             return Selection(known.mask, known.count)
@@ -55,17 +58,21 @@ class Filtering:
 
     def matches(self, txn: lmdb.Transaction, population: FieldPoints, chosen: Filter, numbers: Numbers) -> Mask:
         """Evaluate a filter on stored points: (n,) which of them pass; one that is gone counts as without payload."""
-        return judge(txn, population, merged(chosen), numbers)
+        return judge(txn, population, self._merged(txn, chosen), numbers)
 
     def estimate(self, txn: lmdb.Transaction, population: FieldPoints, chosen: Filter) -> tuple[int, int, int]:
         """Bound how many points pass, (at least, expected, at most), without looking at payloads."""
-        chosen = merged(chosen)
+        chosen = self._merged(txn, chosen)
         entry = self._cache.get(chosen)
         if entry is not None and entry.applied_op == population.applied_op:
             return entry.count, entry.count, entry.count
         sure, possible = self._evaluation(txn, population, chosen).bounds()
         least, most = int(np.count_nonzero(sure)), int(np.count_nonzero(possible))
         return least, (least + most) // 2, most
+
+    def _merged(self, txn: lmdb.Transaction, chosen: Filter) -> Filter:
+        """Write a filter with fewer conditions, and its text conditions as the text indexes of this state read them."""
+        return tokenized(merged(chosen), self._fields.catalog(txn).texts)
 
     def _evaluation(self, txn: lmdb.Transaction, population: FieldPoints, chosen: Filter) -> Evaluation:
         def remembered(condition: Condition) -> Mask | None:

@@ -17,12 +17,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from operator import itemgetter
+from typing import cast
 
 import lmdb
 import numpy as np
 import orjson
 
+from qnode import deadline
 from qnode.index.fields.catalog import Catalog, Field, decode_catalog, encode_catalog
 from qnode.index.fields.columns import Columns, FieldChange, FieldColumns
 from qnode.index.fields.extract import Extractor, Payload, extractor_of
@@ -38,6 +41,14 @@ _CATALOG = b"catalog"
 _COUNT = b"count"
 
 END_OF_NUMBERS = 1 << 32
+
+PIECE_POSTINGS = 8192
+"""How many postings are read between two looks at the deadline."""
+
+MOST_POSTINGS_BUILT = 1 << 18
+"""A piece of building ends early when it has so many: long texts have thousands of tokens each."""
+
+_MANY_KEYS = 16
 
 Posting = tuple[bytes, bytes]
 
@@ -109,6 +120,19 @@ class FieldIndexes:
         with txn.cursor(db=self._store.postings) as cursor:
             found = cursor.getmulti([key], dupdata=True, dupfixed_bytes=4, keyfixed=True)
         return np.frombuffer(found, layout)["number"]
+
+    def numbers_below(self, txn: lmdb.Transaction, prefix: bytes) -> Iterator[Numbers]:
+        """The points of all keys that begin like this, in pieces between which the deadline is looked at."""
+        with txn.cursor(db=self._store.postings) as cursor:
+            if not cursor.set_range(prefix):
+                return
+            postings = cast("Iterator[tuple[bytes, bytes]]", cursor.iternext())
+            while chunk := list(islice(postings, PIECE_POSTINGS)):
+                deadline.check()
+                begins = [number for key, number in chunk if key.startswith(prefix)]
+                yield np.frombuffer(b"".join(begins), "<u4")
+                if len(begins) < len(chunk):
+                    return
 
     def create(self, txn: lmdb.Transaction, name: str, schema: FieldSchema) -> None:
         """Add an index, or replace the one of this name; `name` is a payload path, MalformedBody if not."""
@@ -192,15 +216,21 @@ class FieldIndexes:
         counted_tags = COUNTED_TAGS.get(field.schema.type)
         adding: list[Posting] = []
         counted = 0
-        for number, payload in zip(numbers.tolist(), population.payloads_of(txn, numbers), strict=True):
+        built = len(numbers)
+        for at, (number, payload) in enumerate(
+            zip(numbers.tolist(), population.payloads_of(txn, numbers), strict=True), start=1
+        ):
             keys = keys_in(orjson.loads(payload))
             value = number.to_bytes(4, "little")
             adding.extend((key, value) for key in keys)
             counted += _is_counted(keys, counted_tags)
+            if len(adding) >= MOST_POSTINGS_BUILT:
+                built = at
+                break
         self._put(txn, adding)
         self._add_to_count(txn, field, counted)
-        done = len(remaining) <= max_points
-        return catalog.with_progress(field.name, None if done else int(numbers[-1]) + 1)
+        done = len(remaining) <= built
+        return catalog.with_progress(field.name, None if done else int(numbers[built - 1]) + 1)
 
     def _put(self, txn: lmdb.Transaction, postings: list[Posting]) -> None:
         if postings:
@@ -253,7 +283,8 @@ def _difference(
         for key in after:
             added.append((key, value))  # noqa: PERF401 - mostly one key, for which a comprehension takes twice as long
         if before:
-            removed += [(key, value) for key in before if key not in after]
+            kept = after if len(after) < _MANY_KEYS else frozenset(after)
+            removed += [(key, value) for key in before if key not in kept]
         if counted_tags is None:
             counted += bool(after) - bool(before)
         elif len(after) == 1 and not before:

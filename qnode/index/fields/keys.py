@@ -8,6 +8,8 @@ integer index keeps floats too (a range sees both), a uuid index keeps texts tha
 index serves has the same answer with it and without it. What no condition can ask of the index (a number in a keyword
 index, a text that is no date in a datetime index) is left out; such conditions are evaluated on the payload.
 
+A text index keeps several keys of one value (`text_keys`), which are only asked for by the same settings.
+
 Long texts are kept as their beginning and a cryptographic digest: nobody can make two of them meet.
 """
 
@@ -43,6 +45,11 @@ class Tag(IntEnum):
     UUID = 8
     UUID_TEXT = 9
     GEO = 10
+    TOKEN = 11
+    LONG_TOKEN = 12
+    PAIR = 13
+    LONG_PAIR = 14
+    SEVERAL_TEXTS = 15
 
 
 SHORT_KEYWORD_BYTES = 200
@@ -86,10 +93,14 @@ def _keyword(field_id: int) -> Encoder:
         text = value.encode("utf-8", "surrogatepass")
         if len(text) <= SHORT_KEYWORD_BYTES:
             return short + text
-        digest = hashlib.blake2b(text, digest_size=DIGEST_BYTES).digest()
-        return long + text[:LONG_KEYWORD_PREFIX_BYTES] + digest
+        return long + shortened(text)
 
     return encode
+
+
+def shortened(text: bytes) -> bytes:
+    """Give what is kept of a long text."""
+    return text[:LONG_KEYWORD_PREFIX_BYTES] + hashlib.blake2b(text, digest_size=DIGEST_BYTES).digest()
 
 
 def _number(field_id: int) -> Encoder:

@@ -1,6 +1,7 @@
 """Answers that an index gives to a condition on its field, exactly as evaluation on the payload would.
 
-`select` gives None where the index cannot be sure; the condition is then evaluated on the payloads.
+`select` gives None where the index cannot tell; the condition is then evaluated on the payloads. Where it can tell for some points
+alone, the answer says which may pass and which surely do.
 """
 
 from __future__ import annotations
@@ -16,7 +17,18 @@ from qnode.index.fields.columns import FieldColumns
 from qnode.index.fields.indexes import FieldIndexes
 from qnode.index.fields.keys import Components, Encoder, Tag, encoder_of
 from qnode.index.fields.points import FieldPoints, Mask
-from qnode.models.filter import DatetimeRange, FieldCondition, GeoRadius, Match, MatchAny, MatchValue, Range
+from qnode.index.fields.text_lookup import Answer, add, select_prefix, select_tokens
+from qnode.models.filter import (
+    DatetimeRange,
+    FieldCondition,
+    GeoRadius,
+    Match,
+    MatchAny,
+    MatchPrefix,
+    MatchTokens,
+    MatchValue,
+    Range,
+)
 from qnode.models.geo import GeoCheck, haversine_metres, haversine_metres_of, in_area
 
 _MATCHING_TYPES: dict[str, tuple[type, ...]] = {
@@ -35,16 +47,23 @@ _CLOSE_METRES = 1e-3
 
 def select(
     fields: FieldIndexes, txn: lmdb.Transaction, population: FieldPoints, condition: FieldCondition, capacity: int
-) -> Mask | None:
-    """Give the points that pass, (capacity,), also numbers that are no points now; None if no index can tell."""
+) -> Answer | None:
+    """Give the points that pass, also numbers that are no points now; None if no index can tell."""
     if condition.values_count is not None or condition.is_empty is not None or condition.is_null is not None:
         return None
     field = fields.catalog(txn).fields.get(condition.path.text)
     if field is None or not field.ready:
         return None
-    keys = None if condition.match is None else _keys_of(condition.match, field)
+    match = condition.match
+    if isinstance(match, MatchTokens | MatchPrefix):
+        if condition != FieldCondition(condition.path, match):
+            return None
+        if isinstance(match, MatchTokens):
+            return select_tokens(fields, txn, field, match, capacity)
+        return select_prefix(fields, txn, field, match.prefix, capacity)
+    keys = None if match is None else _keys_of(match, field)
     tests = _tests_of(condition, field)
-    if tests is None or (condition.match is not None and keys is None) or (keys is None and not tests):
+    if tests is None or (match is not None and keys is None) or (keys is None and not tests):
         return None
     mask: Mask = np.zeros(capacity, np.bool_)
     if tests:
@@ -53,9 +72,8 @@ def select(
             return None
         _select_in_columns(columns, tests, mask)
     for key in keys or ():
-        numbers = fields.numbers_with(txn, key)
-        mask[numbers[numbers < capacity]] = True
-    return mask
+        add(mask, fields.numbers_with(txn, key))
+    return Answer(mask, mask)
 
 
 def _keys_of(match: Match, field: Field) -> list[bytes] | None:
@@ -65,7 +83,9 @@ def _keys_of(match: Match, field: Field) -> list[bytes] | None:
         values = match.values
     else:
         return None
-    served = _MATCHING_TYPES.get(field.schema.type, ())
+    served = _MATCHING_TYPES.get(field.schema.type)
+    if served is None:
+        return [] if not values else None
     encode: Encoder = encoder_of(field.schema.type, field.id)
     keys = [encode(value) if type(value) in served else None for value in values]
     certain = [key for key in keys if key is not None]

@@ -76,7 +76,7 @@ def open_source(source: BuildSource, params: VectorParams) -> Segment:
 
 
 def gather(job: BuildJob, segments: list[Segment]) -> Rows:
-    """Choose the alive rows, in ascending order of points, of each point the one set last."""
+    """Choose the alive rows, in ascending order of points, of each point those set last, in their order."""
     parts: list[tuple[npt.NDArray[Any], ...]] = []
     for number, (source, segment) in enumerate(zip(job.sources, segments, strict=True)):
         alive = np.fromfile(source.alive, np.bool_)
@@ -88,7 +88,11 @@ def gather(job: BuildJob, segments: list[Segment]) -> Rows:
     source_of, row, points, op_nums = (np.concatenate(column) for column in zip(*parts, strict=True))
     order = np.lexsort((op_nums, points))
     last = np.append(points[order][1:] != points[order][:-1], True)[: len(order)]
-    order = order[last]
+    if job.params.multivector:
+        ends = np.flatnonzero(last)
+        order = order[op_nums[order] == np.repeat(op_nums[order][ends], np.diff(ends, prepend=-1))]
+    else:
+        order = order[last]
     return Rows(source_of[order], row[order], points[order], op_nums[order])
 
 

@@ -219,12 +219,22 @@ class GrowingSegment:
         See SealedSegment.search. Searches the rows that both `alive` and the segment know, so a search that began
         before a publish may end after it.
         """
-        view = self._view
-        if len(alive) < view.rows:
-            view = self._make_view(len(alive))
         return search(
-            view, query, k, ef, alive, selected, selected_count, exact=exact, quantization=quantization, floor=floor
+            self.view_of(len(alive)),
+            query,
+            k,
+            ef,
+            alive,
+            selected,
+            selected_count,
+            exact=exact,
+            quantization=quantization,
+            floor=floor,
         )
+
+    def view_of(self, rows: int) -> View:
+        """Give the segment as it was when it had so many rows, or all that it has if they are fewer."""
+        return self._make_view(rows) if rows < self._view.rows else self._view
 
     def _make_view(self, rows: int) -> View:
         coded, sketched = self._coded if self._coded.rows else None, self._sketched

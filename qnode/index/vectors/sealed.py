@@ -2,7 +2,7 @@
 
     segment.json   one line of JSON and its checksum: shape, codes, graph, and size and checksum of every file below
     vectors.bin    (rows, dim) in the stored type
-    points.bin     (rows,) uint32, ascending, each once
+    points.bin     (rows,) uint32, ascending; each once, but for multivectors, whose rows stand one behind the other
     op_nums.bin    (rows,) uint64
     codes.bin      (rows, width), see `codes`; bounds.bin (rows, 3) float32 beside int8
     links.bin      (rows, 2m) int32, -1 behind the last; upper.bin (n, m) int32; first.bin (rows,) int32: where a row's upper
@@ -15,6 +15,7 @@ only if asked.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ import orjson
 import xxhash
 
 from qnode.errors import Corruption
-from qnode.index.vectors import files, scoring
+from qnode.index.vectors import files, multi, scoring
 from qnode.index.vectors.codes import BOUND_VALUES, CodeKind, code_bytes, has_bounds
 from qnode.index.vectors.query import Query
 from qnode.index.vectors.search import search
@@ -120,7 +121,7 @@ class SealedSegment:
             _check(directory / name, facts, verify)
         rows = description.rows
         points = files.map_array(directory / "points.bin", "<u4", (rows,))
-        if verify and rows > 1 and not bool(np.all(points[1:] > points[:-1])):
+        if verify and not _ascend(points, params):
             raise Corruption(directory / "points.bin", "its points do not ascend", files.WAY_OUT_SEGMENT)
         vectors = files.map_array(directory / "vectors.bin", scoring.STORED_TYPE[params.datatype], (rows, params.size))
         view = View(
@@ -132,6 +133,16 @@ class SealedSegment:
             graph=_map_graph(directory, description),
         )
         return cls(directory, params, description, view)
+
+    @cached_property
+    def runs(self) -> int:
+        """How many vectors there are; of multivectors fewer than rows."""
+        return int(np.count_nonzero(multi.begins(self.points, self.op_nums)))
+
+    def view_of(self, rows: int) -> View:
+        """Give the segment as it was when it had so many rows: all."""
+        assert rows == self.rows
+        return self._view
 
     @property
     def graph(self) -> Graph | None:
@@ -214,6 +225,11 @@ class SealedSegment:
             quantization=quantization,
             floor=floor,
         )
+
+
+def _ascend(points: npt.NDArray[np.uint32], params: VectorParams) -> bool:
+    behind, before = points[1:], points[:-1]
+    return bool(np.all(behind >= before if params.multivector else behind > before))
 
 
 def named(quantization: Quantization | None) -> str:

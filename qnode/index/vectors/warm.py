@@ -9,6 +9,7 @@ import numpy as np
 
 from qnode.index.vectors import hadamard, lookups, native, sketches
 from qnode.index.vectors.codes import CodeKind, code_bytes, to_int8
+from qnode.index.vectors.multi import best_runs, whole_runs
 from qnode.index.vectors.query import prepare_query
 from qnode.index.vectors.search import search
 from qnode.index.vectors.sketches import LEAST_DIMENSIONS, Sketches
@@ -57,6 +58,8 @@ def _search_all_ways() -> None:
     walks = plan_walks(params, [Walked(view, alive, numbers_at, native.address_of(ops))], 1, 1, QuantizationParams())
     assert walks is not None
     walks.search(vectors[0])
+    best_runs(view, native.address_of(ops), [query], 1, alive, None, ROWS, None)
+    whole_runs(view.points, ops, np.zeros(1, np.int64))
     if lookups.AVAILABLE:
         _search_sketches()
 

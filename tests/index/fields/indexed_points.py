@@ -12,6 +12,7 @@ import orjson
 from qnode.index.fields import FIELDS_FLAGS, POSTINGS_FLAGS, FieldIndexes, Filtering, PayloadChange
 from qnode.models.condition import PointFacts, matches
 from qnode.models.point_id import key_of
+from qnode.models.text_match import tokenized
 
 
 class StoredPoints:
@@ -172,6 +173,7 @@ class Shard:
         """The point numbers that pass by evaluating the rules on every point."""
         passing = []
         with self.env.begin() as txn:
+            chosen = tokenized(chosen, self.fields.catalog(txn).texts)
             for key, value in txn.cursor(db=self.points_db):
                 point = orjson.loads(value)
                 facts = PointFacts(key_of(point["id"]), tuple(point["vectors"]))

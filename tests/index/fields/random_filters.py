@@ -2,6 +2,7 @@
 
 import uuid
 
+from qnode.models.field_schema import FieldSchema
 from qnode.models.filter import (
     DatetimeRange,
     FieldCondition,
@@ -16,8 +17,10 @@ from qnode.models.filter import (
     IsNull,
     MatchAny,
     MatchExcept,
+    MatchPhrase,
     MatchPrefix,
     MatchText,
+    MatchTextAny,
     MatchValue,
     MinShould,
     Nested,
@@ -29,7 +32,7 @@ from qnode.models.payload_path import parse_path
 from qnode.models.point_id import key_of
 
 FIELDS = ("a", "b", "c.d", "e[].f", "g[]")
-KINDS = ("keyword", "integer", "float", "bool", "datetime", "uuid", "geo")
+KINDS = ("keyword", "integer", "float", "bool", "datetime", "uuid", "geo", "text")
 UUIDS = [str(uuid.UUID(int=number)) for number in (1, 2)] + [str(uuid.UUID(int=2**120 + 11)).upper()]
 LONG = ["long" * 60 + end for end in ("", "x", "y")]
 TEXTS = [
@@ -43,6 +46,10 @@ TEXTS = [
     'quo"te',
     "back\\slash",
     "ü\x00",
+    "red green red",
+    "green Red, green",
+    "x red-green 1 " + "long" * 60,
+    "the red",
     *UUIDS,
     *LONG,
 ]
@@ -99,7 +106,26 @@ def match(rng):
         return MatchAny(values)
     if kind == 2:
         return MatchExcept(values)
-    return MatchPrefix("lo") if kind == 3 else MatchText("re")
+    return MatchPrefix(rng.choice(["lo", "", "r", LONG[0][:80], LONG[1]])) if kind == 3 else text_match(rng)
+
+
+def text_match(rng):
+    words = ["re", "red", "green", "Red", "1", "x", "the", "-", LONG[0], "true", "2024"]
+    asked = " ".join(rng.choices(words, k=rng.choice([0, 1, 1, 2, 2, 3])))
+    return rng.choice([MatchText, MatchTextAny, MatchPhrase])(asked)
+
+
+def schema(rng):
+    kind = rng.choice(KINDS)
+    if kind != "text" or rng.random() < 0.2:
+        return FieldSchema(kind)
+    params = {
+        "tokenizer": rng.choice(["word", "whitespace", "prefix", "multilingual"]),
+        "phrase_matching": rng.random() < 0.6,
+    }
+    if rng.random() < 0.5:
+        params |= {"lowercase": rng.random() < 0.5, "stopwords": "english", "min_token_len": 2, "max_token_len": 4}
+    return FieldSchema(kind, params)
 
 
 def geo(rng):

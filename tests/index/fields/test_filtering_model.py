@@ -1,13 +1,15 @@
-"""Any filter gives the same points as the rules evaluated on every payload, whatever indexes there are."""
+"""Any filter gives the same points as the rules evaluated on every payload, whatever indexes there are.
+
+Of text conditions, the text indexes that there are decide what the rules are.
+"""
 
 import random
 
 import pytest
 from indexed_points import Shard
-from random_filters import FIELDS, KINDS, filter_of, payload
+from random_filters import FIELDS, filter_of, payload, schema
 
 from qnode.index.fields import Filtering, evaluation
-from qnode.models.field_schema import FieldSchema
 
 SEEDS = [random.SystemRandom().randrange(2**32) for _ in range(3)] + [1, 2]
 
@@ -27,7 +29,7 @@ def test_masks_equal_brute_force_while_points_and_indexes_change(tmp_path, monke
             }
             shard.write(changes, vectors=rng.choice([("",), ("image",), ()]), abort=rng.random() < 0.15)
         elif action < 0.65:
-            shard.create(rng.choice(FIELDS), FieldSchema(rng.choice(KINDS)), build=rng.random() < 0.6)
+            shard.create(rng.choice(FIELDS), schema(rng), build=rng.random() < 0.6)
         elif action < 0.7:
             shard.drop(rng.choice(FIELDS))
         elif action < 0.85:

@@ -39,9 +39,11 @@ from qnode.models.topology import STANDALONE_PEER, CollectionEntry, ReplicaState
 from qnode.models.topology_commands import AliasChange
 from qnode.models.write import UpdateResult, UpdateStatus
 from qnode.shards.answering import Answering
-from qnode.shards.collection import Collection, Place
+from qnode.shards.collection import Collection
+from qnode.shards.freshness import UNBOUNDED, Freshness, ReadLease
 from qnode.shards.local_shard import ShardSettings
 from qnode.shards.news import News
+from qnode.shards.place import Place
 from qnode.shards.remote import Remote
 from qnode.shards.stewardship import Hub, Steward
 
@@ -96,7 +98,7 @@ class CollectionsSettings:
 class Collections:
     """The collections of this node; `open` before use, `close` at the end.
 
-    In a cluster, `replicas` is where peers reach the shards here, and `channel` the way to them.
+    In a cluster, `replicas` is where peers reach the shards here, and `channel` the way to them; `lease` says when they may be read.
     """
 
     def __init__(
@@ -107,11 +109,14 @@ class Collections:
         me: int = STANDALONE_PEER,
         replicas: Hub | None = None,
         channel: Channel | None = None,
+        lease: ReadLease = UNBOUNDED,
     ) -> None:
         self._path = settings.path
         self._topology_log = topology_log
         self._news = News()
-        self._place = Place(me, Remote(channel), self._news)
+        remote = Remote(channel)
+        self._freshness = Freshness(lease, remote)
+        self._place = Place(me, remote, self._news, self._freshness)
         self._pool = BuilderPool(settings.build_threads or os.cpu_count() or 1)
         self._background: set[asyncio.Task[Any]] = set()
         self._steward = Steward(settings, self._place, replicas, self._pool, self._in_background)
@@ -150,6 +155,7 @@ class Collections:
             self._retry.cancel()
         async with self._changing:
             await self._steward.close()
+        await self._freshness.close()
         await asyncio.gather(*self._background, return_exceptions=True)
         await self._pool.close()
 

@@ -52,8 +52,8 @@ def _scan_bytes(parts: Sequence[Part], slot: int, vectors: int) -> int:
     for part in parts:
         space = part.shard.index.spaces.get(slot)
         for shown in () if space is None else space.shown.parts:
-            if not shown.segment.indexed:
-                scan_bytes += shown.segment.scan_bytes if vectors == 1 else vectors * shown.segment.vector_bytes
+            if not shown.dense.indexed:
+                scan_bytes += shown.dense.scan_bytes if vectors == 1 else vectors * shown.dense.vector_bytes
     return scan_bytes
 
 

@@ -140,8 +140,10 @@ class Cluster(_Section):
     name: str = ""
     zone: str | None = None
     failover_timeout_sec: float = Field(default=1.0, gt=0)
+    disk_timeout_sec: float = Field(default=5.0, gt=0)
     replace_dead_replicas_after_sec: float = Field(default=600.0, gt=0)
     transfer_timeout_sec: float = Field(default=30.0, gt=0)
+    transfer_bytes_per_sec: int | None = Field(default=None, gt=0)
     spread_primaries: bool = True
     p2p: P2p = Field(default_factory=P2p)
     consensus: Consensus = Field(default_factory=Consensus)

@@ -3,7 +3,8 @@
 It starts bottom-up and stops top-down: socket bound (so that a taken port shows at once), storage locked, topology,
 collections, application; the port is opened last, when everything can be answered. The kernels are loaded beside all
 this. A node of a cluster is a member before it opens its collections; it answers when its start has been applied, or could
-not be for a while: then reads go on, and `/readyz` says why it is not ready. To stop, the node takes no more connections,
+not be for a while: then reads go on, and `/readyz` says why it is not ready. To stop, a member first lets others do what it
+does (`cluster.departure`), its requests among them; then the node takes no more connections,
 lets requests that are under way finish within a grace period, then closes what it opened, in reverse. It does not wait for
 kernels that are still being compiled: the process must then be ended without them (`is_compiling`).
 """
@@ -19,7 +20,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -41,6 +42,7 @@ from qnode.errors import CannotStart
 from qnode.index.vectors import warm_up
 from qnode.raft import StandaloneLog, TopologyLog
 from qnode.shards.collections import Collections, CollectionsSettings
+from qnode.shards.copying import CopySettings
 from qnode.shards.local_shard import ShardSettings
 from qnode.shards.replicas import Replicas
 from qnode.snapshots import Priority, Snapshots, SnapshotSettings
@@ -91,13 +93,18 @@ async def run(configuration: Configuration, recovery: Recovery = NOTHING) -> Non
             ShardSettings(keep_log_bytes=storage.wal.wal_capacity_mb << 20, verify=storage.verify_files),
             storage.optimizers.max_optimization_threads or 0,
         )
-        replicas = None if cluster is None else Replicas(cluster.channel, cluster.replica_states.propose)
+        replicas = None
+        if cluster is not None:
+            propose, copying = cluster.replica_states.propose, copy_settings(configuration)
+            replicas = Replicas(cluster.channel, propose, copying, cluster.has_left)
         collections = _collections(settings, topology, cluster, replicas)
         opened.push_async_callback(collections.close)
         if replicas is not None:
             opened.push_async_callback(replicas.close)
         if cluster is not None and replicas is not None:
-            await cluster.start(replicas.log_ends)
+            # Links break before shards are closed: nobody shall wait for a replica that answers no more.
+            opened.push_async_callback(cluster.channel.close)
+            await cluster.start(replicas)
         threading.Thread(target=_warm_up, name=_WARMING, daemon=True).start()
         await collections.open()
         if cluster is not None:
@@ -127,7 +134,9 @@ async def run(configuration: Configuration, recovery: Recovery = NOTHING) -> Non
         )
         # What start-up made lives as long as the process: the collector need not look at it again.
         gc.freeze()
-        server = _server(application, service.shutdown_grace_sec, certificate)
+        server = _server(
+            application, service.shutdown_grace_sec, certificate, None if cluster is None else cluster.leave
+        )
         host, port = listener.getsockname()[:2]
         scheme = "http" if certificate is None else "https"
         _log.info("qnode %s serves %s on %s://%s:%d", __version__, storage.storage_path, scheme, host, port)
@@ -157,7 +166,15 @@ def _warm_up() -> None:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn, stopped by signals that it does not raise again afterwards: the node still has to close its shards."""
+    """uvicorn, stopped by signals that it does not raise again afterwards: the node still has to close its shards.
+
+    leave: what a member does before, while requests are still answered; a second signal does not wait for it.
+    """
+
+    def __init__(self, config: uvicorn.Config, leave: Callable[[], Awaitable[None]] | None) -> None:
+        super().__init__(config)
+        self._leave = leave
+        self._leaving: asyncio.Task[None] | None = None
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -167,10 +184,25 @@ class _Server(uvicorn.Server):
         yield
 
     def _stop(self) -> None:
+        if self._leave is None or self._leaving is not None:
+            self.should_exit = True
+        else:
+            self._leaving = asyncio.create_task(self._leave_first(self._leave))
+
+    async def _leave_first(self, leave: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await leave()
+        except Exception:
+            _log.exception("the node could not leave its work to others")
         self.should_exit = True
 
 
-def _server(application: Application, grace_seconds: int, certificate: RestCertificate | None) -> _Server:
+def _server(
+    application: Application,
+    grace_seconds: int,
+    certificate: RestCertificate | None,
+    leave: Callable[[], Awaitable[None]] | None,
+) -> _Server:
     config = uvicorn.Config(
         application,
         loop="uvloop",
@@ -187,7 +219,7 @@ def _server(application: Application, grace_seconds: int, certificate: RestCerti
     )
     config.load()
     config.ssl = None if certificate is None else certificate.context
-    return _Server(config)
+    return _Server(config, leave)
 
 
 def _certificate(configuration: Configuration) -> RestCertificate | None:
@@ -217,6 +249,15 @@ def _collections(
     if cluster is None:
         return Collections(settings, topology)
     return Collections(settings, topology, me=cluster.me, replicas=replicas, channel=cluster.channel)
+
+
+def copy_settings(configuration: Configuration) -> CopySettings:
+    """Say how much of this node's work the copying of shards may be."""
+    limit = configuration.storage.performance.outgoing_shard_transfers_limit
+    return CopySettings(
+        most_outgoing=sys.maxsize if limit is None else max(limit, 1),  # 0 is about those that nobody has asked for
+        bytes_per_second=configuration.cluster.transfer_bytes_per_sec,
+    )
 
 
 def _snapshots(

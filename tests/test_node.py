@@ -12,6 +12,8 @@ import pytest
 from qdrant_client import QdrantClient, models
 
 from qnode.__main__ import main
+from qnode.config import load
+from qnode.node import copy_settings
 from tests.support.node import free_port
 
 START_SECONDS = 60
@@ -127,3 +129,14 @@ def test_a_members_storage_is_not_run_alone(tmp_path: Path, capsys: pytest.Captu
 def test_a_node_that_strangers_could_reach_does_not_start(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--port", "0", "--storage", str(tmp_path), "--uri", "http://n1:6335"]) == 1
     assert "set cluster.key (QDRANT__CLUSTER__KEY)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("limit", "copies"), [("1", 1), ("5", 5), ("0", 1), ("", 1)])
+def test_copies_of_shards_keep_to_the_configured_limits(tmp_path: Path, limit: str, copies: int) -> None:
+    """0 is about transfers that begin by themselves; those that were asked for go one at a time."""
+    environment = {
+        "QNODE__STORAGE__PERFORMANCE__OUTGOING_SHARD_TRANSFERS_LIMIT": limit,
+        "QNODE__CLUSTER__TRANSFER_BYTES_PER_SEC": "1000000",
+    }
+    settings = copy_settings(load(environment=environment, folder=tmp_path))
+    assert (settings.most_outgoing, settings.bytes_per_second) == (copies, 1_000_000)

@@ -169,12 +169,11 @@ class ClusterSurface:
         return 0 if replica is None else replica.index.points_count
 
     def _comment(self, entry: CollectionEntry, transfer: Transfer) -> str | None:
-        """Say how far a transfer is that this node takes part in."""
+        """Say how far a transfer is that this node takes part in: its target, or the shard's primary, which sends."""
         if self._replicas is None or self._cluster is None:
             return None
-        ends = {transfer.source, transfer.target} - {self._cluster.me}
         for copy in self._replicas.copies(entry.folder, transfer.shard):
-            if ends == {copy.peer}:
+            if transfer.target in (copy.peer, self._cluster.me):
                 return cluster_answers.comment(copy)
         return None
 

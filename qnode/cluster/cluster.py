@@ -2,8 +2,9 @@
 
     cluster = Cluster(settings, storage / "raft")      # id, journal and links are there; nobody is talked to yet
     …                                                  # others add their topics to cluster.channel, subscribe to cluster.log
-    await cluster.start(log_ends)                      # the node is a member then, or the start has failed
+    await cluster.start(replicas)                      # the node is a member then, or the start has failed
     await cluster.started.wait()                       # from now on its shards may act by what the topology says
+    await cluster.leave()                              # others do what this node did, as far as they can
 
 A new node founds a cluster or joins one; one that is a member comes back, whatever `bootstrap` says. It knows who it is by
 two things in its storage: its id, and its journal with the incarnation. Without both it is a new node.
@@ -25,6 +26,8 @@ from typing import Any, Final
 
 from qnode import __version__
 from qnode.channel import Channel
+from qnode.cluster.ailments import Ailments
+from qnode.cluster.departure import Departure
 from qnode.cluster.identity import JOURNAL, is_member, peer_id_of
 from qnode.cluster.joining import Introduction, join, members_to_bytes
 from qnode.cluster.liveness import Liveness
@@ -32,8 +35,9 @@ from qnode.cluster.readiness import Readiness
 from qnode.cluster.reinit import reinitialise
 from qnode.cluster.replica_states import ReplicaStates
 from qnode.cluster.settings import ClusterSettings
+from qnode.cluster.shards import Shards
 from qnode.cluster.status import ClusterStatus, PeerStatus, SendFailures
-from qnode.cluster.supervision import LogEnds, Supervision
+from qnode.cluster.supervision import Supervision
 from qnode.errors import BadInput, BadRequest, CannotJoin, CannotStart, QnodeError, Unavailable
 from qnode.models.topology import ShardingMethod, Topology
 from qnode.models.topology_commands import Command, PeerStarted, Placement, RemovePeer
@@ -79,7 +83,8 @@ class Cluster:
                 raise CannotStart("--reinit is for a member of a cluster, and goes without --bootstrap")
             reinitialise(folder / JOURNAL, self.me)
         self.channel = Channel(self.me, settings.credentials, limits=settings.limits)
-        self._liveness = Liveness(self.channel)
+        self._news = News()
+        self._liveness = Liveness(self.channel, self._news.tell)
         self._failures = SendFailures()
         self._stopped_with: BaseException | None = None
         is_first = settings.bootstrap is None
@@ -97,9 +102,9 @@ class Cluster:
         self._states = ReplicaStates(self.log)
         self._life = secrets.token_hex(8)
         self._addresses: dict[int, str] = {}
-        self._news = News()
         self._tasks: list[asyncio.Task[None]] = []
         self._supervision: Supervision | None = None
+        self._departure: Departure | None = None
         self.started = asyncio.Event()
         """Set when the topology shows that this process has started."""
         self._readiness = Readiness(
@@ -111,12 +116,15 @@ class Cluster:
         self.channel.on_call(Topic.STATUS, self._answer_status)
         self.channel.watch(self._connected, self._disconnected)
 
-    async def start(self, log_ends: LogEnds) -> None:
-        """Listen, and be a member: raise CannotJoin if the cluster refuses this node, or CannotStart.
-
-        `log_ends` asks a peer, this one among them, where the logs of its replicas end.
-        """
+    async def start(self, shards: Shards) -> None:
+        """Listen, and be a member: raise CannotJoin if the cluster refuses this node, or CannotStart."""
         settings = self._settings
+        self._supervision = Supervision(
+            self.log, self.channel, self._liveness, shards, settings.failover_timeout_seconds, settings.reconcile
+        )
+        ailments = Ailments(
+            self.channel, shards, lambda: self.leader, self._supervision.reported, settings.disk_timeout_seconds
+        )
         await self.channel.listen(settings.host, settings.port)
         if self.me not in self.topology.peers:
             if self._consensus.status().voters == (self.me,):
@@ -130,12 +138,20 @@ class Cluster:
             else:
                 await self._join(settings.bootstrap)
         self._follow_addresses()
-        self._supervision = Supervision(
-            self.log, self.channel, self._liveness, log_ends, settings.failover_timeout_seconds, settings.reconcile
-        )
+        self._departure = Departure(self.me, self.log, self._liveness, shards, self._news)
         self._supervision.start()
+        self._begin(ailments.run())
         self._begin(self._announce())
         self._begin(self._readiness.run(self.started))
+
+    async def leave(self) -> None:
+        """Before this node stops: let others be primary, and lead, in its place. Takes a few seconds at most."""
+        if self._departure is not None and self._consensus.stopped is None:
+            await self._departure.run()
+
+    def has_left(self, peer: int) -> bool:
+        """Tell whether a peer whose link has broken had said that it goes."""
+        return self._liveness.is_leaving(peer)
 
     async def close(self) -> None:
         """Take part no more."""
@@ -172,7 +188,7 @@ class Cluster:
 
     def reason_not_ready(self) -> str | None:
         """Say why clients should not ask this node yet; None: they may."""
-        return self._readiness.reason
+        return "this node is being stopped" if self._liveness.leaves else self._readiness.reason
 
     def status(self) -> ClusterStatus:
         """Tell what this node knows of the cluster."""
@@ -362,7 +378,7 @@ class Cluster:
         params = config.get("params", {})
         if params.get("sharding_method") == ShardingMethod.CUSTOM:
             return ()
-        silent = self._liveness.silent_since(topology)
+        silent = self._liveness.absent_since(topology)
         return place(
             topology, int(params.get("shard_number") or 1), int(params.get("replication_factor") or 1), silent=silent
         )

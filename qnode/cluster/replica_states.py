@@ -1,4 +1,4 @@
-"""What the primaries of this node ask of the topology: that one of their replicas is in another state.
+"""What the primaries of this node ask of the topology: that one of their replicas is in another state, or primary.
 
 Shards ask again until they see it, so what cannot be proposed now is dropped. All that is asked in one turn of the event
 loop, or while an earlier proposal is under way, goes as one batch: a peer that dies concerns many shards at once.
@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from typing import Final
 
 from qnode.errors import QnodeError
-from qnode.models.topology_commands import Batch, SetReplicaState, SingleCommand
+from qnode.models.topology_commands import Batch, ChangePrimary, SetReplicaState, SingleCommand
 from qnode.raft import TopologyLog
-from qnode.shards.replication.view import SetState
+from qnode.shards.replication.view import HandOver, SetState
 
 BATCH_COMMANDS: Final = 50
 """As many as fit into one entry of the log, however long the names of their collections are."""
@@ -38,11 +38,11 @@ class ReplicaStates:
 
     def __init__(self, log: TopologyLog) -> None:
         self._topology_log = log
-        self._wanted: dict[tuple[str, int, int], SetState] = {}
+        self._wanted: dict[tuple[str, int, int], SetState | HandOver] = {}
         self._proposing: asyncio.Task[None] | None = None
 
-    def propose(self, folder: str, number: int, command: SetState) -> None:
-        """Ask for a replica's state; on the event loop. Of several for one replica, the last counts."""
+    def propose(self, folder: str, number: int, command: SetState | HandOver) -> None:
+        """Ask for a replica's state, or that it is primary; on the event loop. Of several for one replica, the last counts."""
         self._wanted[folder, number, command.peer] = command
         if self._proposing is None:
             self._proposing = asyncio.get_running_loop().create_task(self._propose())
@@ -59,13 +59,11 @@ class ReplicaStates:
         finally:
             self._proposing = None
 
-    def _take(self) -> list[SetReplicaState]:
+    def _take(self) -> list[SingleCommand]:
         names = {entry.folder: name for name, entry in self._topology_log.current.collections.items()}
         wanted, self._wanted = self._wanted, {}
         return [
-            SetReplicaState(names[folder], number, each.peer, each.state, each.epoch, seen=each.revision)
-            for (folder, number, _), each in wanted.items()
-            if folder in names
+            _command(names[folder], number, each) for (folder, number, _), each in wanted.items() if folder in names
         ]
 
     async def close(self) -> None:
@@ -73,3 +71,9 @@ class ReplicaStates:
         if self._proposing is not None:
             self._proposing.cancel()
             await asyncio.gather(self._proposing, return_exceptions=True)
+
+
+def _command(name: str, number: int, asked: SetState | HandOver) -> SingleCommand:
+    if isinstance(asked, HandOver):
+        return ChangePrimary(name, number, asked.peer, asked.epoch, hands_over=True)
+    return SetReplicaState(name, number, asked.peer, asked.state, asked.epoch, seen=asked.revision)

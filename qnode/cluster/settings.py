@@ -49,6 +49,7 @@ class ClusterSettings:
     zone: str | None = None
     bootstrap_timeout_seconds: float = 15.0
     failover_timeout_seconds: float = 1.0
+    disk_timeout_seconds: float = 5.0
     consensus: ConsensusSettings = field(default_factory=ConsensusSettings)
     reconcile: ReconcileSettings = field(default_factory=ReconcileSettings)
     limits: Limits = field(default_factory=Limits)
@@ -76,6 +77,7 @@ def settings_from(configuration: Configuration) -> ClusterSettings:
         zone=cluster.zone,
         bootstrap_timeout_seconds=cluster.consensus.bootstrap_timeout_sec,
         failover_timeout_seconds=cluster.failover_timeout_sec,
+        disk_timeout_seconds=cluster.disk_timeout_sec,
         consensus=_consensus(cluster.consensus),
         limits=limits_for_requests_of(configuration.service.max_request_size_mb << 20),
         reconcile=ReconcileSettings(

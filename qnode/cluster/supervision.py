@@ -4,8 +4,8 @@ Each duty looks at the topology, names commands and proposes them, one look afte
 time. Decisions may be outdated when they are applied: the commands' guards see to that, and to a leader that is none any more.
 What was proposed is not proposed again before it has taken effect or some time has passed.
 
-A primary is replaced when there has been no link to its peer for a while, or when its peer says twice that the shard cannot
-serve. Chosen is the longest log among the Active replicas that answer; if none does, the shard waits.
+A primary is replaced when there has been no link to its peer for a while, when its peer reports that it is not well, or when it
+says twice, being asked, that the shard cannot serve. One that is well and shall be replaced is asked to hand over itself. Chosen is the longest log among the Active replicas that answer; if none does, the shard waits.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import Final
 from qnode.channel import Channel
 from qnode.cluster.liveness import Liveness
 from qnode.cluster.replica_states import propose_all
+from qnode.cluster.shards import Address, Shards
 from qnode.errors import QnodeError
 from qnode.models.topology import Shard, Topology
 from qnode.models.topology_commands import ChangePrimary, PromotePeer, SingleCommand
@@ -28,12 +29,6 @@ from qnode.shards.placement import ReconcileSettings, reconcile
 from qnode.shards.replication.failover import LogEnd, choose_primary
 from qnode.shards.replication.view import view_of
 
-Address = tuple[str, int]
-"""A shard among peers: its collection's folder, and its number."""
-
-LogEnds = Callable[[int, Sequence[Address]], Awaitable[Mapping[Address, LogEnd]]]
-"""Asks a peer where the logs of its replicas end; those that cannot serve are left out. Raises QnodeError."""
-
 PROPOSAL_SECONDS: Final = 5.0
 ADD_PEER_SECONDS: Final = 10.0
 ANSWER_SECONDS: Final = 1.0
@@ -41,6 +36,10 @@ IDLE_SECONDS: Final = 1.0
 SILENT_SECONDS: Final = 0.25
 HEALTH_SECONDS: Final = 5.0
 ROUNDS_UNTIL_UNWELL: Final = 2
+HAND_OVER_SECONDS: Final = 1.0
+"""A primary that is asked to hand over takes no writes for so long at most …"""
+HAND_OVER_AGAIN_SECONDS: Final = 10.0
+"""… and is asked again after this: under a load that lets it end no sooner, writes must not be refused most of the time."""
 
 _log = logging.getLogger(__name__)
 
@@ -64,20 +63,22 @@ class Supervision:
         log: ClusterLog,
         channel: Channel,
         liveness: Liveness,
-        log_ends: LogEnds,
+        shards: Shards,
         failover_timeout_seconds: float,
         settings: ReconcileSettings,
     ) -> None:
         self._topology_log = log
         self._channel = channel
         self._liveness = liveness
-        self._log_ends = log_ends
+        self._shards = shards
         self._failover_timeout_seconds = failover_timeout_seconds
         self._settings = settings
         self._time = asyncio.get_running_loop().time
         self._wakes: list[asyncio.Event] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._unserved: dict[Address, int] = {}
+        self._reported: dict[Address, int] = {}  # the epoch whose primary has said that it should not be one
+        self._asked_at: dict[tuple[Address, int], float] = {}  # when the primary of an epoch was asked to hand over
         self._last_steps: tuple[SingleCommand, ...] = ()
         self._last_steps_at = 0.0
 
@@ -105,6 +106,16 @@ class Supervision:
         """Look again now: something has changed."""
         for wake in self._wakes:
             wake.set()
+
+    def reported(self, peer: int, ailing: Sequence[tuple[Address, int]]) -> None:
+        """Hear from a peer of which shards it is primary, in these epochs, and should not be."""
+        epochs = {
+            each.address: each.shard.epoch for each in _led_shards(self._topology_log.current) if each.primary == peer
+        }
+        for address, epoch in ailing:
+            if epochs.get(address) == epoch and self._reported.get(address) != epoch:
+                self._reported[address] = epoch
+                self.wake()
 
     @property
     def _leads(self) -> bool:
@@ -159,16 +170,13 @@ class Supervision:
         """Give the shards of primaries that are away, or unwell, to another Active replica."""
         topology = self._topology_log.current
         silent, now = self._liveness.silent_since(topology), self._time()
+        absent = self._liveness.absent_since(topology)
         gone = {peer for peer, since in silent.items() if now - since >= self._failover_timeout_seconds}
-        if not gone and not self._unserved:
+        if not gone and not self._unserved and not self._reported:
             return
-        orphans = [
-            each
-            for each in _led_shards(topology)
-            if each.primary in gone or self._unserved.get(each.address, 0) >= ROUNDS_UNTIL_UNWELL
-        ]
+        orphans = [each for each in _led_shards(topology) if each.primary in gone or self._is_unwell(each)]
         candidates = {
-            each.address: [peer for peer in each.shard.active() if peer != each.primary and peer not in silent]
+            each.address: [peer for peer in each.shard.active() if peer != each.primary and peer not in absent]
             for each in orphans
         }
         ends = await self._ends_by_peer(candidates)
@@ -179,9 +187,14 @@ class Supervision:
             if chosen is not None:
                 commands.append(ChangePrimary(each.name, each.number, chosen, each.shard.epoch))
                 self._unserved.pop(each.address, None)
+                self._reported.pop(each.address, None)
         if commands:
-            _log.warning("%d shards get another primary: theirs do not answer", len(commands))
+            _log.warning("%d shards get another primary: theirs do not answer, or are not well", len(commands))
             await propose_all(self._topology_log, commands, PROPOSAL_SECONDS)
+
+    def _is_unwell(self, led: _Led) -> bool:
+        is_reported = self._reported.get(led.address) == led.shard.epoch
+        return is_reported or self._unserved.get(led.address, 0) >= ROUNDS_UNTIL_UNWELL
 
     async def _look_after_primaries(self) -> None:
         """Ask the primaries of shards that others hold too whether they serve; count how often in a row they did not."""
@@ -189,6 +202,11 @@ class Supervision:
             each.address: each
             for each in _led_shards(self._topology_log.current)
             if len(each.shard.active()) > 1 and self._is_here(each.primary)
+        }
+        self._reported = {
+            address: epoch
+            for address, epoch in self._reported.items()
+            if address in served and served[address].shard.epoch == epoch
         }
         ends = await self._ends_by_peer({address: [each.primary] for address, each in served.items()})
         for address, each in served.items():
@@ -214,7 +232,7 @@ class Supervision:
     async def _ask(self, peer: int, addresses: Sequence[Address]) -> Mapping[Address, LogEnd] | None:
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
-                return await self._log_ends(peer, addresses)
+                return await self._shards.log_ends(peer, addresses)
         except (QnodeError, TimeoutError) as error:
             _log.info("Peer %d does not say where its logs end: %s", peer, error or "it takes too long")
             return None
@@ -224,11 +242,28 @@ class Supervision:
     async def _take_steps(self) -> None:
         """Propose what brings replicas to where they should be; the same again only after a while."""
         topology, now = self._topology_log.current, self._time()
-        steps = reconcile(topology, self._liveness.silent_since(topology), now, self._settings)
+        steps = reconcile(topology, self._liveness.absent_since(topology), now, self._settings)
         is_repeated = steps == self._last_steps and now - self._last_steps_at < IDLE_SECONDS
         if steps and not is_repeated:
             self._last_steps, self._last_steps_at = steps, now
-            await propose_all(self._topology_log, steps, PROPOSAL_SECONDS)
+            await propose_all(self._topology_log, self._asked_for(steps), PROPOSAL_SECONDS)
+
+    def _asked_for(self, steps: Sequence[SingleCommand]) -> list[SingleCommand]:
+        """Ask primaries for what they have to do themselves, so that no client is left without an answer; give the rest."""
+        topology, rest, now = self._topology_log.current, list[SingleCommand](), self._time()
+        self._asked_at = {asked: at for asked, at in self._asked_at.items() if now - at < HAND_OVER_AGAIN_SECONDS}
+        for step in steps:
+            if isinstance(step, ChangePrimary) and step.hands_over:
+                entry = topology.collections[step.name]
+                primary = entry.shards[step.shard].primary
+                assert primary is not None, "a shard that is handed over has a primary"
+                address = (entry.folder, step.shard)
+                if (address, step.epoch) not in self._asked_at:
+                    self._asked_at[address, step.epoch] = now
+                    self._shards.hand_over(primary, address, step.epoch, [step.peer], HAND_OVER_SECONDS)
+            else:
+                rest.append(step)
+        return rest
 
 
 def _led_shards(topology: Topology) -> list[_Led]:

@@ -1,7 +1,7 @@
 """Points in the order of the values of an indexed field.
 
-The values come from the index's columns, the points from one transaction. A point that has changed in between is looked at again
-there; if it has not that value any more, everything is read anew.
+The values come from the index's columns, the points from one transaction. A point that has changed in between gets the values that
+it has there; everything is read anew only if a page becomes too short by that.
 """
 
 from __future__ import annotations
@@ -40,11 +40,9 @@ def ordered(index: Index, request: OrderedRequest) -> list[Point]:
     with index.store.reading() as txn:
         keys = list(dict.fromkeys(key for key, _ in entries))
         points = {point.key: point for point in points_of(index, txn, keys, request.with_payload, request.with_vector)}
-        if len(points) < len(keys):
-            raise Superseded
-        newer = {key for key, point in points.items() if point.version > seen_op}
-        if newer:
-            _check(index, txn, field, [entry for entry in entries if entry[0] in newer], request)
+        changed = {key for key in keys if key not in points or points[key].version > seen_op}
+        if changed:
+            entries = _settled(index, txn, field, entries, changed, request)
     return [replace(points[key], order_value=value) for key, value in entries]
 
 
@@ -84,16 +82,43 @@ def _key_of(sort_key: bytes) -> PointKey:
     return sort_key.ljust(9, b"\0") if sort_key[:1] != b"\1" else sort_key.ljust(17, b"\0")
 
 
-def _check(index: Index, txn: lmdb.Transaction, field: Field, entries: list[Entry], request: OrderedRequest) -> None:
-    """Raise Superseded if one of these points has not this value now, or does not pass the filter."""
-    keys = sorted({key for key, _ in entries})
-    for key in keys:
+def _settled(
+    index: Index,
+    txn: lmdb.Transaction,
+    field: Field,
+    entries: list[Entry],
+    changed: set[PointKey],
+    request: OrderedRequest,
+) -> list[Entry]:
+    """Give points that have changed the values that they have now; raise Superseded if there are not enough others then.
+
+    One that has come to be before the last entry only now may be missing: the read is as of a moment before that.
+    """
+    rises, was_cut = request.direction is Direction.ASCENDING, len(entries) == request.limit
+    last = _place(entries[-1])
+    kept = [entry for entry in entries if entry[0] not in changed]
+    for key in changed:
         numbers = index.population.numbers_of(txn, [key])
-        payload = index.population.payloads_of(txn, numbers)[0]
-        if not ordered_values(field, payload).issuperset(value for own, value in entries if own == key):
-            raise Superseded
-        if (
+        if not len(numbers) or (
             request.filter is not None
             and not index.filtering.matches(txn, index.population, request.filter, numbers).all()
         ):
-            raise Superseded
+            continue
+        for value in ordered_values(field, index.population.payloads_of(txn, numbers)[0]):
+            entry = key, value
+            is_behind = _place(entry) > last if rises else _place(entry) < last
+            if _has_begun(value, request) and not (was_cut and is_behind):
+                kept.append(entry)
+    if was_cut and len(kept) < request.limit:
+        raise Superseded
+    kept.sort(key=_place, reverse=not rises)
+    return kept[: request.limit]
+
+
+def _place(entry: Entry) -> tuple[int | float, PointKey]:
+    return entry[1], entry[0]
+
+
+def _has_begun(value: int | float, request: OrderedRequest) -> bool:
+    start = request.start_from
+    return start is None or (value >= start if request.direction is Direction.ASCENDING else value <= start)

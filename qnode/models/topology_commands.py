@@ -240,7 +240,11 @@ class DropReplica:
 
 @dataclass(frozen=True, slots=True)
 class StartTransfer:
-    """Begin to copy a replica to a peer, which holds one afterwards; without `sync` in place of the source."""
+    """Begin to copy a replica to a peer, which holds one afterwards; without `sync` in place of the source.
+
+    `source` says which replica a move takes away, and whose limits count. What is copied comes from the shard's primary, whoever
+    is named: it alone knows what is committed, and goes on from the copy with its log.
+    """
 
     name: str
     shard: int

@@ -121,6 +121,10 @@ class Consensus:
         """Take a voter out for good, dead or alive. Raise BadRequest for an unknown or the only one, and as `propose`."""
         await self._asked(lambda done: self._replica.remove_peer(peer, timeout_seconds, done), timeout_seconds)
 
+    def hand_leadership_over(self) -> None:
+        """Ask another voter to lead; `is_leader` shows whether it does. Harmless on a peer that does not lead."""
+        self._run(self._replica.hand_leadership_over)
+
     def connected(self, peer: int) -> None:
         """Hear that there is a link to a peer."""
         self._run(lambda: self._replica.connected(peer))

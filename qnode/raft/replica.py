@@ -164,6 +164,11 @@ class Replica:
         else:
             self._change(MembershipChange(REMOVE, peer, incarnation), timeout_seconds, on_done)
 
+    def hand_leadership_over(self) -> None:
+        """Ask another voter to lead; nothing happens if none is ready to, or this peer does not lead."""
+        if self.is_leader:
+            self._core.hand_leadership_over()
+
     def tick(self) -> None:
         """Let time have its effects."""
         if self.is_expelled:

@@ -197,7 +197,7 @@ class Collection:
         parts = self.local(tuple(self.shards))
         if request.shards is not None or not quick.is_quick_query(parts, request, self.settings.vectors):
             return None
-        if not isinstance(request.query, Nearest) or not isinstance(self._given_vector(request), np.ndarray):
+        if request.query is None or request.query.left_out or not isinstance(self._given(request), np.ndarray):
             return None
         reading = KindReading(kinds.QUERY, request, self.settings, self.local)
         return self._swift.search(

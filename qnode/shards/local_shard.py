@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from qnode import memory
+from qnode.disk import REAL, Disk
 from qnode.index import BuilderPool, Index, compaction, maintenance
 from qnode.models.field_schema import FieldSchema
 from qnode.models.point_id import PointKey
@@ -47,11 +48,15 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class ShardSettings:
-    """keep_log_bytes: so much of the log is kept for replicas that fell behind. verify: check files at open."""
+    """keep_log_bytes: so much of the log is kept for replicas that fell behind. verify: check files at open.
+
+    disk: what the log is on.
+    """
 
     keep_log_bytes: int = 32 << 20
     verify: bool = True
     replication: Settings = field(default_factory=Settings)
+    disk: Disk = REAL
 
 
 class LocalShard:
@@ -96,6 +101,7 @@ class LocalShard:
                 keep_log_bytes=settings.keep_log_bytes,
                 verify=settings.verify,
                 has_peers=surroundings is not ALONE,
+                disk=settings.disk,
             )
 
         files = open_again(params)
@@ -124,9 +130,9 @@ class LocalShard:
         self._view = view
         self._writer.tell(partial(self._driver.follow, view))
 
-    def link_changed(self, peer: PeerId, is_up: bool) -> None:
-        """Hear that the link to a peer came up, or broke."""
-        self._writer.tell(partial(self._driver.link_changed, peer, is_up))
+    def link_changed(self, peer: PeerId, is_up: bool, *, has_left: bool = False) -> None:
+        """Hear that the link to a peer came up, or broke; `has_left`: because the peer goes, as it said before."""
+        self._writer.tell(partial(self._driver.link_changed, peer, is_up, has_left))
 
     def received(self, peer: PeerId, data: bytes) -> None:
         """Hear from a peer what its `Surroundings.send` was given."""
@@ -135,6 +141,17 @@ class LocalShard:
     def has_room(self, peer: PeerId) -> None:
         """Hear that what waits for the window of a peer has its turn."""
         self._writer.tell(partial(self._driver.has_room, peer))
+
+    def hand_over(self, heirs: Sequence[PeerId], seconds: float) -> None:
+        """Let one of these replicas be primary, the first that can, once all writes that were taken are answered.
+
+        Writes are refused as NotPrimary until then, or for so long. Nothing happens if none of them can be.
+        """
+        self._writer.tell(partial(self._driver.hand_over, tuple(heirs), seconds))
+
+    def ailment(self, patience_seconds: float) -> str | None:
+        """Say why this replica should not be primary, if there has been a reason for so long."""
+        return self._driver.ailment(patience_seconds)
 
     def copied(self, peer: PeerId, op_num: int) -> None:
         """Hear that a peer holds a copy of this shard as of an operation."""

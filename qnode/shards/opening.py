@@ -25,7 +25,16 @@ from typing import Final
 
 import orjson
 
-from qnode.disk import fault_of, make_directory, remove_trash, remove_tree, sync_directory, write_file_durably
+from qnode.disk import (
+    REAL,
+    Disk,
+    fault_of,
+    make_directory,
+    remove_trash,
+    remove_tree,
+    sync_directory,
+    write_file_durably,
+)
 from qnode.errors import Corruption, QnodeError, Unavailable
 from qnode.index import Index, maintenance
 from qnode.index.rewriting import applied_op_of, renumber
@@ -66,13 +75,15 @@ class ShardFiles:
             self.index.close()  # waits for who is reading
 
 
-def open_files(path: Path, params: IndexParams, *, keep_log_bytes: int, verify: bool, has_peers: bool) -> ShardFiles:
-    """Open or make the shard in `path`. Raises Corruption naming a damaged file, OutOfSpace."""
+def open_files(
+    path: Path, params: IndexParams, *, keep_log_bytes: int, verify: bool, has_peers: bool, disk: Disk = REAL
+) -> ShardFiles:
+    """Open or make the shard in `path`, its log on `disk`. Raises Corruption naming a damaged file, OutOfSpace."""
     position = _move_arrived(path)
     index = Index.open(path, params, verify=verify)
     try:
         file_bytes = min(DEFAULT_FILE_BYTES, max(keep_log_bytes, SMALLEST_LOG_FILE_BYTES))
-        log = Log.open(path / _LOG, file_bytes=file_bytes, next_op=index.applied_op + 1)
+        log = Log.open(path / _LOG, disk, file_bytes=file_bytes, next_op=index.applied_op + 1)
         try:
             if position is not None:
                 _begin_log(path, log, index, *position)

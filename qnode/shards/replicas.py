@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
@@ -31,7 +31,7 @@ from qnode.shards.local_shard import LocalShard
 from qnode.shards.peer_frames import Address, Copied, Install, NotCopied, Word, decode_frame, encode_frame
 from qnode.shards.replication.failover import LogEnd
 from qnode.shards.replication.messages import Append, BadMessage, Reason, Refused, decode, encode
-from qnode.shards.replication.view import SetState
+from qnode.shards.replication.view import HandOver, SetState
 from qnode.shards.surroundings import Surroundings
 from qnode.shards.topics import Topic
 from qnode.shards.windows import ShardWindow, Windows
@@ -41,16 +41,26 @@ _AROUND_A_RECORD_BYTES: Final = 4 << 10
 
 _log = logging.getLogger(__name__)
 
-Propose = Callable[[str, int, SetState], None]
+Propose = Callable[[str, int, SetState | HandOver], None]
 
 
 class Replicas:
     """The local shards, by address. `add` each that was started, `remove` it before it is closed, `close` at the end."""
 
-    def __init__(self, channel: Channel, propose: Propose, settings: CopySettings | None = None) -> None:
-        """Take the shards' topics of a channel. `propose(folder, number, command)` is called on the loop."""
+    def __init__(
+        self,
+        channel: Channel,
+        propose: Propose,
+        settings: CopySettings | None = None,
+        has_left: Callable[[int], bool] = lambda peer: False,
+    ) -> None:
+        """Take the shards' topics of a channel. `propose(folder, number, command)` is called on the loop.
+
+        has_left: whether a peer whose link has broken had said that it goes.
+        """
         self._channel = channel
         self._propose = propose
+        self._has_left = has_left
         self._loop = asyncio.get_running_loop()
         self._shards: dict[Address, LocalShard] = {}
         self._links = dict.fromkeys(channel.connected_peers(), 1)  # peer → number of its link, for the links that stand
@@ -62,6 +72,7 @@ class Replicas:
         self._incoming = IncomingCopies(channel.me, self._shards, self._say, self._deliver)
         self._background: set[asyncio.Task[None]] = set()
         channel.on_message(Topic.REPLICATION, self._received)
+        channel.on_message(Topic.HAND_OVER, self._asked_to_hand_over)
         channel.on_call(Topic.LOG_ENDS, self._tell_log_ends)
         channel.on_call(Topic.COPY_OFFER, self._incoming.offered)
         channel.on_stream(Topic.COPY, self._incoming.arrives)
@@ -127,6 +138,25 @@ class Replicas:
         except (ValueError, TypeError) as error:
             raise InternalError(f"peer {peer} has not answered where its logs end: {error}") from None
 
+    def hand_over(self, peer: int, address: Address, epoch: int, heirs: Sequence[int], seconds: float) -> None:
+        """Ask the primary of an epoch, here or on a peer, to let the first of these be primary that can, within so long."""
+        if peer != self._channel.me:
+            asked = orjson.dumps([*address, epoch, list(heirs), seconds])
+            self._channel.send(peer, Topic.HAND_OVER, asked)
+        elif (shard := self._shards.get(address)) is not None and shard.view is not None and shard.view.epoch == epoch:
+            shard.hand_over(heirs, seconds)
+
+    def ailing(self, patience_seconds: float) -> dict[tuple[Address, int], str]:
+        """Say by shard and epoch what has been wrong for so long with a primary that is here, where it could be another."""
+        found = {}
+        for address, shard in self._shards.items():
+            view = shard.view
+            if view is None or view.primary != self._channel.me or len(view.active) < 2:
+                continue
+            if (ailment := shard.ailment(patience_seconds)) is not None:
+                found[address, view.epoch] = ailment
+        return found
+
     # Links
 
     def _connected(self, peer: int) -> None:
@@ -138,8 +168,9 @@ class Replicas:
     def _disconnected(self, peer: int, reason: str) -> None:
         self._links.pop(peer, None)
         self._incoming.link_broke(peer)
+        has_left = self._has_left(peer)
         for shard in self._shards.values():
-            shard.link_changed(peer, False)
+            shard.link_changed(peer, False, has_left=has_left)
         self._outgoing.link_broke(peer)
 
     # What arrives
@@ -173,6 +204,15 @@ class Replicas:
                 refusal = Refused(append.epoch, Reason.NOT_HERE, append.prev_op, 0, 0, 0, 0)
                 self._channel.send(peer, Topic.REPLICATION, encode_frame(address, encode(refusal)))
 
+    def _asked_to_hand_over(self, peer: int, data: bytes) -> None:
+        try:
+            folder, number, epoch, heirs, seconds = orjson.loads(data)
+            self.hand_over(
+                self._channel.me, (str(folder), int(number)), int(epoch), list(map(int, heirs)), float(seconds)
+            )
+        except (ValueError, TypeError) as error:
+            _log.warning("peer %d asks in words that nobody reads that a shard be handed over: %s", peer, error)
+
     async def _tell_log_ends(self, peer: int, payload: bytes) -> bytes:
         try:
             asked = [(str(folder), int(number)) for folder, number in orjson.loads(payload)]
@@ -201,7 +241,7 @@ class Replicas:
             data = encode_frame(address, content)
             self.post(lambda: self._send(peer, link, data))
 
-    def propose_on_thread(self, address: Address, command: SetState) -> None:
+    def propose_on_thread(self, address: Address, command: SetState | HandOver) -> None:
         """Propose a change of a shard's entry."""
         self.post(lambda: self._propose(*address, command))
 
@@ -263,7 +303,7 @@ class _Surroundings:
     def send(self, peer: int, data: bytes) -> None:
         self.replicas.send_on_thread(peer, self.address, data)
 
-    def propose(self, command: SetState) -> None:
+    def propose(self, command: SetState | HandOver) -> None:
         self.replicas.propose_on_thread(self.address, command)
 
     def copy_needed(self, peer: int) -> None:

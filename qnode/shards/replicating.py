@@ -35,7 +35,8 @@ from qnode.shards.replication import Settings, Shard, ShardView
 from qnode.shards.replication import actions as do
 from qnode.shards.replication.failover import LogEnd
 from qnode.shards.replication.messages import Append, Appended, BadMessage, Message, Reason, Refused, decode, encode
-from qnode.shards.replication.view import PeerId
+from qnode.shards.replication.view import PeerId, SetState
+from qnode.shards.storing import Storing
 from qnode.shards.surroundings import Surroundings
 from qnode.shards.tail import Tail
 from qnode.shards.trimming import Trimming
@@ -68,7 +69,7 @@ class Replicating:
         self._links: set[PeerId] = set()
         self._ledger = Ledger()
         self._schemas: Mapping[str, FieldSchema] | None = None  # while a copy is being put in place
-        self.may_promote = True  # whether replicas may be proposed to become Active
+        self.may_promote = True  # whether replicas may be proposed to become Active, or primary
         self._take_files(files)
 
     def _take_files(self, files: ShardFiles) -> None:
@@ -81,6 +82,7 @@ class Replicating:
         self._unsynced_ticket: int | None = None
         self._refusal: QnodeError | None = None
         self.trimming = Trimming(files.log, self._keep_log_bytes)
+        self._storing = Storing(files.log, self._tail, self._applying, self.trimming)
         self.fault: QnodeError | None = files.fault
         self.log_end: LogEnd | None = None
         self.publish()
@@ -91,7 +93,15 @@ class Replicating:
         self._ledger.fail(UnknownOutcome("the node is being stopped; whether the write stays is not known here"))
         self._files.close()
 
-    # Where it stands. Other threads may look at `fault` and `log_end`.
+    # Where it stands. Other threads may look at `fault`, `log_end` and `ailment`.
+
+    def ailment(self, patience_seconds: float) -> str | None:
+        """Say why this replica should not be primary: it is broken, or could not write for so long."""
+        if self.fault is not None:
+            return str(self.fault)
+        if self._applying.no_room is not None and monotonic() - self._applying.no_room_since >= patience_seconds:
+            return "its disk is full"
+        return self._storing.ailment(patience_seconds)
 
     def refusal(self) -> QnodeError | None:
         """Say why no write can be taken now; None if one can."""
@@ -101,7 +111,7 @@ class Replicating:
             return self._applying.no_room
         if (text := self._shard.refusal()) is None:
             return None
-        return Unavailable(text) if self._shard.is_primary else NotPrimary(text)
+        return Unavailable(text) if self._shard.takes_writes else NotPrimary(text)
 
     @property
     def is_alone(self) -> bool:
@@ -135,10 +145,8 @@ class Replicating:
 
     def publish(self) -> None:
         """Let other threads see where the log ends now."""
-        if self.fault is not None:
-            self.log_end = None
-            return
-        end = LogEnd(self._shard.log.last_epoch, self._shard.log.last_op)
+        log = self._shard.log
+        end = None if self.fault is not None else LogEnd(log.last_epoch, log.last_op)
         if self.log_end != end:
             self.log_end = end
 
@@ -157,12 +165,12 @@ class Replicating:
         self._outgoing.forget_others(view.followers if goes_on else ())
         self._perform(self._shard.topology_changed(view, monotonic()))
 
-    def link_changed(self, peer: PeerId, is_up: bool) -> None:
-        """Hear that the link to a peer came up, or broke."""
+    def link_changed(self, peer: PeerId, is_up: bool, has_left: bool = False) -> None:
+        """Hear that the link to a peer came up, or broke; `has_left`: because the peer goes."""
         (self._links.add if is_up else self._links.discard)(peer)
         if self.fault is None:
             self._outgoing.forget(peer)
-            self._perform(self._shard.link_changed(peer, is_up, monotonic()))
+            self._perform(self._shard.link_changed(peer, is_up, monotonic(), has_left=has_left))
 
     def received(self, peer: PeerId, data: bytes) -> None:
         """Hear from a peer. A broken replica asks its primary for a copy, whatever it is sent."""
@@ -182,6 +190,11 @@ class Replicating:
         """Hear that what waits for the window of a peer has its turn."""
         if self.fault is None:
             self._perform(self._sending(peer, lambda: self._outgoing.woken(peer)))
+
+    def hand_over(self, heirs: Sequence[PeerId], seconds: float) -> None:
+        """Let one of these replicas be primary, as `Shard.hand_over`."""
+        if self.fault is None:
+            self._perform(self._shard.hand_over(heirs, seconds, monotonic()))
 
     def copied(self, peer: PeerId, op_num: int) -> None:
         """Hear that a peer holds a copy as of an operation."""
@@ -215,7 +228,7 @@ class Replicating:
             self._perform(self._shard.tick(now))
         if self._unsynced_ticket is not None:
             ticket, self._unsynced_ticket = self._unsynced_ticket, None
-            self._log.sync()
+            self._storing.sync()
             self._perform(self._shard.synced(ticket, monotonic()))
         if self._applying.is_due(self._shard.committed_op, now):
             self._apply_some(now)
@@ -305,7 +318,7 @@ class Replicating:
             case do.StepDown(committed_op):
                 self._ledger.step_down(committed_op)
             case do.Propose(command):
-                if self.may_promote or command.state is not ReplicaState.ACTIVE:
+                if self.may_promote or (isinstance(command, SetState) and command.state is ReplicaState.DEAD):
                     self._surroundings.propose(command)
             case do.NeedsCopy(peer):
                 self._surroundings.copy_needed(peer)
@@ -313,17 +326,11 @@ class Replicating:
 
     def _store(self, store: do.Store, operations: Mapping[int, Operation]) -> Sequence[do.Action]:
         try:
-            if store.truncate_from is not None:
-                self._tail.cut(store.truncate_from)
-                self._applying.forget_reading()
-                self._log.truncate_from(store.truncate_from)
-            self._log.append(store.records)
+            self._storing.put(store, operations)
         except OutOfSpace as error:
             self._refusal = error
             return self._shard.refused(store.ticket, monotonic())
-        self._tail.add(store.records, operations)
         self._unsynced_ticket = store.ticket
-        self.trimming.logged(sum(len(record.payload) for record in store.records))
         return self._shard.appended(store.ticket, monotonic())
 
     def _store_and_apply(self, store: do.Store, operations: Mapping[int, Operation]) -> None:
@@ -339,7 +346,7 @@ class Replicating:
         except Exception as error:
             self._take_out(store, error)
             return
-        self.trimming.logged(sum(len(record.payload) for record in store.records))
+        self._storing.count(store)
         self._perform(self._shard.synced(store.ticket, monotonic()))
         self._perform(self._shard.applied(store.records[-1].op_num, monotonic()))
 

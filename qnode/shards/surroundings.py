@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final, Protocol
 
-from qnode.shards.replication.view import PeerId, SetState
+from qnode.shards.replication.view import HandOver, PeerId, SetState
 from qnode.shards.windows import ShardWindow, Windows
 from qnode.wal import MAX_PAYLOAD_BYTES
 
@@ -29,7 +29,7 @@ class Surroundings(Protocol):
     def send(self, peer: PeerId, data: bytes) -> None:
         """Send a message over the link that is up now; without one it is dropped."""
 
-    def propose(self, command: SetState) -> None:
+    def propose(self, command: SetState | HandOver) -> None:
         """Propose a change of the topology; what became of it is seen in the views that follow."""
 
     def copy_needed(self, peer: PeerId) -> None:
@@ -43,7 +43,7 @@ class _Alone:
     def send(self, peer: PeerId, data: bytes) -> None:
         pass
 
-    def propose(self, command: SetState) -> None:
+    def propose(self, command: SetState | HandOver) -> None:
         pass
 
     def copy_needed(self, peer: PeerId) -> None:

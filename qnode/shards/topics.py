@@ -18,3 +18,6 @@ class Topic(IntEnum):
     SNAPSHOT_TAKE = 10
     SNAPSHOT = 11
     SEARCH = 12
+    HAND_OVER = 13
+    LEAVING = 14
+    AILING = 15

@@ -20,16 +20,13 @@ from qnode.index.vectors import warm_up
 from qnode.models.collection import CollectionDefaults
 from qnode.models.topology_commands import AddPeer
 from qnode.shards.collections import Collections, CollectionsSettings
+from qnode.shards.replicas import Replicas
 from tests.api.conftest import BODY_LIMIT_BYTES, Client
 from tests.support.node import free_port
 
 ME, SEVEN, EIGHT, NOBODY = 5, 7, 8, 99
 DOT = {"size": 2, "distance": "Dot"}
 C = "/collections/c"
-
-
-async def no_log_ends(peer: int, addresses: Any) -> dict[Any, Any]:
-    return {}
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +44,7 @@ def member(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
             collections = Collections(
                 CollectionsSettings(path / "collections"), cluster.log, me=cluster.me, channel=cluster.channel
             )
-            await cluster.start(no_log_ends)
+            await cluster.start(Replicas(cluster.channel, cluster.replica_states.propose))
             await collections.open()
             await cluster.started.wait()
             await collections.release_views()

@@ -18,6 +18,7 @@ from qnode.models.topology_commands import SetReplicaState
 from qnode.raft import ConsensusSettings, Timing
 from qnode.shards.placement import ReconcileSettings
 from qnode.shards.replication.failover import LogEnd
+from qnode.shards.replication.view import HandOver
 from tests.support.node import free_port
 
 TIMEOUT_SECONDS = 15.0
@@ -49,6 +50,8 @@ class Members:
         self.running: dict[int, Cluster] = {}
         self.broken: set[tuple[int, Address]] = set()
         """Peers and shards that do not serve."""
+        self.ailing: set[tuple[int, Address]] = set()
+        """Peers and shards that say so themselves, while they are primary."""
 
     def __getitem__(self, number: int) -> Cluster:
         return self.running[number]
@@ -68,7 +71,7 @@ class Members:
         settings = ClusterSettings(uri=self.uri(number), port=port, bootstrap=bootstrap, **{**SETTINGS, **changes})
         cluster = Cluster(settings, self.folder / (folder or str(number)), standalone=standalone)
         try:
-            await cluster.start(lambda peer, addresses: self.log_ends(number, peer, addresses))
+            await cluster.start(_Shards(self, number))
         except BaseException:
             await cluster.close()
             raise
@@ -93,10 +96,33 @@ class Members:
     def uri(self, number: int) -> str:
         return f"http://127.0.0.1:{self.ports[number]}"
 
-    async def log_ends(self, asker: int, peer: int, addresses: Sequence[Address]) -> Mapping[Address, LogEnd]:
-        """Answer for shards of which a higher peer id has the longer log."""
-        assert self[asker].connected(peer)
-        return {address: LogEnd(1, peer) for address in addresses if (peer, address) not in self.broken}
+    def by_id(self, peer: int) -> Cluster:
+        return next(cluster for cluster in self.running.values() if cluster.me == peer)
+
+
+class _Shards:
+    """The shards of a node that has none: a higher peer id has the longer log, and primaries hand over at once."""
+
+    def __init__(self, nodes: Members, number: int) -> None:
+        self._nodes, self._number = nodes, number
+
+    async def log_ends(self, peer: int, addresses: Sequence[Address]) -> Mapping[Address, LogEnd]:
+        assert self._nodes[self._number].connected(peer)
+        return {address: LogEnd(1, peer) for address in addresses if (peer, address) not in self._nodes.broken}
+
+    def hand_over(self, peer: int, address: Address, epoch: int, heirs: Sequence[int], seconds: float) -> None:
+        self._nodes.by_id(peer).replica_states.propose(*address, HandOver(heirs[0], epoch))
+
+    def ailing(self, patience_seconds: float) -> Mapping[tuple[Address, int], str]:
+        if self._number not in self._nodes.running:
+            return {}
+        here = self._nodes[self._number]
+        return {
+            ((entry.folder, number), entry.shards[number].epoch): "broken"
+            for entry in here.topology.collections.values()
+            for number in entry.shards
+            if (here.me, (entry.folder, number)) in self._nodes.ailing and entry.shards[number].primary == here.me
+        }
 
 
 @asynccontextmanager

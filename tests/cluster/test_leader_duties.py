@@ -1,10 +1,13 @@
 """What the leader does by itself: dead and unwell primaries are replaced, and readiness says what is missing."""
 
 import asyncio
+from collections.abc import Mapping
 from pathlib import Path
 
+import pytest
+
 from qnode.cluster import supervision
-from qnode.models.topology import ReplicaState
+from qnode.models.topology import ReplicaState, Shard
 from qnode.shards.placement import ReconcileSettings
 from tests.cluster.members import SETTINGS, Members, make_in_sync, members, within
 
@@ -59,6 +62,36 @@ def test_a_primary_that_says_twice_that_it_cannot_serve_is_replaced(tmp_path: Pa
             assert all(shard.epoch == entry.shards[number].epoch for number, shard in shards.items() if number != 4)
 
     monkeypatch.setattr(supervision, "HEALTH_SECONDS", 0.1)
+    asyncio.run(claim())
+
+
+def test_primaries_that_say_that_they_are_not_well_are_replaced_without_being_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The leader's own among them."""
+
+    async def claim() -> None:
+        async with members(tmp_path) as nodes:
+            await grown(nodes)
+            entry = nodes[1].topology.collections["c"]
+            unwell = {shard.primary: number for number, shard in entry.shards.items()}
+            assert len(unwell) == 3
+            for peer, number in unwell.items():
+                assert peer is not None
+                nodes.ailing.add((peer, (entry.folder, number)))
+
+            def shards() -> Mapping[int, Shard]:
+                return nodes[1].topology.collections["c"].shards
+
+            await within(
+                nodes[1].until(lambda: all(shards()[number].primary != peer for peer, number in unwell.items()))
+            )
+            for number, shard in shards().items():
+                is_unwell = number in unwell.values()
+                assert shard.epoch == entry.shards[number].epoch + is_unwell
+                assert list(shard.replicas.values()).count(ReplicaState.DEAD) == is_unwell
+
+    monkeypatch.setattr(supervision, "HEALTH_SECONDS", 1000.0)
     asyncio.run(claim())
 
 

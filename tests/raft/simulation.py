@@ -130,6 +130,8 @@ class Group:
             network.set_cut(cut)
         if rng.random() < 0.012 * self.violence and running:
             network.members[rng.choice(running)].fuse.left = rng.randrange(12)
+        if rng.random() < 0.02 * self.violence and running:
+            network.members[rng.choice(running)].do(lambda replica: replica.hand_leadership_over())
         if rng.random() < 0.003 * self.violence:  # the power fails
             for peer in sorted(network.members):
                 self.crash(peer)

@@ -357,6 +357,16 @@ def test_a_leader_that_is_removed_hands_over_first(stage: Stage):
     assert stage.say(2, number(1)) == b"1"
 
 
+def test_a_leader_that_is_asked_to_lets_another_lead(stage: Stage):
+    stage.grow(2)
+    stage.settle()
+    leader, before = stage.leader(), stage.replica(1).status().term
+    stage.replica(leader).hand_leadership_over()
+    stage.until(lambda: stage.replica(leader).status().leader not in (None, leader))
+    assert stage.replica(leader).status().term == before + 1
+    assert stage.say(leader, number(1)) == b"1"
+
+
 def test_dead_peers_can_be_removed_and_the_group_goes_on(stage: Stage):
     stage.grow(4)
     for peer in (4, 5):

@@ -7,12 +7,13 @@ import contextlib
 import shutil
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import orjson
 
+from qnode.disk import REAL, Disk
 from qnode.errors import QnodeError, Unavailable
 from qnode.index import BuilderPool, reading
 from qnode.models.operation import VectorColumn
@@ -22,7 +23,7 @@ from qnode.models.vector_params import Distance, IndexParams, VectorParams
 from qnode.models.write import UpsertRequest
 from qnode.shards.local_shard import LocalShard, ShardSettings
 from qnode.shards.replication import ReplicaState, Settings, ShardView
-from qnode.shards.replication.view import SetState
+from qnode.shards.replication.view import HandOver, SetState
 from qnode.shards.windows import Windows
 from tests.simulation.topology import ChangePrimary, Command, Started, Topology
 
@@ -51,6 +52,7 @@ class Node:
     path: Path
     shard: LocalShard | None = None
     life: int = 0
+    disk: Disk = REAL
     sees_topology: bool = True
     waits_for_view: bool = False
     windows: Windows = field(default_factory=Windows)
@@ -72,7 +74,7 @@ class Around:
         if link is not None:
             self._group.later(lambda: self._group.deliver(self._peer, peer, link, data))
 
-    def propose(self, command: SetState) -> None:
+    def propose(self, command: SetState | HandOver) -> None:
         self._group.later(lambda: self._group.proposed(self._peer, command))
 
     def copy_needed(self, peer: int) -> None:
@@ -95,10 +97,10 @@ class Group:
         self._loop = asyncio.get_running_loop()
         self.nodes = {peer: Node(directory / str(peer)) for peer in range(1, peers + 1)}
         self.topology = Topology(dict.fromkeys(self.nodes, ReplicaState.ACTIVE), 1, floor)
-        self.proposals: list[SetState] = []
+        self.proposals: list[SetState | HandOver] = []
         self.copies_asked: list[tuple[int, int]] = []
         self.sent_bytes = 0
-        self.on_proposal: Callable[[SetState], bool] = lambda command: True
+        self.on_proposal: Callable[[SetState | HandOver], bool] = lambda command: True
 
     def later(self, work: Callable[[], None]) -> None:
         with contextlib.suppress(RuntimeError):
@@ -118,8 +120,9 @@ class Group:
     async def start(self, peer: int, *, linked: bool = True) -> None:
         """Start a node; it gets its first view when the topology has seen its start."""
         node = self.nodes[peer]
+        settings = replace(self._settings, disk=node.disk)
         node.shard = await asyncio.to_thread(
-            LocalShard.open, node.path, PARAMS, self._settings, self._pool, me=peer, surroundings=Around(self, peer)
+            LocalShard.open, node.path, PARAMS, settings, self._pool, me=peer, surroundings=Around(self, peer)
         )
         node.shard.start()
         node.life += 1
@@ -176,7 +179,7 @@ class Group:
 
     # Topology
 
-    def proposed(self, peer: int, command: SetState) -> None:
+    def proposed(self, peer: int, command: SetState | HandOver) -> None:
         self.proposals.append(command)
         if self.nodes[peer].sees_topology and self.on_proposal(command):
             self.apply(command)

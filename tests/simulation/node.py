@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qnode.errors import InternalError, NotFound, OutOfSpace
-from qnode.shards.replication import Shard
+from qnode.shards.replication import Shard, ShardView
 from qnode.shards.replication import actions as do
 from qnode.shards.replication.failover import LogEnd
 from qnode.shards.replication.log_image import LogImage
@@ -135,9 +135,17 @@ class Node:
         if entry.lives.get(self.peer) != self.life or entry.view == self.shard.view:
             return
         if self.peer in entry.view.replicas:
+            self._note_hand_over(entry.view)
             self.perform(self.shard.topology_changed(entry.view, self.world.now))
         elif self.shard.view is not None or self._log.next_op > 1:
             self._lose_replica()
+
+    def _note_hand_over(self, view: ShardView) -> None:
+        """Count the epochs that begin because a primary has handed over, and those in which clients still waited for it."""
+        before = self.shard.view
+        if before is not None and before.primary == self.peer != view.primary and self.peer in view.active:
+            self.world.happened["handed over"] += 1
+            self.world.happened["handed over under writes"] += bool(self._waiting)
 
     def _lose_replica(self) -> None:
         """Remove the replica, for the topology says that it is not held here; another may be made later, empty."""
@@ -157,7 +165,19 @@ class Node:
 
     def link_changed(self, peer: int, is_up: bool) -> None:
         self._sent_at.pop(peer, None)
-        self.perform(self.shard.link_changed(peer, is_up, self.world.now))
+        has_left = not is_up and self.world.chance.random() < 0.3  # whether or not it is true, nothing may be lost
+        self.perform(self.shard.link_changed(peer, is_up, self.world.now, has_left=has_left))
+
+    def hand_over(self) -> None:
+        """Let another replica be primary, and stop soon afterwards, or go on."""
+        if not self.shard.is_primary:
+            return
+        chance = self.world.chance
+        heirs = [peer for peer in self.world.nodes if peer != self.peer]
+        chance.shuffle(heirs)
+        self.perform(self.shard.hand_over(heirs, chance.choice([0.2, 1.0, 3.0]), self.world.now))
+        if chance.random() < 0.5:
+            self.later(chance.uniform(0.0, 0.5), lambda: self.crash(power=False))
 
     def deliver(self, peer: int, data: bytes) -> None:
         self.guard(lambda: self._receive(peer, data))

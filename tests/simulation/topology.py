@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from qnode.shards.replication.view import PeerId, ReplicaState, SetState, ShardView
+from qnode.shards.replication.view import HandOver, PeerId, ReplicaState, SetState, ShardView
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Drop:
     epoch: int
 
 
-Command = SetState | ChangePrimary | Drop
+Command = SetState | HandOver | ChangePrimary | Drop
 
 
 @dataclass(frozen=True)
@@ -86,6 +86,11 @@ def _changed(entry: Entry, command: Command | Started) -> Entry | None:
             replicas[view.primary] = ReplicaState.DEAD
         changed = replace(view, epoch=view.epoch + 1, revision=view.revision + 1)
         return replace(entry, view=replace(changed, primary=command.primary, replicas=replicas))
+    if isinstance(command, HandOver):
+        if view.replicas.get(command.peer) is not ReplicaState.ACTIVE or command.peer == view.primary:
+            return None
+        changed = replace(view, epoch=view.epoch + 1, revision=view.revision + 1)
+        return replace(entry, view=replace(changed, primary=command.peer))
     if isinstance(command, Drop):
         if command.peer == view.primary or command.peer not in view.replicas:
             return None

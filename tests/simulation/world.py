@@ -206,7 +206,7 @@ class World:
         node = self.nodes[self.chance.choice(list(self.nodes))]
         other = self.nodes[self.chance.choice([peer for peer in self.nodes if peer != node.peer])]
         kind = self.chance.choice(
-            ["kill", "power", "disk", "disk", "cut", "cut", "one way", "isolate", "drop", "leave", "all"]
+            ["kill", "power", "disk", "disk", "cut", "cut", "one way", "isolate", "drop", "leave", "all", "hand over"]
         )
         self.happened[kind] += 1
         if kind in ("kill", "power"):
@@ -221,6 +221,10 @@ class World:
             self._isolate(node)
         elif kind == "drop" and node.is_up:
             node.guard(node.drop_old)
+        elif kind == "hand over":
+            primary = self.nodes[self.topology.head.view.primary or node.peer]
+            if primary.is_up:
+                primary.guard(primary.hand_over)
         elif kind == "leave":
             self._leave(node)
         elif kind == "all" and self.chance.random() < 0.3:

@@ -82,9 +82,15 @@ class _Round:
             self.outgoing.update(transfer.source for transfer in entry.transfers)
 
     def after_transfer(self, name: str, entry: CollectionEntry, transfer: Transfer) -> SingleCommand | None:
-        """End a transfer that is done, or of which one end has been silent for too long."""
+        """End a transfer that is done, or of which one end has been silent for too long.
+
+        A primary that is to go hands over first: so nobody is left without an answer.
+        """
         place = (name, transfer.shard, transfer.source, transfer.target)
-        if entry.shards[transfer.shard].replicas[transfer.target] is ReplicaState.ACTIVE:
+        shard = entry.shards[transfer.shard]
+        if shard.replicas[transfer.target] is ReplicaState.ACTIVE:
+            if not transfer.sync and shard.primary == transfer.source and transfer.target not in self.silent_since:
+                return ChangePrimary(name, transfer.shard, transfer.target, shard.epoch, hands_over=True)
             return FinishTransfer(*place, transfer.started)
         limit = self.settings.transfer_timeout_seconds
         if any(self._silent_for(peer) >= limit for peer in (transfer.source, transfer.target)):
@@ -133,9 +139,9 @@ class _Round:
         return self._started(name, number, shard, shard.primary, peer, TransferMethod.WAL_DELTA, sync=True)
 
     def _copy(self, name: str, number: int, shard: Shard, target: int) -> SingleCommand | None:
-        sources = [peer for peer in shard.active() if self._can_give(shard, peer)]
-        source = min(sources, key=lambda peer: (self.outgoing[peer], peer == shard.primary, peer))
-        return self._started(name, number, shard, source, target, TransferMethod.SNAPSHOT, sync=True)
+        """Copy from the primary, which sends all copies of its shard, whoever is named: so the limits count what there is."""
+        assert shard.primary is not None
+        return self._started(name, number, shard, shard.primary, target, TransferMethod.SNAPSHOT, sync=True)
 
     def _started(
         self, name: str, number: int, shard: Shard, source: int, target: int, method: TransferMethod, *, sync: bool

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from qnode.shards.replication.messages import Appended, Refused
-from qnode.shards.replication.view import PeerId, SetState
+from qnode.shards.replication.view import HandOver, PeerId, SetState
 from qnode.wal import Record
 
 
@@ -86,7 +86,7 @@ class StepDown:
 class Propose:
     """Propose a command to the topology. Whether it had an effect, the topology will show."""
 
-    command: SetState
+    command: SetState | HandOver
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,26 +10,28 @@ this node's own log, durably. So whoever the topology makes primary has every co
   all that this primary began its epoch with**: its predecessor may have committed any of that, and may still say so to
   its clients with answers that are on their way.
 - In its own log a primary never cuts anything off.
+- One that hands over takes no write, and proposes its heir when it has answered all that it took: then nobody waits for it.
+  The heir is safe as every Active replica is; that it is in time is all that the waiting is for.
 
 Nothing is sent and no deadline is set while nothing waits: whether a peer lives, its link tells.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable, Sequence
 
 from qnode.errors import InternalError
 from qnode.shards.replication.actions import Acknowledge, Complete, NeedsCopy, Propose, SendRecords
 from qnode.shards.replication.messages import Appended, Reason, Refused
 from qnode.shards.replication.progress import Mode, Progress
 from qnode.shards.replication.standing import Standing
-from qnode.shards.replication.view import PeerId, ReplicaState, SetState, ShardView
+from qnode.shards.replication.view import HandOver, PeerId, ReplicaState, SetState, ShardView
 
 
 class Primary:
     """Made when an epoch begins that this node is primary of; given up with it."""
 
-    def __init__(self, standing: Standing, view: ShardView, connected: Collection[PeerId], now: float) -> None:
+    def __init__(self, standing: Standing, view: ShardView, now: float) -> None:
         self._standing = standing
         self._settings = standing.settings
         self._view = view
@@ -37,7 +39,9 @@ class Primary:
         self._inherited_applied_op = self._completed_op = standing.applied_op
         self._acknowledged_op = standing.committed_op
         self._replicas: dict[PeerId, Progress] = {}
-        self.change(view, connected, now)
+        self._heirs: tuple[PeerId, ...] = ()
+        self._hands_over_until = self._hand_over_again_at = now
+        self.change(view, now)
 
     @property
     def required(self) -> frozenset[PeerId]:
@@ -59,7 +63,12 @@ class Primary:
         """Whether there are replicas that are sent to, connected or not."""
         return bool(self._replicas)
 
-    def change(self, view: ShardView, connected: Collection[PeerId], now: float) -> None:
+    @property
+    def is_handing_over(self) -> bool:
+        """Whether another replica is to follow, and no write is taken until then."""
+        return bool(self._heirs)
+
+    def change(self, view: ShardView, now: float) -> None:
         """Follow a change of the topology within this epoch."""
         assert (view.primary, view.epoch) == (self._standing.me, self._view.epoch)
         added, self._view = self._view.added, view
@@ -72,7 +81,9 @@ class Primary:
             if replica is None or (is_another and state is not ReplicaState.ACTIVE):
                 # Views may have been missed in which it was dropped and made anew; one that is Active was never away.
                 since = 0 if state is ReplicaState.ACTIVE else view.revision
-                replica = Progress(peer, state, peer in connected, self._standing.log.appended_op + 1, since)
+                standing = self._standing
+                is_connected, has_left = peer in standing.connected, peer in standing.left
+                replica = Progress(peer, state, is_connected, has_left, standing.log.appended_op + 1, since)
             elif state is ReplicaState.ACTIVE:
                 replica.holds_commits = False
             replica.state = state
@@ -80,11 +91,11 @@ class Primary:
         self._replicas = replicas
         self._advance(now)
 
-    def link_changed(self, peer: PeerId, is_up: bool, now: float) -> None:
+    def link_changed(self, peer: PeerId, now: float) -> None:
         """Note that the link to a peer came up, or broke with all that was under way."""
         if (replica := self._replicas.get(peer)) is None:
             return
-        replica.is_connected = is_up
+        replica.is_connected, replica.has_left = peer in self._standing.connected, peer in self._standing.left
         if replica.mode is not Mode.COPYING:
             replica.seek_again()
         self._advance(now)
@@ -173,8 +184,19 @@ class Primary:
             self._advance(now)
         return None
 
+    def hand_over(self, heirs: Sequence[PeerId], seconds: float, now: float) -> None:
+        """Take no more writes, and propose the first of these as primary that can be, when all writes are completed.
+
+        It ends after so long; not even that if none of them can follow as things are.
+        """
+        if any(self._answers(peer) for peer in heirs):
+            self._heirs, self._hands_over_until, self._hand_over_again_at = tuple(heirs), now + seconds, now
+        self._advance(now)
+
     def tick(self, now: float) -> None:
         """Do what is due."""
+        if now >= self._hands_over_until:
+            self._heirs = ()
         for replica in self._replicas.values():
             if replica.retry_at is not None and now >= replica.retry_at:
                 replica.seek(replica.next_op)
@@ -200,6 +222,10 @@ class Primary:
         return min(self._deadlines(), default=None)
 
     def _deadlines(self) -> Iterable[float]:
+        if self._heirs:
+            yield self._hands_over_until
+            if self._heir() is not None:
+                yield self._hand_over_again_at
         for replica in self._replicas.values():
             if replica.retry_at is not None:
                 yield replica.retry_at
@@ -225,6 +251,9 @@ class Primary:
         for replica in self._replicas.values():
             self._send(replica, now)
             self._watch(replica, now)
+        if now >= self._hand_over_again_at and (heir := self._heir()) is not None:
+            self._hand_over_again_at = now + self._settings.longest_retry_seconds
+            self._standing.actions.append(Propose(HandOver(heir, self._view.epoch)))
 
     def _commit(self) -> None:
         standing = self._standing
@@ -241,6 +270,19 @@ class Primary:
         if op_num > self._completed_op:
             self._completed_op = op_num
             self._standing.actions.append(Complete(op_num))
+
+    def _answers(self, peer: PeerId) -> bool:
+        """Whether a replica is in sync, and its log is known to go on with this one."""
+        replica = self._replicas.get(peer)
+        is_active = replica is not None and replica.state is ReplicaState.ACTIVE
+        return is_active and replica is not None and replica.is_connected and replica.mode is Mode.STREAMING
+
+    def _heir(self) -> PeerId | None:
+        """Say who can follow now: every write is completed, so its client has an answer."""
+        last_op = self._standing.log.last_op
+        if self._completed_op < last_op:
+            return None
+        return next((peer for peer in self._heirs if self._answers(peer)), None)
 
     def _advance_joiner(self, replica: Progress, now: float) -> None:
         """Bring a Partial replica nearer to being Active."""

@@ -25,6 +25,7 @@ class Mode(Enum):
 class Progress:
     """A replica as seen by the primary. `matched_op`: durable there and equal to our log.
 
+    has_left: its link broke after it had said that it goes; a commit has no reason to wait for it.
     since: what it says counts only if it obeys this revision or a later one. One that is Partial may have been dropped
     and made anew, empty; what it said, or still says, before it heard of that is about what is gone.
     """
@@ -32,6 +33,7 @@ class Progress:
     peer: PeerId
     state: ReplicaState
     is_connected: bool
+    has_left: bool
     next_op: int
     since: int
     mode: Mode = Mode.PROBING
@@ -83,6 +85,6 @@ class Progress:
         """When the wait for it becomes too long; None if nothing waits."""
         if self.quiet_since is None:
             return None
-        return self.quiet_since + (
-            settings.stall_timeout_seconds if self.is_connected else settings.link_timeout_seconds
-        )
+        if self.is_connected:
+            return self.quiet_since + settings.stall_timeout_seconds
+        return self.quiet_since + (0.0 if self.has_left else settings.link_timeout_seconds)

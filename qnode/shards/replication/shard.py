@@ -25,6 +25,7 @@ Left out: the bytes of records (the driver's log has them), resolving requests, 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 
 from qnode.shards.replication.actions import Action, Refuse, StepDown
 from qnode.shards.replication.log_image import LogImage
@@ -46,7 +47,6 @@ class Shard:
         self._standing = Standing(me, settings, log, applied_op, applied_op)
         self._view: ShardView | None = None
         self._role: Primary | Replica | None = None
-        self._connected: set[PeerId] = set()
         self._pending: deque[tuple[int, int]] = deque()  # last operation and size of what was written and not committed
         self._pending_bytes = 0
 
@@ -72,6 +72,11 @@ class Shard:
         return isinstance(self._role, Primary)
 
     @property
+    def takes_writes(self) -> bool:
+        """Whether writes are for this node: it is primary, and not about to be none."""
+        return isinstance(self._role, Primary) and not self._role.is_handing_over
+
+    @property
     def is_sole_holder(self) -> bool:
         """Whether this node is primary and no other replica is sent to: what it has not acknowledged is nowhere else."""
         return isinstance(self._role, Primary) and not self._role.has_followers
@@ -95,6 +100,8 @@ class Shard:
         """Say why no write can be taken now; None if one can."""
         if not isinstance(self._role, Primary):
             return "this node is not the shard's primary"
+        if self._role.is_handing_over:
+            return "the shard is being handed over to another primary"
         if not self._role.has_quorum:
             return "too few replicas are in sync"
         if self.log.last_op - self.committed_op >= self._standing.settings.max_pending_ops:
@@ -114,14 +121,14 @@ class Shard:
         assert before is None or (before.epoch, before.revision) <= (view.epoch, view.revision), "views come in order"
         if before is not None and before.epoch == view.epoch:
             if isinstance(self._role, Primary):
-                self._role.change(view, self._connected, now)
+                self._role.change(view, now)
             return self._standing.take_actions()
         if isinstance(self._role, Primary):
             self._standing.actions.append(StepDown(self.committed_op))
         self._pending.clear()
         self._pending_bytes = 0
         if view.primary == self._standing.me:
-            self._role = Primary(self._standing, view, self._connected, now)
+            self._role = Primary(self._standing, view, now)
         else:
             self._role = None if view.primary is None else Replica(self._standing, view.primary, view.epoch)
         return self._standing.take_actions()
@@ -191,17 +198,28 @@ class Shard:
                 self._role.took(sender, message, now)
         return self._standing.take_actions()
 
-    def link_changed(self, peer: PeerId, is_up: bool, now: float) -> list[Action]:
-        """Hear that the link to a peer came up, or broke."""
-        (self._connected.add if is_up else self._connected.discard)(peer)
+    def link_changed(self, peer: PeerId, is_up: bool, now: float, *, has_left: bool = False) -> list[Action]:
+        """Hear that the link to a peer came up, or broke; `has_left`: because the peer goes, as it said before."""
+        standing = self._standing
+        (standing.connected.add if is_up else standing.connected.discard)(peer)
+        (standing.left.add if has_left and not is_up else standing.left.discard)(peer)
         if isinstance(self._role, Primary):
-            self._role.link_changed(peer, is_up, now)
+            self._role.link_changed(peer, now)
         return self._standing.take_actions()
 
     def tick(self, now: float) -> list[Action]:
         """Hear that it is so late; needed at `deadline`, harmless at any time."""
         if isinstance(self._role, Primary):
             self._role.tick(now)
+        return self._standing.take_actions()
+
+    def hand_over(self, heirs: Sequence[PeerId], seconds: float, now: float) -> list[Action]:
+        """Let one of these replicas be primary, the first that can; refuse writes meanwhile, for so long at most.
+
+        Nothing happens if this node is no primary, or none of them is in sync and answers.
+        """
+        if isinstance(self._role, Primary):
+            self._role.hand_over(heirs, seconds, now)
         return self._standing.take_actions()
 
     def copied(self, peer: PeerId, op_num: int, now: float) -> list[Action]:

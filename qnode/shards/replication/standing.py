@@ -16,7 +16,10 @@ from qnode.shards.replication.view import PeerId, Settings
 
 @dataclass(slots=True)
 class Standing:
-    """`actions` are those of the event that is being handled, `revision` is that of the view which is obeyed."""
+    """`actions` are those of the event that is being handled, `revision` is that of the view which is obeyed.
+
+    connected: the peers with a link. left: those that said before it broke that they go.
+    """
 
     me: PeerId
     settings: Settings
@@ -24,6 +27,8 @@ class Standing:
     applied_op: int
     committed_op: int
     revision: int = 0
+    connected: set[PeerId] = field(default_factory=set)
+    left: set[PeerId] = field(default_factory=set)
     actions: list[Action] = field(default_factory=list)
 
     def commit(self, op_num: int) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from qnode.models.topology import ReplicaState, Shard
 
-__all__ = ["CATCHING_UP", "PeerId", "ReplicaState", "SetState", "Settings", "ShardView", "view_of"]
+__all__ = ["CATCHING_UP", "HandOver", "PeerId", "ReplicaState", "SetState", "Settings", "ShardView", "view_of"]
 
 PeerId = int
 
@@ -60,6 +60,14 @@ class SetState:
     state: ReplicaState
     epoch: int
     revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class HandOver:
+    """Make an Active replica the primary of the next epoch, if this is the epoch still. The old primary stays Active."""
+
+    peer: PeerId
+    epoch: int
 
 
 @dataclass(frozen=True, slots=True)

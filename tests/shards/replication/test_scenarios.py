@@ -13,7 +13,7 @@ from qnode.shards.replication import ReplicaState, Shard, ShardView
 from qnode.shards.replication import actions as do
 from qnode.shards.replication.log_image import LogImage
 from qnode.shards.replication.messages import Append, Appended, Message, Reason, Refused
-from qnode.shards.replication.view import SetState, Settings
+from qnode.shards.replication.view import HandOver, SetState, Settings
 from qnode.wal import Record
 
 NEWEST = 1_000_000
@@ -57,7 +57,9 @@ class Player:
             view = ShardView(primary, int(given["epoch"]), int(given["revision"]), replicas, floor, added)
             return shard.topology_changed(view, self.now)
         if event == "link":
-            return shard.link_changed(int(plain[0]), plain[1] == "up", self.now)
+            return shard.link_changed(int(plain[0]), plain[1] == "up", self.now, has_left=plain[1] == "left")
+        if event == "hand_over":
+            return shard.hand_over([int(peer) for peer in plain], float(given["seconds"]), self.now)
         if event == "write":
             return shard.write([word.encode() for word in plain], self.now)
         if event == "receive":
@@ -110,6 +112,8 @@ def shown(action: do.Action) -> str:
             return f"answer {peer} {reason.name} epoch={epoch} prev={prev_op} {hint} applied={applied_op}"
         case do.Propose(SetState(peer, state, epoch, revision)):
             return f"propose {peer}={state} epoch={epoch} revision={revision}"
+        case do.Propose(HandOver(peer, epoch)):
+            return f"propose primary={peer} epoch={epoch}"
         case do.ApplyTo(number) | do.Acknowledge(number) | do.Complete(number):
             return f"{type(action).__name__.lower().removesuffix('to')} {number}"
         case do.Refuse(number) | do.StepDown(number) | do.NeedsCopy(number):

@@ -27,7 +27,8 @@ QUICK_SCAN_BYTES = 12 << 20
 
 def is_quick_query(parts: Sequence[Part], request: QueryRequest, vectors: Mapping[str, SlotParams]) -> bool:
     """Tell whether a query is."""
-    if request.query is None or request.filter is not None or request.params.exact or not is_warm():
+    search = request.params
+    if request.query is None or request.filter is not None or search.exact or search.idf is not None or not is_warm():
         return False
     if (
         request.limit + request.offset > (QUICK_LIMIT if _shows_little(request) else QUICK_DETAILED_LIMIT)

@@ -35,14 +35,12 @@ from qnode.disk import fault_of, sync_directory, sync_file
 from qnode.errors import Corruption, InternalError
 from qnode.index.index import Index
 from qnode.index.manifest import SegmentEntry, SegmentState, read_manifest
+from qnode.index.segments import Growing, Segment
 from qnode.index.store import RESTORE, Store, get_meta_u64
-from qnode.index.vectors import GrowingSegment, SealedSegment
 from qnode.index.vectors.files import CHUNK_BYTES, checksum_of
 
 _STORE_FILE: Final = "store/data.mdb"
 _FILE_OF_AN_INDEX: Final = re.compile(r"store/data\.mdb|segments/[1-9][0-9]{0,9}/[a-z_]{1,40}\.(?:bin|json)")
-
-Segment = GrowingSegment | SealedSegment
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +143,7 @@ def _copy_segment(entry: SegmentEntry, segment: Segment, folder: Path) -> None:
         for file in sorted(segment.directory.iterdir()):
             _link(file, folder / file.name)
     else:
-        assert isinstance(segment, GrowingSegment)
+        assert isinstance(segment, Growing)
         for name, length_bytes in segment.lengths_bytes(entry.rows).items():
             _copy_start(segment.directory / name, folder / name, length_bytes)
     sync_directory(folder)

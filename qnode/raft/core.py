@@ -97,10 +97,6 @@ class Core(Library):
             return False
         return True
 
-    def hand_leadership_over(self) -> None:
-        """Tell the voter that is furthest to campaign at once, if this peer leads and that voter has the whole log."""
-        self.transferLeadership()
-
     def _update_membership(self) -> None:
         """Compute who takes part from the log as it is."""
         snapshot = self.journal.snapshot

@@ -178,8 +178,9 @@ class Replica:
         self._turns.add(self._hand_leadership_over, may_be_dropped=True)
 
     def _hand_leadership_over(self) -> None:
+        """Tell the voter that is furthest to campaign at once, if it has the whole log."""
         if self.is_leader:
-            self._core.hand_leadership_over()
+            self._core.transferLeadership()
 
     def tick(self) -> None:
         """Let time, and what has arrived, have their effects, as soon as the turn that is under way is over."""

@@ -28,7 +28,7 @@ from qnode.models.query import (
     RetrieveRequest,
     ScrollRequest,
 )
-from qnode.models.reads import OrderedRequest, SampleRequest
+from qnode.models.reads import FrequenciesRequest, OrderedRequest, SampleRequest
 from qnode.models.shard_calls import FieldsRequest, InfoRequest, VectorRequest
 from qnode.models.shard_choice import ShardChoice
 from qnode.models.strict_mode import StrictMode
@@ -46,6 +46,7 @@ from qnode.shards.routes import Routes
 from qnode.shards.scatter import Scatter
 from qnode.shards.strictness import Strictness
 from qnode.shards.swift import Found, Swift, Withdraw
+from qnode.shards.weighing import counted_for, weighed
 
 
 class Chosen(Protocol):
@@ -225,6 +226,8 @@ class Collection:
         if request.query is not None and self._given(request) is None:
             vector = await self._vector_of(request.example, request.using, numbers)
             request = replace(request, query=Nearest(vector, excluded=request.query.left_out))
+        if (asked := self._counted_for(request)) is not None:
+            request = weighed(request, asked, await self._gathered(kinds.FREQUENCIES, asked, numbers))
         points = await self._gathered(kinds.QUERY, request, numbers, consistency)
         return points[request.offset : request.offset + request.limit]
 
@@ -246,6 +249,8 @@ class Collection:
             owner = self._routes.split_keys([request.example], self._routes.numbers)
             vector = local_reads.vector_of(self.local(tuple(owner)), request.example, request.using)
             request = replace(request, query=Nearest(vector, excluded=request.query.left_out))
+        if (asked := self._counted_for(request)) is not None:
+            request = weighed(request, asked, local_reads.frequencies(self._all_parts, asked))
         points = local_reads.query(self._all_parts, request, self.settings.vectors)
         if not request.offset and len(points) <= request.limit:
             return points
@@ -257,6 +262,9 @@ class Collection:
         for vector in target.vectors if isinstance(target, Examples) else () if target is None else (target,):
             check_query(vector, params)
         return target
+
+    def _counted_for(self, request: QueryRequest) -> FrequenciesRequest | None:
+        return None if request.query is None else counted_for(request, self.settings.vectors[request.using])
 
     async def _vector_of(self, key: PointKey, name: str, shards: Numbers) -> AnyVector:
         missing = NotFound(f"No point with id {id_of(key)} found")

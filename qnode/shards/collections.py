@@ -25,7 +25,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from qnode import memory
 from qnode.channel import Channel
@@ -44,6 +44,7 @@ from qnode.shards.freshness import UNBOUNDED, Freshness, ReadLease
 from qnode.shards.local_shard import ShardSettings
 from qnode.shards.news import News
 from qnode.shards.place import Place
+from qnode.shards.proposer import Proposer
 from qnode.shards.remote import Remote
 from qnode.shards.stewardship import Hub, Steward
 
@@ -60,30 +61,6 @@ ACTIVATION_SECONDS = 10.0
 
 UPDATE_ATTEMPTS = 10
 """A change of settings is put on top of what another request has changed meanwhile so often."""
-
-
-class Proposer(Protocol):
-    """Where the topology is decided; a proposal that returns without raising shows in `current`, and subscribers are told."""
-
-    @property
-    def current(self) -> Topology: ...
-
-    def subscribe(self, changed: Callable[[], None]) -> None:
-        """Let `changed` be called on the event loop after each change of `current`."""
-
-    async def create(self, name: str, config: Mapping[str, Any]) -> bool:
-        """Make a collection; False if there is one of this name."""
-
-    async def update(self, name: str, expected: Mapping[str, Any], config: Mapping[str, Any]) -> bool:
-        """Replace settings; False if they are no longer `expected`, or the collection is gone."""
-
-    async def delete(self, name: str) -> bool: ...
-
-    async def set_field(self, name: str, field: str, schema: Any) -> bool:
-        """Set the schema of a payload index, or take it away (None)."""
-
-    async def change_aliases(self, changes: Sequence[AliasChange]) -> None:
-        """Make all changes in order or none; raise NotFound or AlreadyExists."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -103,7 +103,7 @@ class Answering:
             raise NotPrimary(f"shard {call.shard} of {call.folder} is not here")
         queued = collection.submit_here(call.shard, call.request, wait=call.wait)
         began = asyncio.get_running_loop().time()
-        op_num = await finished(queued, call.seconds)
+        op_num = await finished(queued, call.seconds, lambda: collection.is_sure(call.shard))
         if op_num is not None and call.wait:
             used = asyncio.get_running_loop().time() - began
             left = None if call.seconds is None else max(0.0, call.seconds - used)

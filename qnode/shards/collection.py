@@ -135,7 +135,7 @@ class Collection:
             return UpdateResult(self.last_op, UpdateStatus.COMPLETED if wait else UpdateStatus.ACKNOWLEDGED)
         delivery = Delivery(
             self._current_routes, self.shards, self._place.remote, self._place.news,
-            wait=wait, timeout_seconds=timeout_seconds, settled=self.settled,
+            wait=wait, timeout_seconds=timeout_seconds, settled=self.settled, is_sure=self.is_sure,
         )  # fmt: skip
         if len(parts) > 1:
             await delivery.check_existing(request, parts)
@@ -335,12 +335,12 @@ class Collection:
 
     def can_answer(self, numbers: Numbers) -> Iterator[int]:
         """Give those of the shards that may be read here."""
-        here = (
-            (self._readable | self._spare)
-            if self._place.freshness.holds()
-            else self._sole & (self._readable | self._spare)
-        )
-        return (number for number in numbers if number in here)
+        here = self._readable | self._spare
+        return (number for number in numbers if number in here and self.is_sure(number))
+
+    def is_sure(self, number: int) -> bool:
+        """Tell whether what a replica here shows is all that anybody has of a shard, if it is Active."""
+        return number in self._sole or self._place.freshness.holds()
 
     def local(self, numbers: Numbers) -> list[Part]:
         """Give shards of this node, each with the shard key that its points show."""

@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 from qnode.channel import Unreached
-from qnode.errors import InternalError, NotPrimary, NotYetApplied, QnodeError, Unavailable, UnknownOutcome
+from qnode.errors import InternalError, NotFound, NotPrimary, NotYetApplied, QnodeError, Unavailable, UnknownOutcome
 from qnode.models.point_id import PointKey
 from qnode.models.write import WriteRequest
 from qnode.shards.local_shard import LocalShard
@@ -37,7 +37,8 @@ RETRY_SECONDS: Final = 0.1
 class Delivery:
     """Brings one request's parts to their primaries. `held`: the shards of the collection that are on this node.
 
-    `settled` waits until a shard here is read the same everywhere, or gives False after so long.
+    `settled` waits until a shard here is read the same everywhere, or gives False after so long; `is_sure` tells whether a primary
+    here is sure to be one still.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class Delivery:
         wait: bool,
         timeout_seconds: float | None,
         settled: Callable[[int, float | None], Awaitable[bool]],
+        is_sure: Callable[[int], bool],
     ) -> None:
         self._routes = routes
         self._held = held
@@ -58,6 +60,7 @@ class Delivery:
         self._wait = wait
         self._timeout_seconds = timeout_seconds
         self._settled = settled
+        self._is_sure = is_sure
         self._now = asyncio.get_running_loop().time
         self._until = self._now() + (DELIVERY_SECONDS if timeout_seconds is None else timeout_seconds)
         # On a node that runs alone a write without `wait` takes as long as its disk; beside peers, one may be cut off.
@@ -78,7 +81,8 @@ class Delivery:
         missing: set[PointKey] = set()
         for number, part in parts.items():
             shard = self._held.get(number)
-            if shard is not None and routes.primary(number) == routes.me and (keys := demanded(part)):
+            is_primary = shard is not None and routes.primary(number) == routes.me and self._is_sure(number)
+            if shard is not None and is_primary and (keys := demanded(part)):
                 missing.update(await shard.absent(keys))
         if missing:
             raise no_such_point(next(key for key in demanded(request) if key in missing))
@@ -155,7 +159,7 @@ class Delivery:
             return answered
 
     async def _finished(self, number: int, queued: asyncio.Future[int]) -> int | None:
-        op_num = await finished(queued, self._seconds_left())
+        op_num = await finished(queued, self._seconds_left(), lambda: self._is_sure(number))
         if op_num is not None and self._wait and not await self._settled(number, self._seconds_left()):
             return None
         return op_num
@@ -170,8 +174,11 @@ class Delivery:
         return Unavailable(f"peer {primary}, the primary of shard {number}, did not take the write: {refusal}")
 
 
-async def finished(queued: asyncio.Future[int], seconds: float | None) -> int | None:
-    """Wait for a write that was queued; None if it will stay and is not complete, or not after so long."""
+async def finished(queued: asyncio.Future[int], seconds: float | None, is_sure: Callable[[], bool]) -> int | None:
+    """Wait for a write that was queued; None if it will stay and is not complete, or not after so long.
+
+    That a point is missing which must be there is the word of a primary alone: it counts if the primary is sure to be one still.
+    """
     try:
         done, _ = await asyncio.wait({queued}, timeout=seconds)
     except asyncio.CancelledError:
@@ -184,6 +191,10 @@ async def finished(queued: asyncio.Future[int], seconds: float | None) -> int | 
         return queued.result()
     except NotYetApplied:
         return None
+    except NotFound as missing:
+        if is_sure():
+            raise
+        raise NotPrimary(f"it may have another primary by now; here: {missing}") from None
 
 
 def forget(late: asyncio.Future[Any]) -> None:

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from qnode.errors import QnodeError
+from qnode.errors import QnodeError, Unavailable
+from qnode.models.point_id import key_of
 from qnode.models.query import CountRequest, Nearest, QueryRequest
 from qnode.models.topology import ReplicaState
 from qnode.models.topology_commands import AddReplica, ChangePrimary, DropReplica, SetReplicaState
-from qnode.models.write import UpdateStatus
+from qnode.models.write import Selector, SetPayloadRequest, UpdateStatus
 from qnode.shards import scatter
 from qnode.shards.freshness import Freshness, ReadLease
 from tests.shards.nodes import Group, nodes, upsert
@@ -161,3 +162,24 @@ def test_a_node_that_has_just_started_does_not_know_who_was_taken_out(tmp_path: 
             await freshness.close()
 
     run(tmp_path, 2, act)
+
+
+@pytest.mark.parametrize("through", [1, 3])
+def test_a_primary_that_may_be_none_any_more_does_not_say_what_it_lacks(tmp_path: Path, through: int) -> None:
+    async def act(group: Group, lent: Lent) -> None:
+        await group.create(((1, 2),))
+        group.deaf |= {1, 3}
+        shard = group.topology.collections["c"].shards[0]
+        assert group.apply(ChangePrimary("c", 0, 2, shard.epoch)) is None
+        await collection(group, 2).write(upsert(1), wait=True, timeout_seconds=0.2)
+        change = SetPayloadRequest(Selector(keys=(key_of(1),)), b'{"n": 2}')
+        lent.nodes[1] = False
+        with pytest.raises(Unavailable, match="did not take the write"):
+            await collection(group, through).write(change, wait=False, timeout_seconds=0.2)
+        late = asyncio.create_task(collection(group, through).write(change, wait=False))
+        group.deaf.clear()
+        for peer in (1, 3):
+            group[peer].log.became(group.topology)
+        assert (await late).status is UpdateStatus.ACKNOWLEDGED
+
+    run(tmp_path, 3, act)

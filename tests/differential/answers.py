@@ -7,7 +7,7 @@ Equal scores may stand in any order, and any of them may be the ones that a limi
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from qdrant_client.http.exceptions import UnexpectedResponse
@@ -52,7 +52,21 @@ def plain(value: Any) -> Any:
     shown = value.model_dump()
     if "operation_id" in shown:
         return "written"
+    if "pairs" in shown:
+        return _by_row((pair["a"], pair["b"], pair["score"]) for pair in shown["pairs"])
+    if "offsets_row" in shown:
+        ids = shown["ids"]
+        places = zip(shown["offsets_row"], shown["offsets_col"], shown["scores"], strict=True)
+        return _by_row((ids[row], ids[col], score) for row, col, score in places)
     return without(shown, NOT_KEPT)
+
+
+def _by_row(entries: Iterable[tuple[Any, Any, float]]) -> dict[str, list[dict[str, Any]]]:
+    """A matrix of distances as a list of hits for each of its points."""
+    rows: dict[str, list[dict[str, Any]]] = {}
+    for one, other, score in entries:
+        rows.setdefault(str(one), []).append({"id": other, "score": score})
+    return rows
 
 
 def without(value: Any, names: tuple[str, ...]) -> Any:

@@ -141,10 +141,14 @@ class Queries:
         return self.values.vector(name)
 
     def pairs(self, name: str) -> list[models.ContextPair]:
-        return [
-            models.ContextPair(positive=self.example(name), negative=self.example(name))
-            for _ in range(self.rng.randint(1, 3))
-        ]
+        """Never twice the same example: in local mode the similarities to it differ by rounding."""
+        made: list[models.ContextPair] = []
+        for _ in range(self.rng.randint(1, 3)):
+            positive, negative = self.example(name), self.example(name)
+            if positive == negative:
+                negative = self.values.vector(name)
+            made.append(models.ContextPair(positive=positive, negative=negative))
+        return made
 
     # What combines the answers of prefetches
 

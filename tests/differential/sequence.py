@@ -54,7 +54,7 @@ class Sequence:
         local = QdrantClient(":memory:")
         try:
             points = [self.values.point(each, whole=True) for each in OTHER_IDS]
-            vectors: Any = self.values.dense if self.values.is_named else self.values.dense[""]
+            vectors: Any = self.values.dense.get("", self.values.dense)
             for client in (self.node, local):
                 for collection in (self.name, self.other):
                     client.create_collection(
@@ -103,7 +103,7 @@ class Sequence:
         except BREAKS_WITH:
             assert name in READS, name
             return
-        said = f"seed {self.seed!r}, step {step}: {name} {short(arguments)}\n  vectors: {short(self.values.dense)}"
+        said = f"seed {self.seed!r}, step {step}: {name} {short(arguments)}\n  vectors: {short(self.values.dense)} {short(self.values.sparse)}"
         if name == "query_points" and isinstance(arguments.get("query"), models.SampleQuery):
             ours, theirs = (sorted(each["points"], key=str) for each in (ours, theirs))
         if not same(ours, theirs) and not is_example_left_alone(ours, theirs, arguments):

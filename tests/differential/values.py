@@ -29,7 +29,7 @@ class Values:
     def __init__(self, rng: random.Random) -> None:
         self.rng = rng
         self.dense: dict[str, models.VectorParams] = self._shape()
-        self.sparse: dict[str, models.SparseVectorParams] = {}
+        self.sparse = {"words": self.sparse_params()} if rng.random() < 0.3 else {}
         self.known: list[Any] = []
         """The ids of the points that are there."""
 
@@ -45,6 +45,9 @@ class Values:
             distance=self.rng.choice(_DISTANCES),
             multivector_config=several if self.rng.random() < 0.25 else None,
         )
+
+    def sparse_params(self) -> models.SparseVectorParams:
+        return models.SparseVectorParams(modifier=self.rng.choice([None, models.Modifier.IDF]))
 
     @property
     def names(self) -> list[str]:

@@ -114,6 +114,9 @@ class Queries:
             case 6 | 7:
                 target = self.example(name)
                 return models.DiscoverQuery(discover=models.DiscoverInput(target=target, context=self.pairs(name)))
+        if not self.may_miss:
+            # By vectors over prefetches: local mode does not leave out of these which points are judged.
+            self.nameable = []
         judged = [models.FeedbackItem(example=self.example(name), score=rng.random()) for _ in range(rng.randint(1, 3))]
         params = models.NaiveFeedbackStrategyParams(a=rng.uniform(0.5, 1), b=rng.random(), c=rng.random())
         return models.RelevanceFeedbackQuery(

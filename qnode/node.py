@@ -93,11 +93,12 @@ async def run(configuration: Configuration, recovery: Recovery = NOTHING) -> Non
             ShardSettings(keep_log_bytes=storage.wal.wal_capacity_mb << 20, verify=storage.verify_files),
             storage.optimizers.max_optimization_threads or 0,
         )
-        replicas = None
+        me, channel, replicas = STANDALONE_PEER, None, None
         if cluster is not None:
+            me, channel = cluster.me, cluster.channel
             propose, copying = cluster.replica_states.propose, copy_settings(configuration)
-            replicas = Replicas(cluster.channel, propose, copying, cluster.has_left)
-        collections = _collections(settings, topology, cluster, replicas)
+            replicas = Replicas(channel, propose, copying, cluster.has_left)
+        collections = Collections(settings, topology, me=me, replicas=replicas, channel=channel)
         opened.push_async_callback(collections.close)
         if replicas is not None:
             opened.push_async_callback(replicas.close)
@@ -111,7 +112,7 @@ async def run(configuration: Configuration, recovery: Recovery = NOTHING) -> Non
             releasing = asyncio.create_task(_release(collections, cluster))
             opened.push_async_callback(_cancel, releasing)
             await asyncio.wait([releasing], timeout=_START_SECONDS)
-        snapshots = _snapshots(configuration, collections, topology, cluster)
+        snapshots = Snapshots(_snapshot_settings(configuration), collections, topology, me=me, channel=channel)
         opened.push_async_callback(snapshots.close)
         await _recover(snapshots, recovery)
         certificate = _certificate(configuration)
@@ -243,14 +244,6 @@ def _keys(service: Service) -> Keys | None:
     return Keys(full, service.read_only_api_key, bool(service.jwt_rbac))
 
 
-def _collections(
-    settings: CollectionsSettings, topology: TopologyLog, cluster: Cluster | None, replicas: Replicas | None
-) -> Collections:
-    if cluster is None:
-        return Collections(settings, topology)
-    return Collections(settings, topology, me=cluster.me, replicas=replicas, channel=cluster.channel)
-
-
 def copy_settings(configuration: Configuration) -> CopySettings:
     """Say how much of this node's work the copying of shards may be."""
     limit = configuration.storage.performance.outgoing_shard_transfers_limit
@@ -260,16 +253,10 @@ def copy_settings(configuration: Configuration) -> CopySettings:
     )
 
 
-def _snapshots(
-    configuration: Configuration, collections: Collections, topology: TopologyLog, cluster: Cluster | None
-) -> Snapshots:
+def _snapshot_settings(configuration: Configuration) -> SnapshotSettings:
     storage = configuration.storage
-    settings = SnapshotSettings(
-        storage.snapshots_path, storage.storage_path / "staging", configuration.service.enable_snapshot_url_recovery
-    )
-    if cluster is None:
-        return Snapshots(settings, collections, topology)
-    return Snapshots(settings, collections, topology, me=cluster.me, channel=cluster.channel)
+    allows_remote = configuration.service.enable_snapshot_url_recovery
+    return SnapshotSettings(storage.snapshots_path, storage.storage_path / "staging", allows_remote)
 
 
 async def _recover(snapshots: Snapshots, recovery: Recovery) -> None:

@@ -34,7 +34,9 @@ _COLLECTION: Final = "/collections/{collection_name}"
 _SHARD: Final = f"{_COLLECTION}/shards/{{shard_id}}"
 _BINARY: Final = "application/octet-stream"
 _PIECE_BYTES: Final = 1 << 20
-_UPLOAD: Final = re.compile(r"/collections/[^/]+/(?:shards/[^/]+/)?snapshots/upload")
+_UPLOAD: Final = re.compile(
+    r"/collections/[^/]+/(?:(?:shards/[^/]+/)?snapshots/upload|shards/[^/]+/snapshot/partial/recover)"
+)
 _PRIORITIES: Final = tuple(priority.value for priority in Priority)
 _FILE_FIELD: Final = "snapshot"
 
@@ -42,7 +44,7 @@ Work = Coroutine[Any, Any, Any]
 
 
 def is_upload(method: str, path: str) -> bool:
-    """Tell whether the body of a request is a snapshot: then its endpoint reads it."""
+    """Tell whether the body of a request is a snapshot: then its endpoint reads it, or leaves it."""
     return method == "POST" and _UPLOAD.fullmatch(path) is not None
 
 

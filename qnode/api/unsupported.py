@@ -6,11 +6,16 @@ from fastapi import APIRouter, Request, Response
 
 from qnode.errors import BadRequest
 
-_COLLECTION = "/collections/{collection_name}"
+_PARTIAL = "/collections/{collection_name}/shards/{shard_id}/snapshot/partial"
 
 NOT_YET = (
     ("GET", "/quotas"),
     ("PUT", "/quotas"),
+    # A partial snapshot brings the segments that differ; here two replicas' segments are never the same ones.
+    ("POST", f"{_PARTIAL}/create"),
+    ("GET", f"{_PARTIAL}/manifest"),
+    ("POST", f"{_PARTIAL}/recover"),
+    ("POST", f"{_PARTIAL}/recover_from"),
 )
 
 

@@ -96,8 +96,10 @@ def test_one_call_snapshots_all_shards_and_any_number_of_nodes_takes_them(
         assert alone.ask("GET", "/collections/alone")["payload_schema"]["version"]["points"] == 300
         assert alone.call("POST", "/collections/alone/snapshots", cluster="true").status_code == 405
         again = downloaded(alone, "alone")
+    cluster[0].upsert("whole", points(range(200, 400), version=9))
     upload(cluster[0], "whole", again)
     replicas_agree(cluster, "whole", expected)
+    assert [list(member.folder.rglob("staging/*")) for member in cluster] == [[], [], []]
 
 
 def test_shard_keys_are_restored_with_their_shards(cluster: ClusterOfProcesses) -> None:

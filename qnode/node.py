@@ -40,9 +40,11 @@ from qnode.config import Configuration, Service
 from qnode.disk import hold
 from qnode.errors import CannotStart
 from qnode.index.vectors import warm_up
+from qnode.models.topology import STANDALONE_PEER
 from qnode.raft import StandaloneLog, TopologyLog
 from qnode.shards.collections import Collections, CollectionsSettings
 from qnode.shards.copying import CopySettings
+from qnode.shards.freshness import UNBOUNDED
 from qnode.shards.local_shard import ShardSettings
 from qnode.shards.replicas import Replicas
 from qnode.snapshots import Priority, Snapshots, SnapshotSettings
@@ -93,12 +95,12 @@ async def run(configuration: Configuration, recovery: Recovery = NOTHING) -> Non
             ShardSettings(keep_log_bytes=storage.wal.wal_capacity_mb << 20, verify=storage.verify_files),
             storage.optimizers.max_optimization_threads or 0,
         )
-        me, channel, replicas = STANDALONE_PEER, None, None
+        me, channel, replicas, lease = STANDALONE_PEER, None, None, UNBOUNDED
         if cluster is not None:
-            me, channel = cluster.me, cluster.channel
+            me, channel, lease = cluster.me, cluster.channel, cluster.read_lease
             propose, copying = cluster.replica_states.propose, copy_settings(configuration)
             replicas = Replicas(channel, propose, copying, cluster.has_left)
-        collections = Collections(settings, topology, me=me, replicas=replicas, channel=channel)
+        collections = Collections(settings, topology, me=me, replicas=replicas, channel=channel, lease=lease)
         opened.push_async_callback(collections.close)
         if replicas is not None:
             opened.push_async_callback(replicas.close)

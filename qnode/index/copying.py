@@ -36,14 +36,12 @@ from qnode.disk import fault_of, sync_directory, sync_file
 from qnode.errors import Corruption, InternalError
 from qnode.index.index import Index
 from qnode.index.manifest import SegmentEntry, SegmentState, read_manifest
+from qnode.index.segments import Growing, Segment
 from qnode.index.store import RESTORE, Store, get_meta_u64
-from qnode.index.vectors import GrowingSegment, SealedSegment
 from qnode.index.vectors.files import CHUNK_BYTES, checksum_of
 
 _STORE_FILE: Final = "store/data.mdb"
 _FILE_OF_AN_INDEX: Final = re.compile(r"store/data\.mdb|segments/[1-9][0-9]{0,9}/[a-z_]{1,40}\.(?:bin|json)")
-
-Segment = GrowingSegment | SealedSegment
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,9 +189,11 @@ def _files_of_segment(entry: SegmentEntry, segment: Segment) -> list[SourceFile]
     if entry.state is SegmentState.SEALED:
         sealed = [(file, file.stat().st_size) for file in sorted(segment.directory.iterdir())]
         return [SourceFile(f"{folder}/{file.name}", file, size, size, is_final=True) for file, size in sealed]
-    assert isinstance(segment, GrowingSegment)
+    assert isinstance(segment, Growing)
     growing = segment.lengths_bytes(entry.rows)
-    return [SourceFile(f"{folder}/{name}", segment.directory / name, size, size) for name, size in sorted(growing.items())]
+    return [
+        SourceFile(f"{folder}/{name}", segment.directory / name, size, size) for name, size in sorted(growing.items())
+    ]
 
 
 def _link(source: Path, target: Path) -> None:

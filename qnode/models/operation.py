@@ -72,8 +72,8 @@ Column = VectorColumn | MultiColumn | SparseColumn
 class Upsert:
     """Replace whole points. `keys` are distinct; `payloads[i]` is the JSON object of keys[i].
 
-    slots: of its vectors; a name may stand for another vector when the operation is applied. None: those of the names then,
-    where no vector was ever added or taken away.
+    slots: of its vectors; a name may stand for another vector when the operation is applied. None, in logs of
+    earlier versions: those of the names then.
     """
 
     keys: list[PointKey]

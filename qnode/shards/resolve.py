@@ -131,7 +131,7 @@ def resolve(request: WriteRequest, index: Index, vectors: Mapping[str, SlotParam
             return _update_vectors(request, index, vectors)
         case DeleteVectorsRequest():
             keys, names = _selected(request.selector, index, must_exist=False), list(request.names)
-            return DeleteVectors(keys, names, _slots(index, names, vectors))
+            return DeleteVectors(keys, names, _slots(names, vectors))
         case SetPayloadRequest():
             return SetPayload(_selected(request.selector, index), request.payload, request.path)
         case OverwritePayloadRequest():
@@ -184,7 +184,7 @@ def _upsert(request: UpsertRequest, index: Index, vectors: Mapping[str, SlotPara
         columns = _taken(columns, taken, len(keys))
         keys, payloads = [keys[at] for at in taken], [payloads[at] for at in taken]
     prepared = _prepared(columns, vectors)
-    return Upsert(keys, payloads, prepared, _slots(index, prepared, vectors))
+    return Upsert(keys, payloads, prepared, _slots(prepared, vectors))
 
 
 def _update_vectors(request: UpdateVectorsRequest, index: Index, vectors: Mapping[str, SlotParams]) -> UpdateVectors:
@@ -203,7 +203,7 @@ def _update_vectors(request: UpdateVectorsRequest, index: Index, vectors: Mappin
         places = np.array([rows[at] for at in at_sorted], np.intp)
         columns[name] = chosen(column, np.array(at_sorted, np.int32), places)
     prepared = _prepared(columns, vectors)
-    return UpdateVectors(keys, prepared, _slots(index, prepared, vectors))
+    return UpdateVectors(keys, prepared, _slots(prepared, vectors))
 
 
 def _taken(columns: Mapping[str, Column], taken: list[int], total: int) -> dict[str, Column]:
@@ -215,9 +215,9 @@ def _prepared(columns: Mapping[str, Column], vectors: Mapping[str, SlotParams]) 
     return {name: _as_stored(column, named(vectors, name)) for name, column in columns.items() if len(column.at)}
 
 
-def _slots(index: Index, names: Iterable[str], vectors: Mapping[str, SlotParams]) -> dict[str, int] | None:
-    """Give the slots of vectors, where names alone do not tell them for ever."""
-    return {name: named(vectors, name).slot for name in names} if index.params.next_slot else None
+def _slots(names: Iterable[str], vectors: Mapping[str, SlotParams]) -> dict[str, int]:
+    """Give the slots of vectors: a name may stand for another vector by the time that a replica applies the operation."""
+    return {name: named(vectors, name).slot for name in names}
 
 
 def _as_stored(column: Column, params: SlotParams) -> Column:

@@ -140,11 +140,13 @@ def _check_config(stored: Mapping[str, Any], shards: int) -> None:
         "metadata": config.metadata,
     }
     asked = {name: section for name, section in sections.items() if section is not None}
-    again = CollectionConfig.from_request({**config.params, "vectors": config.vectors, **asked})
+    again = CollectionConfig.from_request(
+        {**config.params, "vectors": config.vectors, "sparse_vectors": config.sparse, **asked}
+    )
     slots = list(config.slots.values())
     if config.slots.keys() != again.slots.keys() or sorted(set(slots)) != sorted(slots):
         raise BadInput("the manifest of the snapshot numbers its vectors wrongly")
-    if any(type(slot) is not int or not 0 <= slot < _MOST_SLOTS for slot in slots):
+    if any(type(slot) is not int or not 0 <= slot < _MOST_SLOTS for slot in (*slots, config.next_slot)):
         raise BadInput("the manifest of the snapshot numbers its vectors wrongly")
     if config.params.get("sharding_method") != ShardingMethod.CUSTOM and config.shard_number != shards:
         raise BadInput("the manifest of the snapshot names other shards than the collection has")

@@ -90,3 +90,17 @@ def test_the_same_again_is_no_change(named: Client) -> None:
     assert named.result("PUT", f"{C}/vectors/a", {"dense": DOT})["status"] == "completed"
     assert named.error("PUT", "/collections/nope/vectors/a", {"dense": DOT})[0] == 404
     assert named.error("DELETE", "/collections/nope/vectors/a")[0] == 404
+
+
+def test_a_snapshot_of_a_collection_whose_vectors_have_changed_is_restored(named: Client) -> None:
+    for method, name in (("PUT", "b"), ("DELETE", "b"), ("PUT", "c")):
+        named.result(method, f"{C}/vectors/{name}", {"dense": MULTI} if method == "PUT" else None)
+    rows = [[1.0, 0.0], [0.0, 4.0]]
+    named.result("PUT", f"{C}/points/vectors?wait=true", {"points": [{"id": 1, "vector": {"c": rows}}]})
+    made = named.result("POST", f"{C}/snapshots")
+    named.result("DELETE", C)
+    location = (named.folder / "snapshots" / "named" / made["name"]).as_uri()
+    assert named.result("PUT", f"{C}/snapshots/recover", {"location": location}) is True
+    assert vectors(named) == {"a": [1.0, 2.0], "c": rows}
+    named.result("PUT", f"{C}/vectors/b", {"dense": MULTI})
+    assert vectors(named) == {"a": [1.0, 2.0], "c": rows}

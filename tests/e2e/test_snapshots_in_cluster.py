@@ -99,7 +99,7 @@ def test_one_call_snapshots_all_shards_and_any_number_of_nodes_takes_them(
     cluster[0].upsert("whole", points(range(200, 400), version=9))
     upload(cluster[0], "whole", again)
     replicas_agree(cluster, "whole", expected)
-    assert [list(member.folder.rglob("staging/*")) for member in cluster] == [[], [], []]
+    assert [list(member.storage.glob("staging/*")) for member in cluster] == [[], [], []]
 
 
 def test_shard_keys_are_restored_with_their_shards(cluster: ClusterOfProcesses) -> None:

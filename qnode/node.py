@@ -41,6 +41,7 @@ from qnode.disk import hold
 from qnode.errors import CannotStart
 from qnode.index.vectors import warm_up
 from qnode.models.topology import STANDALONE_PEER
+from qnode.quotas import Quotas
 from qnode.raft import StandaloneLog, TopologyLog
 from qnode.shards.collections import Collections, CollectionsSettings
 from qnode.shards.copying import CopySettings
@@ -89,6 +90,7 @@ async def run(configuration: Configuration, recovery: Recovery = NOTHING) -> Non
         folder = _folder(storage.storage_path / "raft")
         cluster = _member(configuration, folder) if configuration.cluster.enabled else None
         topology: TopologyLog = _alone(folder) if cluster is None else cluster.log
+        quotas = Quotas(storage.storage_path, lambda: topology.current, topology.propose)
         opened.push_async_callback(_close, topology, cluster)
         settings = CollectionsSettings(
             storage.storage_path / "collections",
@@ -126,6 +128,7 @@ async def run(configuration: Configuration, recovery: Recovery = NOTHING) -> Non
             parsers,
             configuration.collection_defaults(),
             topology=lambda: topology.current,
+            quotas=quotas,
             cluster=cluster,
             replicas=replicas,
             taken=snapshots,

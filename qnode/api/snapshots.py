@@ -26,7 +26,7 @@ from qnode.api.definitions import call_of, json_response
 from qnode.api.errors import explain
 from qnode.api.http import boolean_parameter, json_of, query_pairs, unsigned_of
 from qnode.api.multipart import FileReader, boundary_of
-from qnode.errors import MalformedParameters, NotFound, RefusedBody
+from qnode.errors import BadRequest, MalformedParameters, NotFound, RefusedBody
 from qnode.models import reading
 from qnode.snapshots import Arriving, Location, Priority, Shelf, Snapshots, next_of, sha256_of
 
@@ -39,6 +39,8 @@ _UPLOAD: Final = re.compile(
 )
 _PRIORITIES: Final = tuple(priority.value for priority in Priority)
 _FILE_FIELD: Final = "snapshot"
+_PARTIAL: Final = (("POST", "create"), ("GET", "manifest"), ("POST", "recover"), ("POST", "recover_from"))
+"""Partial snapshots bring the segments that differ; here no two replicas build the same ones, so nobody shall take one for done."""
 
 Work = Coroutine[Any, Any, Any]
 
@@ -54,7 +56,13 @@ def routes(snapshots: Snapshots) -> APIRouter:
     _add_collection_routes(router, snapshots)
     _add_shard_routes(router, snapshots)
     _add_storage_routes(router, snapshots)
+    for method, path in _PARTIAL:
+        router.add_api_route(f"{_SHARD}/snapshot/partial/{path}", _refused, methods=[method], include_in_schema=False)
     return router
+
+
+async def _refused(request: Request) -> Response:
+    raise BadRequest(f"{request.method} {request.scope['route'].path} is not supported yet")
 
 
 def _add_collection_routes(router: APIRouter, snapshots: Snapshots) -> None:

@@ -31,7 +31,6 @@ from qnode.shards.copying import to_its_end
 from qnode.shards.local_shard import LocalShard
 from qnode.snapshots import storage_archive
 from qnode.snapshots.fetching import Location, Priority, fetch, sha256_of
-from qnode.snapshots.manifest import Manifest
 from qnode.snapshots.packing import First, Member, pack, pieces, size_of
 from qnode.snapshots.peers import Peers
 from qnode.snapshots.restoring import Restoring
@@ -78,10 +77,10 @@ class Snapshots:
         self._channel = channel
         self._staging = Staging(settings.staging)
         remove_parts(settings.folder, me)
-        self._restoring = Restoring(collections, topology_log, me, self._send)
-        self._peers = None
-        if channel is not None:
-            self._peers = Peers(channel, self._staging, collections.get, self._restoring.restore_here)
+        self._peers = None if channel is None else Peers(channel, self._staging, collections.get)
+        self._restoring = Restoring(collections, topology_log, me, self._peers)
+        if self._peers is not None:
+            self._peers.answer(self._restoring.restore_here)
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._background: set[asyncio.Task[Any]] = set()
 
@@ -259,11 +258,6 @@ class Snapshots:
         """Raise CannotStart for a collection that is there already, unless it is to be replaced."""
         if not replaces and self._topology_log.current.collection_named(name) is not None:
             raise CannotStart(f"collection {name} exists already; --force-snapshot replaces what it holds")
-
-    async def _send(self, peer: int, name: str, number: int, folder: Path, manifest: Manifest) -> None:
-        if self._peers is None:
-            raise Unavailable(f"shard {number} of {name} is on peer {peer}, which cannot be reached")
-        await self._peers.restore(peer, name, number, folder, manifest)
 
     # Finding
 

@@ -27,6 +27,7 @@ from qnode.shards.collection import Collection
 from qnode.shards.collections import Collections
 from qnode.shards.copying import to_its_end
 from qnode.snapshots import archive, storage_archive
+from qnode.snapshots.counts import SnapshotCounts
 from qnode.snapshots.fetching import Location, Priority, fetch, sha256_of
 from qnode.snapshots.manifest import Manifest
 from qnode.snapshots.peers import Peers
@@ -72,6 +73,7 @@ class Snapshots:
         self._topology_log = topology_log
         self._me = me
         self._channel = channel
+        self.counts = SnapshotCounts()
         self._staging = Staging(settings.staging)
         remove_parts(settings.folder, me)
         self._restoring = Restoring(collections, topology_log, me, self._send)
@@ -152,12 +154,13 @@ class Snapshots:
             yield file
 
     async def _create(self, name: str, shelf: Shelf, holders: Mapping[int, list[int]]) -> SnapshotDescription:
-        part = await asyncio.to_thread(shelf.new_part)
-        try:
-            checksum = await self._write(name, part, holders)
-            return await to_its_end(asyncio.to_thread(shelf.finish, part, checksum))
-        finally:
-            await asyncio.to_thread(part.unlink, True)
+        with self.counts.creating(name):
+            part = await asyncio.to_thread(shelf.new_part)
+            try:
+                checksum = await self._write(name, part, holders)
+                return await to_its_end(asyncio.to_thread(shelf.finish, part, checksum))
+            finally:
+                await asyncio.to_thread(part.unlink, True)
 
     async def _write(self, name: str, file: Path, holders: Mapping[int, list[int]]) -> str:
         """Copy shards from the peers that hold them into an archive; give its SHA-256."""
@@ -232,10 +235,11 @@ class Snapshots:
         self._check_target(name, shard)
         name = self._topology_log.current.collection_named(name) or name
         async with self._busy(name), self._staging.place() as folder:
-            if shard is None:
-                await self._restoring.restore_collection(name, file, folder, priority)
-            else:
-                await self._restoring.restore_shard(name, shard, file, folder, priority)
+            with self.counts.recovering(name):
+                if shard is None:
+                    await self._restoring.restore_collection(name, file, folder, priority)
+                else:
+                    await self._restoring.restore_shard(name, shard, file, folder, priority)
 
     async def restore_storage(self, file: Path, *, replaces: bool) -> None:
         """Restore all collections, and aliases, of a snapshot of the whole storage."""

@@ -19,7 +19,7 @@ _CPU_FLAGS = frozenset(
 )
 """What vector arithmetic makes use of; the others are of no interest here."""
 
-_MEMORY_LIMIT = Path("/sys/fs/cgroup/memory.max")
+_MEMORY_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 
 
 def cores() -> int:
@@ -43,12 +43,13 @@ class CpuMeter:
 
 def memory_bytes() -> int:
     """Tell how much memory this process may have at most."""
-    whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    try:
-        limit = _MEMORY_LIMIT.read_text().strip()
-    except OSError:
-        return whole
-    return min(whole, int(limit)) if limit.isdigit() else whole
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for path in _MEMORY_LIMITS:
+        try:
+            total = min(total, int(path.read_text()))
+        except (OSError, ValueError):  # there is no such group, or it says "max"
+            continue
+    return total
 
 
 @lru_cache

@@ -40,6 +40,7 @@ from qnode.config import Configuration, Service
 from qnode.disk import hold
 from qnode.errors import CannotStart
 from qnode.index.vectors import warm_up
+from qnode.quotas import Quotas
 from qnode.raft import StandaloneLog, TopologyLog
 from qnode.shards.collections import Collections, CollectionsSettings
 from qnode.shards.copying import CopySettings
@@ -85,6 +86,7 @@ async def run(configuration: Configuration, recovery: Recovery = NOTHING) -> Non
     async with AsyncExitStack() as opened:
         listener = opened.enter_context(_bound(service.host, service.http_port))
         opened.enter_context(hold(storage.storage_path))
+        quotas = Quotas(storage.storage_path)
         folder = _folder(storage.storage_path / "raft")
         cluster = _member(configuration, folder) if configuration.cluster.enabled else None
         topology: TopologyLog = _alone(folder) if cluster is None else cluster.log
@@ -127,6 +129,7 @@ async def run(configuration: Configuration, recovery: Recovery = NOTHING) -> Non
             parsers,
             configuration.collection_defaults(),
             topology=lambda: topology.current,
+            quotas=quotas,
             cluster=cluster,
             replicas=replicas,
             taken=snapshots,
@@ -254,7 +257,9 @@ def _collections(
 ) -> Collections:
     if cluster is None:
         return Collections(settings, topology)
-    return Collections(settings, topology, me=cluster.me, replicas=replicas, channel=cluster.channel)
+    return Collections(
+        settings, topology, me=cluster.me, replicas=replicas, channel=cluster.channel, lease=cluster.read_lease
+    )
 
 
 def copy_settings(configuration: Configuration) -> CopySettings:

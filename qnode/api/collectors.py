@@ -16,6 +16,7 @@ from prometheus_client.registry import Collector
 
 from qnode.api.cluster_surface import ClusterSurface
 from qnode.models.topology import CollectionEntry, ReplicaState
+from qnode.quotas import Quotas
 from qnode.shards import local_reads
 
 if TYPE_CHECKING:
@@ -55,6 +56,20 @@ class AppCollector(Collector):
         app.add_metric(self._values, 1)
         yield app
         yield GaugeMetricFamily("app_status_recovery_mode", "is the node in recovery mode", 0)
+
+
+class QuotaCollector(Collector):
+    """Shows of the resources that have a limit whether it is exceeded."""
+
+    def __init__(self, quotas: Quotas) -> None:
+        self._quotas = quotas
+
+    def collect(self) -> Iterable[Metric]:
+        shown = _gauge("quota_exceeded", "whether writes are refused because of a quota", "resource")
+        for resource, is_exceeded in self._quotas.exceeded().items():
+            if is_exceeded is not None:
+                shown.add_metric([resource], int(is_exceeded))
+        yield shown
 
 
 class CollectionCollector(Collector):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from qnode.api.cluster_surface import ClusterSurface
 from qnode.metrics import RestCounts
+from qnode.quotas import Quotas
 
 if TYPE_CHECKING:
     from qnode.shards.collections import Collections
@@ -21,5 +22,6 @@ class Observed:
     collections: Collections
     counts: RestCounts
     surface: ClusterSurface
+    quotas: Quotas
     snapshots: Snapshots | None
     recall: RecallProbe | None

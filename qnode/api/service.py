@@ -1,4 +1,4 @@
-"""Endpoints about the node itself: version, health, metrics, telemetry, issues."""
+"""Endpoints about the node itself: version, health, metrics, telemetry."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from qnode.api.collectors import (
     ClusterCollector,
     CollectionCollector,
     Prefixed,
+    QuotaCollector,
     RecallCollector,
     ReplicaCollector,
     SnapshotCollector,
@@ -40,6 +41,7 @@ def _registry(
         ReplicaCollector(collections, surface, name_of),
         ClusterCollector(surface),
         RestCollector(observed.counts, name_of, per_collection=per_collection),
+        QuotaCollector(observed.quotas),
         ProcessCollector(),
     ]
     if observed.snapshots is not None:
@@ -98,13 +100,5 @@ def routes(observed: Observed, metrics_prefix: str = "") -> APIRouter:
             per_collection=boolean_parameter(pairs, "per_collection"),
         )
         return Response(answers.ok(shown, request.state.started), media_type="application/json")
-
-    @router.get("/issues", summary="Issues that were found; none is looked for yet")
-    async def issues(request: Request) -> Response:
-        return Response(answers.ok({"issues": []}, request.state.started), media_type="application/json")
-
-    @router.delete("/issues", summary="Forget the issues that were found")
-    async def clear_issues(request: Request) -> Response:
-        return Response(answers.ok(True, request.state.started), media_type="application/json")
 
     return router

@@ -50,6 +50,7 @@ class Telemetry:
         self._collections = observed.collections
         self._surface = observed.surface
         self._counts = observed.counts
+        self._quotas = observed.quotas
         self._snapshots = observed.snapshots
         self._recall = observed.recall
         self._id = str(uuid.uuid4())
@@ -71,6 +72,7 @@ class Telemetry:
             "cluster": self._surface.show_for_node_telemetry(min(level, _STANDING_LEVEL) if anonymous else level),
             "requests": {"rest": self._show_responses(name_of if per_collection else None), "grpc": {"responses": {}}},
         }
+        shown["quota"] = {"config": self._quotas.config.to_json(), "exceeded": self._quotas.exceeded()}
         if level >= 1:
             shown["search_pool"] = {"mode": "high_cpu", "high_cpu_threads": SEARCH_THREADS, "high_io_threads": 0}
             shown["estimated_recall"] = self._show_recall(served, name_of)
@@ -108,6 +110,7 @@ class Telemetry:
             settings.pop("metadata", None)
         shown: dict[str, Any] = {
             "id": self.hidden(collection.name) if anonymous else collection.name,
+            "init_time_ms": int(1000 * sum(shard.opening_seconds for shard in collection.shards.values())),
             "config": settings,
         }
         if level >= _SHARDS_LEVEL:
@@ -203,6 +206,9 @@ def _show_reading(reading: RecallReading) -> dict[str, Any]:
 def _show_inside(collection: Collection, number: int, level: int, name_of: Naming) -> dict[str, Any]:
     """Show a shard that is on this node."""
     shard, info = collection.shards[number], collection.info_here((number,))
+    queue = {"length": info.update_queue_length, "deferred_points": 0}
+    if shard.last_op:
+        queue["op_num"] = shard.last_op - 1  # operations are numbered from 1 here, from 0 there
     shown: dict[str, Any] = {
         "variant_name": "local",
         "status": info.status,
@@ -214,7 +220,7 @@ def _show_inside(collection: Collection, number: int, level: int, name_of: Namin
         "num_vectors_by_name": {name_of(name): count for name, count in info.vectors_count_by_name.items()},
         "optimizations": show_optimizations(shard, info.optimizer_status),
         "async_scorer": False,
-        "update_queue": {"length": info.update_queue_length, "op_num": shard.last_op, "deferred_points": 0},
+        "update_queue": queue,
     }
     if level >= _INSIDE_LEVEL:
         shown["segments"] = show_segments(shard, name_of)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
-from qnode.errors import BadInput, BadRequest
+from qnode.errors import BadInput
 from qnode.models import collection_sections as sections
 from qnode.models import reading
 from qnode.models.collection_sections import Section
@@ -170,8 +170,6 @@ class CollectionConfig:
         sparse = read_sparse_vectors(given.get("sparse_vectors") or {}, faults)
         check_names(names, sparse)
         reading.raise_faults(faults)
-        if sparse:
-            raise BadRequest("sparse vectors are not supported yet")
         return cls(
             vectors,
             params,
@@ -261,6 +259,12 @@ class CollectionConfig:
                 sparse_params(name, slot, self.sparse[name]) for name, slot in self.slots.items() if name in self.sparse
             ),
         )
+
+    def payload_m(self, name: str) -> int:
+        """Give how many links the points of a tenant have among each other, for a dense vector."""
+        hnsw = {**self.hnsw, **self._named[name].get("hnsw_config", {})}
+        own = hnsw.get("payload_m")
+        return int(hnsw["m"] if own is None else own)
 
     @property
     def _named(self) -> Section:

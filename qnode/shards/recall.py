@@ -1,7 +1,7 @@
 """The recall of this node's collections, estimated again and again: a task that measures a little whenever the node has time.
 
 At every interval each vector that has a graph is probed (`index/probing.py`), one after the other, in steps of milliseconds in a
-thread. After a step the task rests for REST_FACTOR times as long; it waits while the process is busy or the shard is
+thread. After a step the task rests for REST_FACTOR times as long, but no longer than LONGEST_REST_SECONDS; it waits while the process is busy or the shard is
 being built, and what has not come to its end by the next interval is begun anew. So it takes a twentieth of one core at most, and
 of a busy node nothing. A reading joins the last probes of all shards that are here.
 """
@@ -35,7 +35,7 @@ REMEMBERED_PROBES = 8
 """A reading joins so many probes of a shard, for the larger a collection is, the less of it one of them looks at."""
 
 REST_FACTOR = 19
-SHORTEST_REST_SECONDS = 0.01
+SHORTEST_REST_SECONDS, LONGEST_REST_SECONDS = 0.01, 2.0
 """Rest after a step."""
 
 BUSY_SHARE = 0.3
@@ -157,8 +157,8 @@ class RecallProbe:
             is_done, tally = await asyncio.to_thread(_step, steps)
             if is_done:
                 return tally
-            rest_seconds = max(REST_FACTOR * (time.monotonic() - began), SHORTEST_REST_SECONDS)
-            if await self._rests(rest_seconds):
+            rest_seconds = min(REST_FACTOR * (time.monotonic() - began), LONGEST_REST_SECONDS)
+            if await self._rests(max(rest_seconds, SHORTEST_REST_SECONDS)):
                 return None
 
     def _is_busy(self, shard: LocalShard) -> bool:

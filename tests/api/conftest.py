@@ -16,6 +16,7 @@ from qnode.api.access import Keys
 from qnode.api.app import build_application
 from qnode.index.vectors import warm_up
 from qnode.models.collection import CollectionDefaults
+from qnode.quotas import Quotas
 from qnode.raft import StandaloneLog
 from qnode.shards.collections import Collections, CollectionsSettings
 from qnode.shards.recall import ProbeSettings, RecallProbe
@@ -87,6 +88,7 @@ def serving(path: Path, keys: Keys | None = None) -> Iterator[Client]:
                 parsers,
                 CollectionDefaults(),
                 topology=lambda: topology.current,
+                quotas=Quotas(path),
                 taken=snapshots,
                 recall=recall,
                 body_limit_bytes=BODY_LIMIT_BYTES,

@@ -7,6 +7,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from pydantic import TypeAdapter
 from qdrant_client.http import models
 
+from qnode.shards import recall
 from tests.api.conftest import Client
 
 DOT = {"size": 2, "distance": "Dot"}
@@ -188,7 +189,11 @@ def test_telemetry_describes_the_machine_from_level_one_on(client: Client) -> No
     TypeAdapter(models.RunningEnvironmentTelemetry).validate_json(orjson.dumps(system), strict=True)
 
 
-def test_segments_builds_and_recall_of_an_indexed_collection_are_told(client: Client) -> None:
+def test_segments_builds_and_recall_of_an_indexed_collection_are_told(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recall, "REST_FACTOR", 0)
+    monkeypatch.setattr(recall, "BUSY_SHARE", 1000.0)
     settings = {"vectors": {"size": 16, "distance": "Dot"}, "optimizers_config": {"indexing_threshold": 1}}
     client.result("PUT", "/collections/t", settings)
     client.result("PUT", "/collections/t/index?wait=true", {"field_name": "n", "field_schema": "integer"})
@@ -229,9 +234,25 @@ def test_there_are_no_issues(client: Client) -> None:
     assert client.result("DELETE", "/issues") is True
 
 
-def test_what_is_not_there_yet_says_so(client: Client) -> None:
-    status, text = client.error("GET", "/quotas")
-    assert (status, text) == (400, "Bad request: GET /quotas is not supported yet")
+def test_stacks_of_threads_and_slow_requests_are_told(client: Client) -> None:
+    threads = client.result("GET", "/stacktrace")["threads"]
+    assert any("_threads" in frame for thread in threads for frame in thread["frames"])
+    client.result("PUT", "/collections/slow", {"vectors": DOT})
+    slow = client.result("GET", "/profiler/slow_requests?limit=5")["requests"]
+    assert len(slow) <= 5
+    assert [one["duration"] for one in slow] == sorted((one["duration"] for one in slow), reverse=True)
+    client.result("DELETE", "/collections/slow")
+
+
+def test_the_log_level_can_be_changed_and_not_to_anything(client: Client) -> None:
+    before = client.result("GET", "/logger")
+    try:
+        assert client.result("POST", "/logger", {"log_level": "error"}) is True
+        assert client.result("GET", "/logger") == {"log_level": "ERROR"}
+        assert client.error("POST", "/logger", {"log_level": "loud"})[0] == 400
+        assert client.result("GET", "/logger") == {"log_level": "ERROR"}
+    finally:
+        client.result("POST", "/logger", before)
 
 
 def test_unknown_routes_and_methods_get_the_envelope(client: Client) -> None:

@@ -86,10 +86,10 @@ async def run(configuration: Configuration, recovery: Recovery = NOTHING) -> Non
     async with AsyncExitStack() as opened:
         listener = opened.enter_context(_bound(service.host, service.http_port))
         opened.enter_context(hold(storage.storage_path))
-        quotas = Quotas(storage.storage_path)
         folder = _folder(storage.storage_path / "raft")
         cluster = _member(configuration, folder) if configuration.cluster.enabled else None
         topology: TopologyLog = _alone(folder) if cluster is None else cluster.log
+        quotas = Quotas(storage.storage_path, lambda: topology.current, topology.propose)
         opened.push_async_callback(_close, topology, cluster)
         settings = CollectionsSettings(
             storage.storage_path / "collections",

@@ -1,9 +1,9 @@
 """The recall of this node's collections, estimated again and again: a task that measures a little whenever the node has time.
 
-At every interval each vector that has a graph is probed (`index/probing.py`), one after the other, in steps of milliseconds in a
-thread. After a step the task rests for REST_FACTOR times as long, but no longer than LONGEST_REST_SECONDS; it waits while the process is busy or the shard is
-being built, and what has not come to its end by the next interval is begun anew. So it takes a twentieth of one core at most, and
-of a busy node nothing. A reading joins the last probes of all shards that are here.
+At every interval each vector that has a graph is probed (`index/probing.py`), one after the other, in steps of milliseconds in
+a thread. After a step the task rests for REST_FACTOR times as long, but no longer than LONGEST_REST_SECONDS; it waits while
+the process is busy or the shard is being built, and what has not come to its end by the next interval is begun anew. So it
+takes a twentieth of one core at most, and of a busy node nothing. A reading joins the last probes of all shards here.
 """
 
 from __future__ import annotations

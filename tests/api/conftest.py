@@ -88,7 +88,7 @@ def serving(path: Path, keys: Keys | None = None) -> Iterator[Client]:
                 parsers,
                 CollectionDefaults(),
                 topology=lambda: topology.current,
-                quotas=Quotas(path),
+                quotas=Quotas(path, lambda: topology.current, topology.propose),
                 taken=snapshots,
                 recall=recall,
                 body_limit_bytes=BODY_LIMIT_BYTES,

@@ -47,6 +47,7 @@ from qnode.shards.collections import Collections, CollectionsSettings
 from qnode.shards.copying import CopySettings
 from qnode.shards.freshness import UNBOUNDED
 from qnode.shards.local_shard import ShardSettings
+from qnode.shards.recall import ProbeSettings, RecallProbe
 from qnode.shards.replicas import Replicas
 from qnode.snapshots import Priority, Snapshots, SnapshotSettings
 
@@ -119,6 +120,9 @@ async def run(configuration: Configuration, recovery: Recovery = NOTHING) -> Non
         snapshots = Snapshots(_snapshot_settings(configuration), collections, topology, me=me, channel=channel)
         opened.push_async_callback(snapshots.close)
         await _recover(snapshots, recovery)
+        recall = RecallProbe(collections, _probing(configuration))
+        opened.push_async_callback(recall.close)
+        recall.start()
         certificate = _certificate(configuration)
         if certificate is not None:
             opened.push_async_callback(_cancel, asyncio.create_task(certificate.watch()))
@@ -132,6 +136,8 @@ async def run(configuration: Configuration, recovery: Recovery = NOTHING) -> Non
             cluster=cluster,
             replicas=replicas,
             taken=snapshots,
+            recall=recall,
+            metrics_prefix=service.metrics_prefix or "",
             body_limit_bytes=service.max_request_size_mb << 20,
             read_timeout_seconds=storage.performance.search_timeout_sec,
             allow_any_origin=service.enable_cors,
@@ -256,6 +262,11 @@ def copy_settings(configuration: Configuration) -> CopySettings:
         most_outgoing=sys.maxsize if limit is None else max(limit, 1),  # 0 is about those that nobody has asked for
         bytes_per_second=configuration.cluster.transfer_bytes_per_sec,
     )
+
+
+def _probing(configuration: Configuration) -> ProbeSettings:
+    wanted = configuration.recall_probe
+    return ProbeSettings(wanted.interval_sec, wanted.queries, wanted.most_rows)
 
 
 def _snapshot_settings(configuration: Configuration) -> SnapshotSettings:

@@ -30,6 +30,7 @@ from qnode.shards.collections import Collections
 from qnode.shards.copying import to_its_end
 from qnode.shards.local_shard import LocalShard
 from qnode.snapshots import storage_archive
+from qnode.snapshots.counts import SnapshotCounts
 from qnode.snapshots.fetching import Location, Priority, fetch, sha256_of
 from qnode.snapshots.packing import First, Member, pack, pieces, size_of
 from qnode.snapshots.peers import Peers
@@ -75,6 +76,7 @@ class Snapshots:
         self._topology_log = topology_log
         self._me = me
         self._channel = channel
+        self.counts = SnapshotCounts()
         self._staging = Staging(settings.staging)
         remove_parts(settings.folder, me)
         self._peers = None if channel is None else Peers(channel, self._staging, collections.get)
@@ -150,6 +152,7 @@ class Snapshots:
 
     async def _create(self, name: str, shelf: Shelf, holders: Mapping[int, list[int]]) -> SnapshotDescription:
         async with AsyncExitStack() as opened:
+            opened.enter_context(self.counts.creating(name))
             return await self._kept(shelf, pieces(*await self._opened(name, holders, opened)))
 
     async def _kept(self, shelf: Shelf, content: Iterator[bytes]) -> SnapshotDescription:
@@ -240,10 +243,11 @@ class Snapshots:
         self._check_target(name, shard)
         name = self._topology_log.current.collection_named(name) or name
         async with self._busy(name), self._staging.place() as folder:
-            if shard is None:
-                await self._restoring.restore_collection(name, file, folder, priority)
-            else:
-                await self._restoring.restore_shard(name, shard, file, folder, priority)
+            with self.counts.recovering(name):
+                if shard is None:
+                    await self._restoring.restore_collection(name, file, folder, priority)
+                else:
+                    await self._restoring.restore_shard(name, shard, file, folder, priority)
 
     async def restore_storage(self, file: Path, *, replaces: bool) -> None:
         """Restore all collections, and aliases, of a snapshot of the whole storage."""

@@ -26,7 +26,7 @@ from qnode.api.definitions import call_of, json_response
 from qnode.api.errors import explain
 from qnode.api.http import boolean_parameter, json_of, query_pairs, unsigned_of
 from qnode.api.multipart import FileReader, boundary_of
-from qnode.errors import BadRequest, MalformedParameters, NotFound, RefusedBody
+from qnode.errors import BadRequest, MalformedParameters, NotFound, RefusedBody, ValidationFailed
 from qnode.models import reading
 from qnode.snapshots import Arriving, Location, Priority, Shelf, Snapshots, next_of, sha256_of
 
@@ -41,6 +41,7 @@ _PRIORITIES: Final = tuple(priority.value for priority in Priority)
 _FILE_FIELD: Final = "snapshot"
 _PARTIAL: Final = (("POST", "create"), ("GET", "manifest"), ("POST", "recover"), ("POST", "recover_from"))
 """Partial snapshots bring the segments that differ; here no two replicas build the same ones, so nobody shall take one for done."""
+_SHA256: Final = re.compile("[0-9a-fA-F]{64}")
 
 Work = Coroutine[Any, Any, Any]
 
@@ -211,6 +212,7 @@ async def _recovery(request: Request, base: Path | None) -> tuple[Location, Prio
     if given.get("location") is None:
         raise reading.missing("location")
     checksum, api_key = (_optional_text(given.get(name)) for name in ("checksum", "api_key"))
+    _check_checksum(checksum, "JSON body")
     priority = given.get("priority")
     if priority is not None:
         reading.one_of(*_PRIORITIES)(priority)
@@ -222,11 +224,17 @@ def _optional_text(value: object) -> str | None:
     return None if value is None else reading.text(value)
 
 
+def _check_checksum(checksum: str | None, where: str) -> None:
+    if checksum is not None and not _SHA256.fullmatch(checksum):
+        raise ValidationFailed([("checksum", "Validation error: invalid_sha256_hash [{}]")], where)
+
+
 async def _upload(request: Request, snapshots: Snapshots, name: str, shard: int | None) -> Response:
     """Take a snapshot from the body of a request, and restore it. What can be refused is refused before the body is read."""
     pairs = query_pairs(request.scope["query_string"])
     boolean_parameter(pairs, "wait", default=True)
     priority, checksum = pairs.get("priority", "snapshot"), pairs.get("checksum")
+    _check_checksum(checksum, "query parameters")
     if priority not in _PRIORITIES:
         shown = ", ".join(f"`{each}`" for each in _PRIORITIES)
         raise MalformedParameters(f"unknown variant `{priority[:100]}`, expected one of {shown}")

@@ -248,7 +248,9 @@ def _collections(
 ) -> Collections:
     if cluster is None:
         return Collections(settings, topology)
-    return Collections(settings, topology, me=cluster.me, replicas=replicas, channel=cluster.channel)
+    return Collections(
+        settings, topology, me=cluster.me, replicas=replicas, channel=cluster.channel, lease=cluster.read_lease
+    )
 
 
 def copy_settings(configuration: Configuration) -> CopySettings:

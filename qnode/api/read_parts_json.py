@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from qnode.errors import BadRequest, MalformedBody, ValidationFailed
+from qnode.errors import MalformedBody, ValidationFailed
 from qnode.models import reading
 from qnode.models.filter import Filter
 from qnode.models.filter_json import parse_filter
@@ -19,6 +19,7 @@ from qnode.models.query import (
     DEFAULT_LIMIT,
     NO_PAYLOAD,
     NO_VECTORS,
+    Idf,
     PayloadSelector,
     QuantizationParams,
     SearchParams,
@@ -66,8 +67,6 @@ def search_params_of(value: object, path: str) -> SearchParams:
     if value is None:
         return _DEFAULT_PARAMS
     given = reading.mapping(value, "struct SearchParams")
-    if given.get("idf") is not None:
-        raise BadRequest("search param `idf` requires a sparse vector with the `idf` modifier")
     params = reading.fields(
         given, {"hnsw_ef": reading.unsigned, "exact": reading.boolean, "indexed_only": reading.boolean}
     )
@@ -80,7 +79,19 @@ def search_params_of(value: object, path: str) -> SearchParams:
     acorn = reading.fields(given.get("acorn") or {}, {"enable": reading.boolean, "max_selectivity": reading.number})
     faults += reading.section_faults(f"{path}params.acorn", acorn, {"max_selectivity": (0.0, 1.0)})
     reading.raise_faults(faults)
-    return SearchParams(quantization=QuantizationParams(**quantization), **params)
+    idf = _idf_of(given.get("idf"), path)
+    return SearchParams(quantization=QuantizationParams(**quantization), idf=idf, **params)
+
+
+def _idf_of(value: object, path: str) -> Idf | None:
+    """Read among which points indices are counted."""
+    if value is None:
+        return None
+    if value == "global":
+        return Idf()
+    if isinstance(value, dict) and isinstance(corpus := value.get("corpus"), dict):
+        return Idf(parse_filter(corpus, f"{path}params.idf.corpus"))
+    raise MalformedBody("data did not match any variant of untagged enum IdfParams")
 
 
 def payload_selector_of(value: object, default: PayloadSelector) -> PayloadSelector:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
@@ -28,7 +28,7 @@ from qnode.api.http import boolean_parameter, json_of, query_pairs, unsigned_of
 from qnode.api.multipart import FileReader, boundary_of
 from qnode.errors import MalformedParameters, NotFound, RefusedBody
 from qnode.models import reading
-from qnode.snapshots import Arriving, Location, Priority, Shelf, Snapshots, sha256_of
+from qnode.snapshots import Arriving, Location, Priority, Shelf, Snapshots, next_of, sha256_of
 
 _COLLECTION: Final = "/collections/{collection_name}"
 _SHARD: Final = f"{_COLLECTION}/shards/{{shard_id}}"
@@ -123,9 +123,10 @@ def _add_shard_routes(router: APIRouter, snapshots: Snapshots) -> None:
     @router.get(f"{_SHARD}/snapshot", summary="Download a snapshot of a shard as it is now")
     async def stream(collection_name: str, shard_id: str) -> Response:
         opened = AsyncExitStack()
-        file = await opened.enter_async_context(snapshots.stream_of_shard(collection_name, _number(shard_id)))
-        headers = {"content-length": str(file.stat().st_size)}
-        return StreamingResponse(_pieces(opened, file), headers=headers, media_type=_BINARY)
+        stream = snapshots.stream_of_shard(collection_name, _number(shard_id))
+        size_bytes, content = await opened.enter_async_context(stream)
+        headers = {"content-length": str(size_bytes)}
+        return StreamingResponse(_pieces(opened, content), headers=headers, media_type=_BINARY)
 
 
 def _add_storage_routes(router: APIRouter, snapshots: Snapshots) -> None:
@@ -149,13 +150,19 @@ def _add_storage_routes(router: APIRouter, snapshots: Snapshots) -> None:
 # What the endpoints have in common
 
 
+class _Download(FileResponse):
+    """A file in larger pieces than it would be read in otherwise: each is a change of thread."""
+
+    chunk_size = _PIECE_BYTES
+
+
 async def _list(request: Request, shelf: Shelf) -> Response:
     found = await asyncio.to_thread(shelf.listed)
     return json_response(answers.ok([each.shown() for each in found], request.state.started))
 
 
 async def _download(shelf: Shelf, name: str) -> Response:
-    return FileResponse(await asyncio.to_thread(shelf.find, name), media_type=_BINARY, filename=name)
+    return _Download(await asyncio.to_thread(shelf.find, name), media_type=_BINARY, filename=name)
 
 
 async def _delete(request: Request, snapshots: Snapshots, shelf: Shelf, name: str) -> Response:
@@ -255,12 +262,11 @@ async def _restore(
         await snapshots.restore(name, file, priority, shard)
 
 
-async def _pieces(opened: AsyncExitStack, file: Path) -> AsyncIterator[bytes]:
-    """Give a file that goes when it was read."""
+async def _pieces(opened: AsyncExitStack, content: Iterator[bytes]) -> AsyncIterator[bytes]:
+    """Give what is read in a thread, piece by piece; what it needs goes with it."""
     async with opened:
-        with file.open("rb") as source:
-            while piece := await asyncio.to_thread(source.read, _PIECE_BYTES):
-                yield piece
+        while piece := await asyncio.to_thread(next_of, content):
+            yield piece
 
 
 def _number(shown: str) -> int:

@@ -43,6 +43,8 @@ from qnode.models.topology import ShardingMethod, Topology
 from qnode.models.topology_commands import Command, PeerStarted, Placement, RemovePeer
 from qnode.raft import PROPOSAL_TIMEOUT_SECONDS, apply_command
 from qnode.raft.cluster_log import ClusterLog
+from qnode.raft.lease import MARGIN
+from qnode.shards.freshness import ReadLease
 from qnode.shards.news import News
 from qnode.shards.placement import place
 from qnode.shards.topics import Topic
@@ -163,6 +165,7 @@ class Cluster:
         await self._states.close()
         await self.channel.close()
         self.log.close()
+        await self.log.wait_closed()
 
     async def until(self, holds: Callable[[], bool]) -> None:
         """Wait until something holds, which is looked at after each change of the topology and when this node's part ends."""
@@ -231,6 +234,12 @@ class Cluster:
             _log.debug("peer %d did not vote", peer)
         except QnodeError as error:  # it is no member any more, and whoever leads goes on with it
             _log.info("peer %d is removed, and votes until the leader has seen to it: %s", peer, error)
+
+    @property
+    def read_lease(self) -> ReadLease:
+        """Whether what is applied here counts for all there is, and how long others wait for that to end."""
+        seconds = self._settings.consensus.lease_seconds
+        return ReadLease(self._consensus.lease.holds, seconds * MARGIN)
 
     @property
     def replica_states(self) -> ReplicaStates:

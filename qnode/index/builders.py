@@ -25,7 +25,7 @@ from qnode.index.population import Mask
 from qnode.index.space import Part
 from qnode.index.vectors import BuildJob, BuildSource
 from qnode.index.vectors.files import WAY_OUT_SEGMENT
-from qnode.models.vector_params import VectorParams
+from qnode.models.vector_params import SlotParams, VectorParams
 
 SHOWN_OUTPUT_BYTES = 2000
 
@@ -49,7 +49,7 @@ class Build:
     slot: int
     target: int
     folder: Path
-    params: VectorParams
+    params: SlotParams
     sources: Sequence[Source]
     with_graph: bool
 
@@ -181,7 +181,8 @@ def write_job(build: Build, threads: int) -> Path:
         source.alive.tofile(alive)
         segment = source.part.segment
         sources.append(BuildSource(segment.directory, source.part.is_sealed, len(source.alive), alive, source.checks))
-    wanted = build.params.max_indexing_threads or threads
+    asked = build.params.max_indexing_threads if isinstance(build.params, VectorParams) else 0
+    wanted = asked or threads
     job = BuildJob(
         tuple(sources), build.folder, build.params, os.getpid(), threads=min(wanted, threads), graph=build.with_graph
     )

@@ -1,7 +1,7 @@
 """Copying an open index while it is written and built: for other peers, and for snapshots.
 
     held = hold(index)              # on the writer thread: takes no time
-    applied_op = held.write(folder) # in any thread: takes its time
+    applied_op = held.write(folder) # in any thread: takes its time; or held.files(), to read them as they are
     held.close()
 
 A copy is the index as of one transaction: the store page by page, the sealed segments as hard links (nothing ever
@@ -24,6 +24,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,14 +36,12 @@ from qnode.disk import fault_of, sync_directory, sync_file
 from qnode.errors import Corruption, InternalError
 from qnode.index.index import Index
 from qnode.index.manifest import SegmentEntry, SegmentState, read_manifest
+from qnode.index.segments import Growing, Segment
 from qnode.index.store import RESTORE, Store, get_meta_u64
-from qnode.index.vectors import GrowingSegment, SealedSegment
 from qnode.index.vectors.files import CHUNK_BYTES, checksum_of
 
 _STORE_FILE: Final = "store/data.mdb"
 _FILE_OF_AN_INDEX: Final = re.compile(r"store/data\.mdb|segments/[1-9][0-9]{0,9}/[a-z_]{1,40}\.(?:bin|json)")
-
-Segment = GrowingSegment | SealedSegment
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +51,40 @@ class CopiedFile:
     path: str
     size_bytes: int
     xxh3: str
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFile:
+    """A file of a copy that is not made yet: `head`, then `source` behind as many bytes up to `stored_bytes`, then zeros.
+
+    `is_final`: nothing ever writes to `source` again, and all of it counts.
+    """
+
+    path: str
+    source: Path
+    size_bytes: int
+    stored_bytes: int
+    head: bytes = b""
+    is_final: bool = False
+
+    def pieces(self, most_bytes: int = CHUNK_BYTES) -> Iterator[bytes]:
+        """Give the content, in order. Raises Corruption if the source has become shorter, and OSError."""
+        if self.head:
+            yield self.head
+        left_bytes = self.stored_bytes - len(self.head)
+        with self.source.open("rb", buffering=0) as file:
+            file.seek(len(self.head))
+            while left_bytes > 0:
+                piece = file.read(min(most_bytes, left_bytes))
+                if not piece:
+                    fault = f"it has {self.stored_bytes - left_bytes} bytes of {self.stored_bytes}"
+                    raise Corruption(self.source, fault, RESTORE)
+                yield piece
+                left_bytes -= len(piece)
+        left_bytes = self.size_bytes - max(self.stored_bytes, len(self.head))
+        while left_bytes > 0:
+            yield bytes(min(most_bytes, left_bytes))
+            left_bytes -= min(most_bytes, left_bytes)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,6 +98,15 @@ class Held:
     _store_bytes: int
     _segments: tuple[tuple[SegmentEntry, Segment], ...]
 
+    def files(self) -> list[SourceFile]:
+        """List what a copy consists of, the store first; to be read before `close`. Raises OSError."""
+        source = self._store.path / "data.mdb"
+        on_disk_bytes = min(self._store_bytes, source.stat().st_size)  # shorter where its last pages were never written
+        found = [SourceFile(_STORE_FILE, source, self._store_bytes, on_disk_bytes, self._heads)]
+        for entry, segment in self._segments:
+            found += _files_of_segment(entry, segment)
+        return found
+
     def write(self, folder: Path) -> int:
         """Write the copy into a folder, which must not exist, and give its applied_op.
 
@@ -73,24 +115,20 @@ class Held:
         """
         try:
             (folder / "store").mkdir(parents=True)
-            self._copy_store(folder / _STORE_FILE)
             (folder / "segments").mkdir()
-            for entry, segment in self._segments:
-                _copy_segment(entry, segment, folder / "segments" / str(entry.id))
+            for entry, _ in self._segments:
+                (folder / "segments" / str(entry.id)).mkdir()
+            for file in self.files():
+                if file.is_final:
+                    _link(file.source, folder / file.path)
+                else:
+                    _write(file, folder / file.path)
+            written = [folder / "segments" / str(entry.id) for entry, _ in self._segments]
         except OSError as error:
             raise fault_of(error, f"{folder} could not be written") from error
-        for written in (folder / "store", folder / "segments", folder, folder.parent):
-            sync_directory(written)
+        for made in (*written, folder / "store", folder / "segments", folder, folder.parent):
+            sync_directory(made)
         return self.applied_op
-
-    def _copy_store(self, target: Path) -> None:
-        source = self._store.path / "data.mdb"
-        on_disk_bytes = min(self._store_bytes, source.stat().st_size)  # shorter where its last pages were never written
-        _copy_start(source, target, on_disk_bytes)
-        with target.open("r+b") as written:
-            written.write(self._heads)
-            written.truncate(self._store_bytes)
-        sync_file(target)
 
     def close(self) -> None:
         """Let the index go on without regard to this copy; for any thread."""
@@ -118,6 +156,14 @@ def copy_index(index: Index, folder: Path) -> int:
         return held.write(folder)
 
 
+def files_in(folder: Path) -> list[SourceFile]:
+    """List the files of a copy as they are to be read, the store first. Raises OSError."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != "lock.mdb")
+    sizes = [(path, path.stat().st_size) for path in paths]
+    found = [SourceFile(path.relative_to(folder).as_posix(), path, size, size, is_final=True) for path, size in sizes]
+    return sorted(found, key=lambda file: file.path != _STORE_FILE)
+
+
 def is_file_of_an_index(path: str) -> bool:
     """Say whether a relative path may be that of a file in a copy; none of these leads out of the folder."""
     return _FILE_OF_AN_INDEX.fullmatch(path) is not None
@@ -125,12 +171,11 @@ def is_file_of_an_index(path: str) -> bool:
 
 def files_of_copy(folder: Path) -> list[CopiedFile]:
     """List the files of a copy with their checksums, the store first; reads them all. Raise InternalError if it is none."""
-    found = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    strange = [path for path in found if not is_file_of_an_index(path)]
-    if strange or _STORE_FILE not in found:
+    found = files_in(folder)
+    strange = [file.path for file in found if not is_file_of_an_index(file.path)]
+    if strange or not found or found[0].path != _STORE_FILE:
         raise InternalError(f"{folder} is no copy of an index: {', '.join(strange[:3]) or 'it has no store'}")
-    found.sort(key=lambda path: path != _STORE_FILE)
-    return [CopiedFile(path, (folder / path).stat().st_size, checksum_of(folder / path)) for path in found]
+    return [CopiedFile(file.path, file.size_bytes, checksum_of(file.source)) for file in found]
 
 
 def _heads_of(store: Store) -> bytes:
@@ -139,16 +184,16 @@ def _heads_of(store: Store) -> bytes:
         return file.read(2 * int(store.env.stat()["psize"]))
 
 
-def _copy_segment(entry: SegmentEntry, segment: Segment, folder: Path) -> None:
-    folder.mkdir()
+def _files_of_segment(entry: SegmentEntry, segment: Segment) -> list[SourceFile]:
+    folder = f"segments/{entry.id}"
     if entry.state is SegmentState.SEALED:
-        for file in sorted(segment.directory.iterdir()):
-            _link(file, folder / file.name)
-    else:
-        assert isinstance(segment, GrowingSegment)
-        for name, length_bytes in segment.lengths_bytes(entry.rows).items():
-            _copy_start(segment.directory / name, folder / name, length_bytes)
-    sync_directory(folder)
+        sealed = [(file, file.stat().st_size) for file in sorted(segment.directory.iterdir())]
+        return [SourceFile(f"{folder}/{file.name}", file, size, size, is_final=True) for file, size in sealed]
+    assert isinstance(segment, Growing)
+    growing = segment.lengths_bytes(entry.rows)
+    return [
+        SourceFile(f"{folder}/{name}", segment.directory / name, size, size) for name, size in sorted(growing.items())
+    ]
 
 
 def _link(source: Path, target: Path) -> None:
@@ -162,14 +207,8 @@ def _link(source: Path, target: Path) -> None:
         sync_file(target)
 
 
-def _copy_start(source: Path, target: Path, length_bytes: int) -> None:
-    with source.open("rb", buffering=0) as read, target.open("xb") as written:
-        left_bytes = length_bytes
-        while left_bytes:
-            chunk = read.read(min(CHUNK_BYTES, left_bytes))
-            if not chunk:
-                raise Corruption(source, f"it has {length_bytes - left_bytes} bytes of {length_bytes}", RESTORE)
-            written.write(chunk)
-            left_bytes -= len(chunk)
-        written.flush()
+def _write(file: SourceFile, target: Path) -> None:
+    with target.open("xb", buffering=0) as written:
+        for piece in file.pieces():
+            written.write(piece)
         os.fsync(written.fileno())

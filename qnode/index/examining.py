@@ -45,7 +45,7 @@ def fault_of_copy(folder: Path, params: IndexParams) -> str | None:
 
 def _strays(index: Index) -> Iterator[str]:
     """List what a search would follow out of an array."""
-    slots = {vector.slot for vector in index.params.vectors}
+    slots = {vector.slot for vector in index.params.by_name.values()}
     for entry in index.manifest.segments:
         if entry.slot not in slots:
             yield f"segment {entry.id} is of a vector that the collection does not have"

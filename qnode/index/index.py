@@ -19,23 +19,25 @@ import numpy as np
 from qnode.disk import fault_of, remove_tree
 from qnode.errors import Corruption
 from qnode.index.apply import Group
+from qnode.index.dense_space import DenseSpace
 from qnode.index.fields import FieldIndexes, Filtering
 from qnode.index.manifest import Manifest, SegmentEntry, SegmentState, read_manifest, write_manifest
 from qnode.index.multi_space import MultiSpace
 from qnode.index.planning import is_overfull
 from qnode.index.population import Population
 from qnode.index.segment_rows import CHUNK_ROWS, put_check, put_dead_chunks, read_alive, read_checks
+from qnode.index.segments import Growing, append, create_growing, open_growing, open_sealed
 from qnode.index.slots import check_settings, drop_slots
-from qnode.index.space import Part, Rows, Space, append
+from qnode.index.space import Part, Rows, Space
+from qnode.index.sparse.space import SparseSpace
 from qnode.index.store import (
     RESTORE,
     Store,
     compacted_path,
     get_meta_u64,
 )
-from qnode.index.vectors import GrowingSegment, SealedSegment
 from qnode.models.operation import Operation
-from qnode.models.vector_params import IndexParams, VectorParams
+from qnode.models.vector_params import IndexParams, SlotParams, SparseParams
 
 
 class Index:
@@ -91,7 +93,7 @@ class Index:
         self.manifest = manifest
         self.spaces = {
             vector.slot: self.space_of(vector, self.open_parts(txn, vector.slot, known))
-            for vector in self.params.vectors
+            for vector in self.params.by_name.values()
         }
         self.fields.load(txn)
         self.points_count = txn.stat(self.store.ids)["entries"]
@@ -100,10 +102,11 @@ class Index:
         self.population.load(txn, capacity, applied_op)
         self._show(applied_op, applied_op)
 
-    def space_of(self, vector: VectorParams, parts: Sequence[Part]) -> Space:
+    def space_of(self, vector: SlotParams, parts: Sequence[Part]) -> Space:
         """Make the space of a vector out of its segments."""
-        small_kb = max(self.params.indexing_threshold_kb, vector.full_scan_threshold_kb)
-        return (MultiSpace if vector.multivector else Space)(vector, small_kb, tuple(parts))
+        if isinstance(vector, SparseParams):
+            return SparseSpace(vector, tuple(parts))
+        return (MultiSpace if vector.multivector else DenseSpace)(vector, self.params, tuple(parts))
 
     def open_parts(self, txn: lmdb.Transaction, slot: int, known: Mapping[int, Part] | None = None) -> list[Part]:
         """Open the segments that the manifest has of a slot; of sealed ones among `known` nothing is read again."""
@@ -111,19 +114,18 @@ class Index:
         return [self._open_part(txn, entry, (known or {}).get(entry.id)) for entry in entries]
 
     def _open_part(self, txn: lmdb.Transaction, entry: SegmentEntry, known: Part | None) -> Part:
-        params = next(vector for vector in self.params.vectors if vector.slot == entry.slot)
+        params = next(vector for vector in self.params.by_name.values() if vector.slot == entry.slot)
         folder = self.segment_path(entry.id)
-        segment: GrowingSegment | SealedSegment
         if entry.state is SegmentState.SEALED:
-            segment = known.segment if known else SealedSegment.open(folder, params, verify=self._verify)
+            segment = known.segment if known else open_sealed(folder, params, verify=self._verify)
         else:
-            segment = GrowingSegment.open(folder, params, entry.rows, read_only=self.read_only)
+            segment = growing = open_growing(folder, params, entry.rows, read_only=self.read_only)
             if self._verify and known is None:
-                self._verify_growing(txn, entry, segment)
+                self._verify_growing(txn, entry, growing)
         alive = read_alive(txn, self.store, entry.id, entry.rows)
         return Part(entry.id, segment, alive, int(np.count_nonzero(~alive)), entry.state is SegmentState.FULL)
 
-    def _verify_growing(self, txn: lmdb.Transaction, entry: SegmentEntry, segment: GrowingSegment) -> None:
+    def _verify_growing(self, txn: lmdb.Transaction, entry: SegmentEntry, segment: Growing) -> None:
         for first, last, checksum in read_checks(txn, self.store, entry.id):
             if segment.checksum(first, last) != checksum:
                 fault = f"rows {first} to {last - 1} do not match their checksum"
@@ -222,7 +224,7 @@ class Index:
                 continue
             part = self._growing(slot)
             segment = part.segment
-            assert isinstance(segment, GrowingSegment)
+            assert isinstance(segment, Growing)
             first, rows = append(segment, *kept)
             put_check(txn, self.store, part.id, first, rows, segment.checksum(first, rows))
             entry = self.manifest.entry(part.id)
@@ -248,7 +250,7 @@ class Index:
             folder = self.segment_path(entry.id)
             if folder.exists():
                 remove_tree(folder)
-            part = Part(entry.id, GrowingSegment.create(folder, space.params), np.ones(0, np.bool_))
+            part = Part(entry.id, create_growing(folder, space.params), np.ones(0, np.bool_))
             space.parts = (*space.parts, part)
         return part
 
@@ -273,7 +275,7 @@ class Index:
         for space in self.spaces.values():
             for part in space.parts:
                 part.is_full = part.id in full
-                if isinstance(part.segment, GrowingSegment):
+                if isinstance(part.segment, Growing):
                     part.segment.publish(rows.get(part.id, 0))
                     part.follow()
             space.parts = tuple(part for part in space.parts if part.id in rows)

@@ -25,11 +25,12 @@ from qnode.index.index import Index
 from qnode.index.manifest import Manifest, SegmentEntry, SegmentState, write_manifest
 from qnode.index.planning import Plan, SegmentSize, plan, should_close
 from qnode.index.segment_rows import CHUNK_ROWS, forget_segment, put_dead_chunks, read_checks
+from qnode.index.segments import open_sealed
 from qnode.index.slots import change_slots
 from qnode.index.space import Part, Space
 from qnode.index.vectors import SealedSegment
 from qnode.models.field_schema import FieldSchema
-from qnode.models.vector_params import IndexParams, VectorParams
+from qnode.models.vector_params import IndexParams, SlotParams, VectorParams
 
 _log = logging.getLogger(__name__)
 
@@ -57,10 +58,8 @@ def configure(index: Index, params: IndexParams) -> None:
     index.params = params
     for part in change_slots(index):
         _remove_when_unused(part, index.segment_path(part.id))
-    for vector in params.vectors:
-        space = index.spaces[vector.slot]
-        space.params = vector
-        space.small_bytes = max(params.indexing_threshold_kb, vector.full_scan_threshold_kb) * 1024
+    for vector in params.by_name.values():
+        index.spaces[vector.slot].configure(vector, params)
 
 
 def is_due(index: Index) -> bool:
@@ -130,7 +129,7 @@ def install(index: Index, build: Build) -> None:
         discard(index, build)
         return
     space = index.spaces[build.slot]
-    segment = SealedSegment.open(build.folder, space.params, verify=False)
+    segment = open_sealed(build.folder, space.params, verify=False)
     alive = np.ones(segment.rows, np.bool_)
     for source in build.sources:
         died = np.flatnonzero(source.alive & ~source.part.alive[: len(source.alive)])
@@ -204,8 +203,11 @@ def _remove(folder: Path) -> None:
         _log.info("%s was not removed now: %s", folder, fault)
 
 
-def _size(part: Part, params: VectorParams) -> SegmentSize:
-    sealed = part.segment if isinstance(part.segment, SealedSegment) else None
+def _size(part: Part, params: SlotParams) -> SegmentSize:
+    is_outdated = is_extendable = False
+    if isinstance(part.segment, SealedSegment) and isinstance(params, VectorParams):
+        is_outdated = not part.segment.fits(params)
+        is_extendable = part.segment.is_extendable(params, part.living)
     return SegmentSize(
         part.id,
         part.rows,
@@ -214,6 +216,6 @@ def _size(part: Part, params: VectorParams) -> SegmentSize:
         part.is_sealed,
         part.is_full,
         part.is_indexed,
-        is_outdated=sealed is not None and not sealed.fits(params),
-        is_extendable=sealed is not None and sealed.is_extendable(params, part.living),
+        is_outdated,
+        is_extendable,
     )

@@ -1,6 +1,6 @@
-"""All rows of one named multivector: a `Space` in which a point has several rows.
+"""All rows of one named multivector: a `DenseSpace` in which a point has several rows.
 
-Everything about segments, which of their rows are alive, and building is as in `Space`; only what is about points and not
+Everything about segments, which of their rows are alive, and building is as in `DenseSpace`; only what is about points and not
 about rows stands here: finding, reading and counting them, and the search.
 
 A search of a segment with a graph first looks for candidates: for each row of the query it walks to the nearest rows. The
@@ -16,8 +16,10 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from qnode.index.dense_space import DenseSpace
 from qnode.index.population import Mask
-from qnode.index.space import Candidates, OpNums, Part, Rows, Shown, ShownPart, Space
+from qnode.index.segments import OpNums, Sealed
+from qnode.index.space import Candidates, Part, Rows, Shown, ShownPart
 from qnode.index.store import Numbers
 from qnode.index.vectors import Query, SealedSegment, prepare_query
 from qnode.index.vectors.examples import combine
@@ -41,7 +43,7 @@ CANDIDATES_PER_NEAREST = 2
 """
 
 
-class MultiSpace(Space):
+class MultiSpace(DenseSpace):
     """The segments of one vector slot that holds multivectors."""
 
     def search(
@@ -63,10 +65,10 @@ class MultiSpace(Space):
         scores, numbers, ops = np.empty(k, np.float32), np.empty(k, np.uint32), np.empty(k, np.uint64)
         count = 0
         for part in shown.parts:
-            if params.indexed_only and self._awaits_graph(part.segment):
+            if params.indexed_only and self._awaits_graph(part.dense):
                 continue
             candidates = self._candidates(part, queries, k, params, selected, selected_count)
-            view = part.segment.view_of(len(part.alive))
+            view = part.dense.view_of(len(part.alive))
             found, rows = best_runs(view, part.op_nums_at, queries, k, part.alive, selected, selected_count, candidates)
             count = take(found, rows, part.points_at, part.op_nums_at, scores, numbers, ops, count)
         return Candidates(scores[:count], numbers[:count], ops[:count])
@@ -77,9 +79,9 @@ class MultiSpace(Space):
         scores, numbers, ops = np.empty(k, np.float32), np.empty(k, np.uint32), np.empty(k, np.uint64)
         count = 0
         for part in shown.parts:
-            if params.indexed_only and self._awaits_graph(part.segment):
+            if params.indexed_only and self._awaits_graph(part.dense):
                 continue
-            view, similar = part.segment.view_of(len(part.alive)), []
+            view, similar = part.dense.view_of(len(part.alive)), []
             rows = np.empty(0, np.int32)
             for vector in target.vectors:
                 found, rows = best_runs(
@@ -102,7 +104,7 @@ class MultiSpace(Space):
         vectors = target.vectors if isinstance(target, Examples) else [target]
         for part, rows, at in super().locate(numbers, ops):
             known[at] = True
-            if params.indexed_only and self._awaits_graph(part.segment):
+            if params.indexed_only and self._awaits_graph(part.dense):
                 continue
             similar = [self._max_sims(part, vector, rows) for vector in vectors]
             scores[at] = combine(target, similar) if isinstance(target, Examples) else similar[0]
@@ -111,7 +113,7 @@ class MultiSpace(Space):
 
     def _max_sims(self, part: Part, vector: AnyVector, rows: Rows) -> npt.NDArray[np.float32]:
         """The max_sim of the points that some rows are of, one row for each point."""
-        segment = part.segment
+        segment = part.dense
         view, asked = segment.view_of(segment.rows), np.sort(rows).astype(np.int32)
         op_nums, alive = segment.op_nums, np.ones(view.rows, np.bool_)
         found, firsts = best_runs(view, address_of(op_nums), self._queries(vector), len(rows), alive, None, 0, asked)
@@ -122,7 +124,7 @@ class MultiSpace(Space):
 
     def _queries(self, vector: AnyVector) -> list[Query]:
         assert isinstance(vector, np.ndarray)
-        return [prepare_query(self.params, row) for row in np.atleast_2d(vector)]
+        return [prepare_query(self._params, row) for row in np.atleast_2d(vector)]
 
     def _candidates(
         self,
@@ -134,7 +136,7 @@ class MultiSpace(Space):
         selected_count: int,
     ) -> npt.NDArray[np.int32] | None:
         """Find rows, ascending, whose points are probably the best; None if all are to be scored."""
-        segment = part.segment
+        segment = part.dense
         if params.exact or not segment.indexed:
             return None
         assert isinstance(segment, SealedSegment)
@@ -158,16 +160,16 @@ class MultiSpace(Space):
 
     def read(self, numbers: Numbers, ops: OpNums) -> tuple[Sequence[AnyVector], Mask]:
         """Read current vectors, each (n, dim) float32, and (n,) which of them were found."""
-        vectors: list[Vector] = [np.empty((0, self.params.size), np.float32)] * len(numbers)
+        vectors: list[Vector] = [np.empty((0, self._params.size), np.float32)] * len(numbers)
         known = np.zeros(len(numbers), np.bool_)
         for part, rows, at in self.locate(numbers, ops):
             first = np.flatnonzero(np.append(True, at[1:] != at[:-1]))
-            for place, run in zip(at[first].tolist(), np.split(part.segment.read(rows), first[1:]), strict=True):
+            for place, run in zip(at[first].tolist(), np.split(part.dense.read(rows), first[1:]), strict=True):
                 vectors[place] = run
             known[at] = True
         return vectors, known
 
-    def rows_of(self, segment: SealedSegment, numbers: Numbers, ops: OpNums) -> Rows:
+    def rows_of(self, segment: Sealed, numbers: Numbers, ops: OpNums) -> Rows:
         """Give all rows that these operations made of these points in a segment."""
         found = super().rows_of(segment, numbers, ops)
         return np.unique(whole_runs(segment.points, segment.op_nums, found)[0])

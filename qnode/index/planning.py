@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from qnode.models.vector_params import IndexParams, VectorParams
+from qnode.models.vector_params import IndexParams, SlotParams, VectorParams
 
 MERGE_FACTOR = 2
 
@@ -93,7 +93,7 @@ def is_overfull(vector_bytes: int, index: IndexParams) -> bool:
     return vector_bytes > max(PIECE_BYTES, index.indexing_threshold_kb * 1024)
 
 
-def plan(segments: Sequence[SegmentSize], params: VectorParams, index: IndexParams) -> Plan | None:
+def plan(segments: Sequence[SegmentSize], params: SlotParams, index: IndexParams) -> Plan | None:
     """Choose the next build of a vector's segments, or None if all is well."""
     mergeable = _mergeable(segments, index)
     sources = _piece(segments, index)
@@ -149,9 +149,11 @@ def _mergeable(segments: Sequence[SegmentSize], index: IndexParams) -> list[Segm
     return []
 
 
-def wants_graph(vector_bytes: int, params: VectorParams, index: IndexParams) -> bool:
-    """Whether a segment of this size gets a graph."""
-    return index.indexing_threshold_kb > 0 and params.m > 0 and vector_bytes > index.indexing_threshold_kb * 1024
+def wants_graph(vector_bytes: int, params: SlotParams, index: IndexParams) -> bool:
+    """Whether a segment of this size gets a graph; sparse vectors never do."""
+    if not isinstance(params, VectorParams) or params.m == 0:
+        return False
+    return 0 < index.indexing_threshold_kb * 1024 < vector_bytes
 
 
 def _wasted(segments: Sequence[SegmentSize], index: IndexParams) -> list[SegmentSize]:
@@ -164,7 +166,7 @@ def _wasted(segments: Sequence[SegmentSize], index: IndexParams) -> list[Segment
     ]
 
 
-def _lacks_graph(segment: SegmentSize, params: VectorParams, index: IndexParams) -> bool:
+def _lacks_graph(segment: SegmentSize, params: SlotParams, index: IndexParams) -> bool:
     return (
         not segment.is_indexed and segment.living > 1 and wants_graph(segment.living_bytes, params, index)
     )  # one row has nothing to be linked to

@@ -1,4 +1,4 @@
-"""Points at random, and values counted: what is asked of all points of a shard at once.
+"""Points at random, and values and indices counted: what is asked of all points of a shard at once.
 
 A random point's score is a random number that belongs to it: where several shards give so many points each, those with the smallest
 numbers of all are a fair sample of the whole.
@@ -13,9 +13,10 @@ import numpy as np
 from qnode.index.fields.facets import count_values, facet_field
 from qnode.index.index import Index
 from qnode.index.reading import READ_ATTEMPTS, Superseded, points_of, retried, selected_by
+from qnode.index.sparse.space import SparseSpace
 from qnode.index.store import get_meta_u64
 from qnode.models.query import Point
-from qnode.models.reads import FacetCounts, FacetRequest, SampleRequest
+from qnode.models.reads import FacetCounts, FacetRequest, Frequencies, FrequenciesRequest, SampleRequest
 
 _random: Final = np.random.default_rng()
 
@@ -57,3 +58,12 @@ def facet(index: Index, request: FacetRequest) -> FacetCounts:
                 field = facet_field(index.fields, txn, request.field)
                 return count_values(index.fields, index.store, txn, index.population, field, selected)
     raise AssertionError("the last attempt gives an answer")
+
+
+def frequencies(index: Index, request: FrequenciesRequest) -> Frequencies:
+    """Count the points that have each index in a sparse vector."""
+    selected, selected_count, _ = selected_by(index, request.corpus)
+    space = index.spaces.get(index.slots.get(request.using, -1))
+    if not isinstance(space, SparseSpace):  # it was taken away just now
+        return Frequencies(0, np.zeros(len(request.indices), np.int64))
+    return Frequencies(*space.frequencies(request.indices, selected, selected_count))

@@ -43,7 +43,7 @@ def change_slots(index: Index) -> list[Part]:
     with index.store.reading() as txn:
         made = {
             vector.slot: index.space_of(vector, index.open_parts(txn, vector.slot))
-            for vector in params.vectors
+            for vector in params.by_name.values()
             if vector.slot not in index.spaces
         }
         index.population.width = params.slots_given

@@ -8,30 +8,25 @@ transaction that fits it does a point have neither.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import cast
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from qnode.index.population import Mask
+from qnode.index.segments import Dense, OpNums, Sealed, Segment
 from qnode.index.store import Numbers
-from qnode.index.vectors import ExamplesQuery, GrowingSegment, Query, SealedSegment, prepare
 from qnode.index.vectors.native import address_of
-from qnode.index.vectors.walks import Walked, Walks, plan_walks
-from qnode.index.vectors.winners import take
-from qnode.models.operation import Column, MultiColumn, SparseColumn
-from qnode.models.query import AnyVector, Examples, QuantizationParams, SearchParams, SparseVector
-from qnode.models.vector_params import VectorParams
+from qnode.models.query import AnyVector, Examples, QuantizationParams, SearchParams
+from qnode.models.vector_params import IndexParams, SlotParams
 
-OpNums = npt.NDArray[np.uint64]
+if TYPE_CHECKING:
+    from qnode.index.vectors.walks import Walks
+
 Rows = npt.NDArray[np.int64]
-
-DEFAULT_EF_FLOOR = 64
-"""A search without hnsw_ef looks at least at this many candidates, and at no fewer than ef_construct."""
-
-REMEMBERED_WALKS = 64
 
 
 @dataclass(slots=True, eq=False)
@@ -39,7 +34,7 @@ class Part:
     """A segment of the manifest, as the writer sees it. alive: (rows,), never written to, only replaced."""
 
     id: int
-    segment: GrowingSegment | SealedSegment
+    segment: Segment
     alive: Mask
     dead: int = 0
     is_full: bool = False
@@ -58,11 +53,18 @@ class Part:
 
     @property
     def is_sealed(self) -> bool:
-        return isinstance(self.segment, SealedSegment)
+        return self.segment.is_sealed
 
     @property
     def is_indexed(self) -> bool:
         return self.segment.indexed
+
+    @property
+    def dense(self) -> Dense:
+        """The segment, which is one of dense vectors."""
+        segment = self.segment
+        assert isinstance(segment, Dense)
+        return segment
 
     def kill(self, rows: Rows) -> None:
         """Mark rows as dead; each must be alive."""
@@ -88,12 +90,19 @@ class ShownPart:
     points_at, op_nums_at: where these arrays lie.
     """
 
-    segment: GrowingSegment | SealedSegment
+    segment: Segment
     alive: Mask
     points: Numbers
     op_nums: OpNums
     points_at: int
     op_nums_at: int
+
+    @property
+    def dense(self) -> Dense:
+        """The segment, which is one of dense vectors."""
+        segment = self.segment
+        assert isinstance(segment, Dense)
+        return segment
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -122,35 +131,26 @@ class Candidates:
     ops: OpNums
 
 
-def append(segment: GrowingSegment, numbers: Numbers, ops: OpNums, column: Column) -> tuple[int, int]:
-    """Append the vectors of points, set by `ops`, and make them durable; give the first new row, and the one behind the last."""
-    assert not isinstance(column, SparseColumn)
-    if isinstance(column, MultiColumn):
-        lengths = np.diff(column.offsets)
-        numbers, ops = np.repeat(numbers, lengths), np.repeat(ops, lengths)
-    first = segment.append(numbers, ops, column.values)
-    return first, first + len(numbers)
-
-
 def _shown(part: Part) -> ShownPart:
     points, op_nums = part.segment.points, part.segment.op_nums
     return ShownPart(part.segment, part.alive, points, op_nums, address_of(points), address_of(op_nums))
 
 
-def _walked(part: ShownPart) -> Walked:
-    assert isinstance(part.segment, SealedSegment)
-    return Walked(part.segment.view, part.alive, part.points_at, part.op_nums_at)
+class Space(ABC):
+    """The segments of one vector slot; how they are searched is for the kind of vector to say."""
 
-
-class Space:
-    """The segments of one vector slot."""
-
-    def __init__(self, params: VectorParams, small_kb: int, parts: tuple[Part, ...] = ()) -> None:
-        """`small_kb`: a part with no more than these KB of vectors needs no graph, also for `indexed_only`."""
-        self.params = params
-        self.small_bytes = small_kb * 1024
+    def __init__(self, parts: tuple[Part, ...] = ()) -> None:
         self.parts = parts
         self.shown = Shown(0, 0, ())
+
+    @property
+    @abstractmethod
+    def params(self) -> SlotParams:
+        """What the collection says of the vector now."""
+
+    @abstractmethod
+    def configure(self, params: SlotParams, index: IndexParams) -> None:
+        """Take over changed settings."""
 
     def show(self, oldest_op: int, newest_op: int) -> None:
         """Let searches that begin from now on see the parts as they are."""
@@ -162,6 +162,7 @@ class Space:
         last = self.parts[-1] if self.parts else None
         return last if last is not None and not last.is_sealed and not last.is_full else None
 
+    @abstractmethod
     def search(
         self,
         shown: Shown,
@@ -172,54 +173,24 @@ class Space:
         selected_count: int,
     ) -> Candidates:
         """Find the k alive rows that are best for the target, of the selected points if `selected` (capacity,) is given."""
-        assert not isinstance(target, SparseVector)
-        if isinstance(target, np.ndarray) and selected is None and not params.exact:
-            walks = self._walks(shown, k, params)
-            found_by_walks = None if walks is None else walks.search(target)
-            if found_by_walks is not None:
-                return Candidates(*found_by_walks)
-        query = prepare(self.params, target)
-        scores, numbers, ops = np.empty(k, np.float32), np.empty(k, np.uint32), np.empty(k, np.uint64)
-        count = 0
-        for part in shown.parts:
-            floor = float(scores[k - 1]) if count == k else -np.inf
-            found, rows = self.search_part(part, query, k, params, selected, selected_count, floor)
-            count = take(found, rows, part.points_at, part.op_nums_at, scores, numbers, ops, count)
-        return Candidates(scores[:count], numbers[:count], ops[:count])
 
-    def search_part(
-        self,
-        part: ShownPart,
-        query: Query | ExamplesQuery,
-        k: int,
-        params: SearchParams,
-        selected: Mask | None,
-        selected_count: int,
-        floor: float = -np.inf,
-    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int32]]:
-        """Find the k most similar alive rows of one part: (similarities, rows), best first.
+    @abstractmethod
+    def score(
+        self, target: AnyVector | Examples, numbers: Numbers, ops: OpNums, params: SearchParams
+    ) -> tuple[npt.NDArray[np.float32], Mask, Mask]:
+        """Score current vectors as an exact search does.
 
-        Rows less similar than `floor`, the worst winner so far, may be left out.
+        (n,) internal similarities; which of them were found; and of those, which a search with these params looks at.
         """
-        segment = part.segment
-        if params.indexed_only and self._awaits_graph(segment):
-            return np.empty(0, np.float32), np.empty(0, np.int32)
-        return segment.search(
-            query,
-            k,
-            self._ef(k, params),
-            part.alive,
-            selected,
-            selected_count,
-            exact=params.exact,
-            quantization=params.quantization,
-            floor=floor,
-        )
+
+    @abstractmethod
+    def read(self, numbers: Numbers, ops: OpNums) -> tuple[Sequence[AnyVector], Mask]:
+        """Read current vectors, of each point one, and (n,) which of them were found."""
 
     @property
     def left_out(self) -> int:
         """How many vectors a search with `indexed_only` does not look at."""
-        return sum(self._living(part) for part in self.parts if self._awaits_graph(part.segment))
+        return 0
 
     @property
     def count(self) -> int:
@@ -235,24 +206,6 @@ class Space:
         """Count the points whose vector is in a part."""
         return part.living
 
-    def _awaits_graph(self, segment: GrowingSegment | SealedSegment) -> bool:
-        return not segment.indexed and segment.vector_bytes > self.small_bytes
-
-    def _ef(self, k: int, params: SearchParams) -> int:
-        return max(params.hnsw_ef or max(self.params.ef_construct, DEFAULT_EF_FLOOR), k)
-
-    def _walks(self, shown: Shown, k: int, params: SearchParams) -> Walks | None:
-        asked = (k, params.hnsw_ef, params.quantization)
-        if asked in shown.walks:
-            return shown.walks[asked]
-        if len(shown.walks) >= REMEMBERED_WALKS:
-            shown.walks.clear()
-        planned, graphs = None, [_walked(part) for part in shown.parts if isinstance(part.segment, SealedSegment)]
-        if len(graphs) == len(shown.parts):
-            planned = plan_walks(self.params, graphs, k, self._ef(k, params), params.quantization)
-        shown.walks[asked] = planned
-        return planned
-
     def locate(self, numbers: Numbers, ops: OpNums) -> list[tuple[Part, Rows, npt.NDArray[np.intp]]]:
         """Find the current rows of points whose vectors were set by `ops`: per part the rows, and whose they are."""
         found = []
@@ -267,34 +220,7 @@ class Space:
                 missing = missing[~hit]
         return found
 
-    def score(
-        self, target: AnyVector | Examples, numbers: Numbers, ops: OpNums, params: SearchParams
-    ) -> tuple[npt.NDArray[np.float32], Mask, Mask]:
-        """Score current vectors as an exact search does.
-
-        (n,) internal similarities; which of them were found; and of those, which a search with these params looks at.
-        """
-        assert not isinstance(target, SparseVector)
-        query = prepare(self.params, target)
-        scores = np.zeros(len(numbers), np.float32)
-        known, seen = np.zeros(len(numbers), np.bool_), np.zeros(len(numbers), np.bool_)
-        for part, rows, at in self.locate(numbers, ops):
-            known[at] = True
-            if not (params.indexed_only and self._awaits_graph(part.segment)):
-                scores[at] = part.segment.score(query, rows)
-                seen[at] = True
-        return scores, known, seen
-
-    def rows_of(self, segment: SealedSegment, numbers: Numbers, ops: OpNums) -> Rows:
+    def rows_of(self, segment: Sealed, numbers: Numbers, ops: OpNums) -> Rows:
         """Give the rows that these operations made of these points in a segment, as far as they are in it."""
         rows = segment.find(numbers, ops)
         return rows[rows >= 0]
-
-    def read(self, numbers: Numbers, ops: OpNums) -> tuple[Sequence[AnyVector], Mask]:
-        """Read current vectors, of each point one, and (n,) which of them were found."""
-        vectors = np.zeros((len(numbers), self.params.size), np.float32)
-        known = np.zeros(len(numbers), np.bool_)
-        for part, rows, at in self.locate(numbers, ops):
-            vectors[at] = part.segment.read(rows)
-            known[at] = True
-        return cast("Sequence[AnyVector]", vectors), known

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
-from qnode.errors import BadInput, BadRequest
+from qnode.errors import BadInput
 from qnode.models import collection_sections as sections
 from qnode.models import reading
 from qnode.models.collection_sections import Section
@@ -170,8 +170,6 @@ class CollectionConfig:
         sparse = read_sparse_vectors(given.get("sparse_vectors") or {}, faults)
         check_names(names, sparse)
         reading.raise_faults(faults)
-        if sparse:
-            raise BadRequest("sparse vectors are not supported yet")
         return cls(
             vectors,
             params,

@@ -73,7 +73,6 @@ def read_added(value: object, name: str) -> tuple[Section | None, Section | None
         settings = reading.mapping(given["sparse"], "struct SparseVectorConfig")
         index = {"index": {"datatype": settings["datatype"]}} if settings.get("datatype") is not None else {}
         sparse = _read_sparse({"modifier": settings.get("modifier"), **index}, "sparse", faults)
-        raise BadRequest("sparse vectors are not supported yet")
     reading.raise_faults(faults)
     return dense, sparse
 

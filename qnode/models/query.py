@@ -81,13 +81,21 @@ class QuantizationParams:
 
 
 @dataclass(frozen=True, slots=True)
+class Idf:
+    """Among which points a search counts how many have an index: those that pass a filter, None for all."""
+
+    corpus: Filter | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class SearchParams:
-    """How hard a search tries."""
+    """How hard a search tries. idf: None where the collection's settings say whether it counts."""
 
     hnsw_ef: int | None = None
     exact: bool = False
     indexed_only: bool = False
     quantization: QuantizationParams = field(default_factory=QuantizationParams)
+    idf: Idf | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,4 +1,4 @@
-"""Reads over shards other than searches and pages: in the order of a field, counted by values, at random."""
+"""Reads over shards other than searches and pages: in the order of a field, counted by values or indices, at random."""
 
 from __future__ import annotations
 
@@ -84,6 +84,24 @@ class FacetCounts:
     """All values that at least one point has, each once, in no order. counts: (n,) int64."""
 
     values: list[FacetValue]
+    counts: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FrequenciesRequest:
+    """How many points have each of these indices in a sparse vector. indices: (n,) uint32 ascending. corpus: which points count."""
+
+    using: str
+    indices: npt.NDArray[np.uint32]
+    corpus: Filter | None = None
+    shards: ShardChoice | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frequencies:
+    """points: how many have the vector. counts: (n,) int64, how many of them have each index."""
+
+    points: int
     counts: npt.NDArray[np.int64]
 
 

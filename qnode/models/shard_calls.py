@@ -24,7 +24,7 @@ from qnode.models.query import (
     ScrollRequest,
     Vector,
 )
-from qnode.models.reads import FacetRequest, OrderedRequest, SampleRequest
+from qnode.models.reads import FacetRequest, FrequenciesRequest, OrderedRequest, SampleRequest
 from qnode.models.shard_choice import ShardKey
 from qnode.models.write import WriteRequest
 
@@ -62,6 +62,7 @@ ReadRequest = (
     | OrderedRequest
     | SampleRequest
     | FacetRequest
+    | FrequenciesRequest
     | VectorRequest
     | InfoRequest
     | FieldsRequest

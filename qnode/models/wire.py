@@ -117,6 +117,9 @@ _CLASSES: Final[dict[int, type]] = {
     63: operation.MultiColumn,
     64: operation.SparseColumn,
     65: query.SparseVector,
+    66: query.Idf,
+    67: reads.FrequenciesRequest,
+    68: reads.Frequencies,
 }
 _RECURRING: Final = frozenset(
     {query.PayloadSelector, query.VectorSelector, query.QuantizationParams, query.SearchParams}

@@ -121,6 +121,10 @@ class ClusterLog(TopologyLog):
         """Take part no more; whoever waits is told that nobody knows."""
         self.consensus.close()
 
+    async def wait_closed(self) -> None:
+        """Wait until the journal's files can be opened by somebody else."""
+        await self.consensus.wait_closed()
+
 
 def stored_topology(path: Path) -> Topology:
     """Read the newest topology that a stopped member has stored in its journal's folder; raise Corruption."""

@@ -1,6 +1,7 @@
 """The group's log for a program with an event loop: ticks from its timer, answers as awaitables.
 
-Everything here runs on the loop's thread, journal commits too: the log carries little, and an idle group writes nothing. A tick
+Everything here runs on the loop's thread, but the journal's commits: those run in a thread of their own, one after the other, and
+a disk that hangs holds up this peer's turns (`turns`) and nothing else. A tick
 comes every `tick_seconds`, and at once after something was proposed or received, so that a command takes round trips and
 fsyncs, not heartbeats. The machine's bytes are opaque; its `apply` gives the result that `propose` returns, refusals among
 them.
@@ -17,6 +18,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -24,10 +26,13 @@ from typing import Any, Final
 from qnode.errors import QnodeError
 from qnode.raft.applied import Machine
 from qnode.raft.commands import MAX_CONTENT_BYTES
+from qnode.raft.journal import Changes
 from qnode.raft.journal_store import LmdbJournalStore
+from qnode.raft.lease import Lease, boot_time
 from qnode.raft.library import Timing
 from qnode.raft.replica import DEFAULT_TIMING, NoLeader, OnDone, OutcomeUnknown, Replica, Status
 from qnode.raft.transport import Links
+from qnode.raft.turns import Done
 
 EXPELLED: Final = "this peer was removed from the cluster"
 
@@ -36,11 +41,12 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class ConsensusSettings:
-    """How a peer takes part. `compact_after`: applied entries between two snapshots; 0 for never."""
+    """How a peer takes part. `compact_after`: applied entries between two snapshots; 0 for never. `lease_seconds`: see `lease`."""
 
     timing: Timing = DEFAULT_TIMING
     tick_seconds: float = 0.05
     compact_after: int = 128
+    lease_seconds: float = 1.0
 
 
 class Consensus:
@@ -69,7 +75,11 @@ class Consensus:
         self._soon: asyncio.Handle | None = None
         self.stopped: str | None = None
         """Why it takes part no more."""
+        self.lease = Lease(settings.lease_seconds, boot_time, self._lease_granted)
         self._store = LmdbJournalStore(path)
+        self._disk = ThreadPoolExecutor(1, thread_name_prefix="consensus")
+        self._committing: asyncio.Future[None] | None = None
+        self._is_closed = asyncio.Event()
         try:
             self._replica = Replica(
                 peer,
@@ -79,6 +89,8 @@ class Consensus:
                 found=found,
                 timing=settings.timing,
                 compact_after=settings.compact_after,
+                commit=self._commit,
+                lease=self.lease,
             )
         except BaseException:
             self._store.close()
@@ -141,6 +153,10 @@ class Consensus:
         """Take part no more. What waits is told that nobody knows its outcome."""
         self._stop("this peer is being stopped")
 
+    async def wait_closed(self) -> None:
+        """Wait until the journal can be opened by somebody else: a commit that was under way is over."""
+        await self._is_closed.wait()
+
     async def _asked(self, ask: Callable[[OnDone], None], timeout_seconds: float) -> bytes | None:
         if self.stopped is not None:
             raise NoLeader(f"Failed to propose operation: {self.stopped}")
@@ -175,6 +191,24 @@ class Consensus:
         self._timer = self._loop.call_later(self._tick_seconds, self._on_timer)
         self._guarded(self._replica.tick)
 
+    def _lease_granted(self, until: int) -> None:
+        """Let a lease begin behind the word of what was applied before it, which the loop has not passed on yet."""
+        self._loop.call_soon(self.lease.extend, until)
+
+    def _commit(self, changes: Changes, done: Done) -> None:
+        """Commit in the thread, and go on here when that is over, whether anybody still cares or not."""
+        committing = self._committing = self._loop.run_in_executor(self._disk, self._store.commit, changes)
+
+        def over(committed: asyncio.Future[None]) -> None:
+            self._committing = None
+            error = committed.exception()
+            if self.stopped is None:
+                self._guarded(lambda: done(error))
+            else:
+                self._close_store()
+
+        committing.add_done_callback(over)
+
     def _guarded(self, step: Callable[[], Any]) -> None:
         """Do something that concerns the replica; what goes wrong there ends this peer's part."""
         if self.stopped is not None:
@@ -200,7 +234,13 @@ class Consensus:
         for future in list(self._waiting):
             if not future.done():
                 future.set_exception(OutcomeUnknown(f"Waiting for consensus operation commit failed: {reason}"))
-        self._replica.close()
+        if self._committing is None:
+            self._close_store()
+
+    def _close_store(self) -> None:
+        self._disk.shutdown(wait=False)
+        self._store.close()
+        self._is_closed.set()
 
 
 def _in_words(error: QnodeError, timeout_seconds: float) -> QnodeError:

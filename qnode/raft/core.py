@@ -6,6 +6,7 @@ Invariants, beside those of the journal:
 - The commit index moves only as far as this peer's log is known to be the leader's.
 - A peer campaigns only if its own log says that it is a voter: one that joins does not before it has caught up.
 - A peer is added only after it has caught up as a learner, so the voters are not held up by one that never comes.
+- An entry is applied, and a snapshot becomes the state, only when it is durable here that it is committed.
 - A match is believed only if it was said in this leader's term. Everything else that arrives late, twice or in another
   order does no harm.
 
@@ -22,9 +23,11 @@ from qnode.raft.applied import AppliedState
 from qnode.raft.campaign import Campaign
 from qnode.raft.commands import change_in
 from qnode.raft.journal import Journal
+from qnode.raft.lease import Lease
 from qnode.raft.library import LEADER, Library, Peer, Timing, Transport, now
 from qnode.raft.membership import ADD, Membership, MembershipChange
 from qnode.raft.messages import Message
+from qnode.raft.snapshot import Snapshot
 from qnode.raft.snapshot_transfer import IncomingSnapshot, OutgoingSnapshot
 
 BATCH_BYTES: Final = 64 << 10
@@ -53,14 +56,17 @@ class Core(Library):
         timing: Timing,
         random: Random,
         compact_after: int,
+        lease: Lease,
     ) -> None:
         self._applied = applied
+        self.lease = lease
         self._compact_after = compact_after
         self._learners: dict[Peer, float] = {}
         self._unanswered: dict[Peer, float] = {}
         self._told_commit: dict[Peer, int] = {}
         self._outgoing: dict[Peer, OutgoingSnapshot] = {}
         self._incoming = IncomingSnapshot()
+        self._installing: Snapshot | None = None
         self._led_term = 0
         self._campaign = Campaign()
         if journal.snapshot is not None:
@@ -90,10 +96,6 @@ class Core(Library):
             self.transferLeadership()
             return False
         return True
-
-    def hand_leadership_over(self) -> None:
-        """Tell the voter that is furthest to campaign at once, if this peer leads and that voter has the whole log."""
-        self.transferLeadership()
 
     def _update_membership(self) -> None:
         """Compute who takes part from the log as it is."""
@@ -163,6 +165,13 @@ class Core(Library):
                 self._take_snapshot(node, message)
             case "snapshot_part" | "next_node_idx":
                 self._take_answer(node, message)
+            case "lease_offer":
+                if (message["term"], node) == (self.term, self.leader):
+                    self.lease.take_offer(message["commit"], message["age"], message["heard"])
+                    self.transport.send(node, self.lease.answer(self.term, message["at"]))
+            case "lease_answer":
+                if self.state == LEADER and message["term"] == self.term:
+                    self.lease.hear_answer(node.id, message["at"], message["heard"])
             case "pre_vote":
                 self._answer_pre_vote(node, message)
             case "pre_vote_granted":
@@ -256,11 +265,9 @@ class Core(Library):
             self._answer(node, index + 1, matches=True)
             return
         self.journal.install(snapshot)
-        self.journal.flush()
-        self._applied.restore(snapshot)
-        self.jump_to(snapshot.index)
+        self.commit_to(index)
+        self._installing = snapshot
         self._update_membership()
-        self.discard_waiting()
         self._answer(node, index + 1, matches=True)
 
     def _take_answer(self, node: Peer, message: Message) -> None:
@@ -291,6 +298,7 @@ class Core(Library):
             self._unanswered.clear()
             self._told_commit.clear()
             self._outgoing.clear()
+            self.lease.begin_term()
         self.sent_to_all()
         for peer in [peer for peer, until in self._learners.items() if until < now()]:
             del self._learners[peer]
@@ -299,6 +307,16 @@ class Core(Library):
             self.match_index.pop(peer, None)
         for peer in sorted(self.others | self._learners.keys(), key=lambda other: other.id):
             self._replicate_to(peer)
+        self._offer_leases()
+
+    def _offer_leases(self) -> None:
+        if not self.lease.is_due(self.timing.heartbeat / 2):
+            return
+        voters, is_sure = [other.id for other in self.others], self.own_term_is_committed()
+        for peer in sorted(self.connected & (self.others | self._learners.keys()), key=lambda other: other.id):
+            self.transport.send(peer, self.lease.offer(peer.id, voters, self.term, self.commit_index, is_sure=is_sure))
+        if is_sure and self.is_voter:
+            self.lease.lead(voters, self.commit_index)
 
     def _replicate_to(self, peer: Peer) -> None:
         if peer not in self.connected or self._unanswered.get(peer, 0.0) > now():
@@ -348,10 +366,23 @@ class Core(Library):
         """Forget what was under way to a peer whose link was made or broke."""
         self._unanswered.pop(peer, None)
         self._outgoing.pop(peer, None)
+        self.lease.forget_link(peer.id)
         if peer in self._learners:
             self.match_index[peer] = 0
 
     # applying
+
+    def became_durable(self) -> None:
+        """Take over a snapshot that was installed in the journal, now that it is durable."""
+        if (snapshot := self._installing) is not None:
+            self._installing = None
+            self._applied.restore(snapshot)
+            self.jump_to(snapshot.index)
+            self.discard_waiting()
+
+    def may_apply(self) -> bool:
+        """Say whether there are entries of which it is durable that they are committed, and that are not applied."""
+        return self._installing is None and self.journal.durable_commit > self.last_applied
 
     def apply_entry(self, command: bytes) -> None:
         self._applied.apply(command)

@@ -1,9 +1,10 @@
 """The log of the group on this peer: term, vote, entries, commit index, and the snapshot that stands for what was cut off.
 
 It speaks pysyncobj's journal interface, whose methods count entries from the first one that is held. Changes gather in
-the heap, and `flush` makes all of them durable in one transaction. **Nothing leaves the peer before it**: the transport
-flushes before it sends, the core before it applies an entry. So a peer never shows
-a term, a vote, an entry or a commit index that it would not remember after a crash, and a tick without changes costs no
+the heap; `unsaved` gives all of them for one transaction of the store, which may run in another thread, and `saved` hears
+that they are durable. Between the two nothing may change. **Nothing leaves the peer before it**: messages are sent, and
+entries applied, only behind `saved` (`replica`). So a peer never shows
+a term, a vote, an entry or a commit index that it would not remember after a crash, and a turn without changes costs no
 transaction.
 
 Invariants: there is always at least one entry, and the first one is the base: it is committed, it is never sent, only
@@ -80,6 +81,8 @@ class Journal:
         self._entries: list[Entry] = list(stored.entries)
         self.snapshot = stored.snapshot
         self._hard = stored.hard or HardState(new_incarnation)
+        self.durable_commit = self._hard.commit
+        """Up to here it is durable that the entries are committed."""
         self._hard_changed = stored.hard is None
         self._snapshot_changed = False
         self._first_changed = False
@@ -184,30 +187,33 @@ class Journal:
             term, vote = snapshot.term, None
         self._set(HardState(self._hard.incarnation, term, vote, snapshot.index))
 
-    def flush(self) -> None:
-        """Make everything durable that was taken so far."""
-        if not self.is_changed:
-            return
+    def unsaved(self) -> Changes | None:
+        """Give what a commit of the store has to make durable, if anything."""
         from_index = self._changed_from
-        self._store.commit(
-            Changes(
-                hard=self._hard if self._hard_changed else None,
-                snapshot=self.snapshot if self._snapshot_changed else None,
-                drop_below=self.first_index if self._first_changed else 0,
-                drop_from=self.last_index + 1 if from_index is None else from_index,
-                entries=[] if from_index is None else self.since(from_index),
-            )
+        if not (self._hard_changed or self._snapshot_changed or self._first_changed or from_index is not None):
+            return None
+        return Changes(
+            hard=self._hard if self._hard_changed else None,
+            snapshot=self.snapshot if self._snapshot_changed else None,
+            drop_below=self.first_index if self._first_changed else 0,
+            drop_from=self.last_index + 1 if from_index is None else from_index,
+            entries=[] if from_index is None else self.since(from_index),
         )
+
+    def saved(self) -> None:
+        """Hear that what `unsaved` has given, and all that there is, is durable."""
         self._hard_changed = self._snapshot_changed = self._first_changed = False
         self._changed_from = None
+        self.durable_commit = self._hard.commit
 
-    @property
-    def is_changed(self) -> bool:
-        """Whether something is not durable yet."""
-        return self._hard_changed or self._snapshot_changed or self._first_changed or self._changed_from is not None
+    def flush(self) -> None:
+        """Make everything durable that was taken so far, while nobody else is served yet."""
+        if (changes := self.unsaved()) is not None:
+            self._store.commit(changes)
+            self.saved()
 
     def close(self) -> None:
-        """Let go of the store; what was not flushed is forgotten, and nobody has seen it."""
+        """Let go of the store; what was not saved is forgotten, and nobody has seen it."""
         self._store.close()
 
     def _mark(self, index: int) -> None:

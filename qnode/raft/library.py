@@ -214,7 +214,8 @@ class Library(syncobj.SyncObj, ABC):  # type: ignore[misc]
 
     def jump_to(self, index: int) -> None:
         """Count everything up to `index` as applied: a snapshot stands for it."""
-        self._SyncObj__raftLastApplied = self._SyncObj__raftCommitIndex = index
+        assert self.last_applied < index <= self.commit_index
+        self._SyncObj__raftLastApplied = index
 
     def follow(self, leader: Peer, term: int) -> None:
         """Obey the leader of a term that is at least the own one."""
@@ -302,10 +303,11 @@ class Library(syncobj.SyncObj, ABC):  # type: ignore[misc]
         self.apply_entry(command)
 
     def _SyncObj__applyLogEntries(self) -> bool:
-        applied = self.last_applied
-        if self.commit_index > applied:
-            self.journal.flush()
+        applied, commit = self.last_applied, self.commit_index
+        if self.may_apply():
+            self._SyncObj__raftCommitIndex = self.journal.durable_commit
             super()._SyncObj__applyLogEntries()
+            self._SyncObj__raftCommitIndex = commit
         return self.last_applied > applied
 
     def _SyncObj__tryLogCompaction(self) -> None:
@@ -326,6 +328,9 @@ class Library(syncobj.SyncObj, ABC):  # type: ignore[misc]
         self._SyncObj__applyLogEntries()
 
     # to be defined by the core
+
+    @abstractmethod
+    def may_apply(self) -> bool: ...
 
     @abstractmethod
     def may_campaign(self) -> bool: ...

@@ -15,6 +15,8 @@ it is ever evaluated: bytes that are not exactly of the shape below are refused 
     apply_command         command, request_id                         pysyncobj's
     apply_command_response  request_id, and error or log_idx, log_term
     timeout_now           term                                        pysyncobj's: campaign now
+    lease_offer           term, commit, at, age, heard                see `lease`; a peer that does not know it passes it over
+    lease_answer          term, at, heard
     not_a_member          nothing: the receiver was removed, or its journal is not the voter's
 """
 
@@ -117,6 +119,8 @@ _FIELDS: Final[Mapping[str, Mapping[str, Check]]] = {
     "apply_command": {"command": _is_proposal, "request_id": _is_number},
     "apply_command_response": {"request_id": _is_number},
     "timeout_now": _TERM,
+    "lease_offer": {"term": _is_number, "commit": _is_number, "at": _is_number, "age": _is_number, "heard": _is_number},
+    "lease_answer": {"term": _is_number, "at": _is_number, "heard": _is_number},
     "not_a_member": {},
 }
 _OUTCOMES: Final[tuple[Mapping[str, Check], ...]] = (

@@ -4,12 +4,12 @@ A proposal is sent to the leader, and again whenever that failed or nobody knows
 is up. Copies of one proposal take effect once (see `applied`), so sending again is safe. When it ends, its proposer
 knows one of three things: it took effect and this is the result, it certainly did not, or nobody can tell.
 
-`tick` and `received` raise only what must end the peer: after that the replica must not be used again.
+What it hears takes effect in its next turn (`turns`), and what it tells is durable by then. `tick`, and the commit that it has begun
+when that is over, raise only what must end the peer: after that the replica must not be used again.
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random, SystemRandom
@@ -19,13 +19,13 @@ from qnode.errors import BadRequest, InternalError, OutOfSpace, QnodeError
 from qnode.raft.applied import AppliedState, Machine
 from qnode.raft.commands import PROPOSAL_ID_BYTES, encode_change, encode_regular
 from qnode.raft.core import Core
-from qnode.raft.journal import Journal, JournalStore
+from qnode.raft.journal import Changes, Journal, JournalStore
+from qnode.raft.lease import Lease, boot_time
 from qnode.raft.library import LEADER, Peer, Timing, now
 from qnode.raft.membership import ADD, LARGEST_ID, REMOVE, Membership, MembershipChange, is_id
 from qnode.raft.snapshot import Snapshot
 from qnode.raft.transport import Links, PeerTransport
-
-_log = logging.getLogger(__name__)
+from qnode.raft.turns import Commit, Done, Turns
 
 FOUNDING_INDEX: Final = 2
 """The group's first snapshot; entry 1 is every empty journal's, so that nobody takes it for the group's beginning."""
@@ -85,7 +85,10 @@ class _Proposal:
 
 
 class Replica:
-    """An open peer. `found`: if the journal is new, begin a group of this peer alone; else it waits to be added."""
+    """An open peer. `found`: if the journal is new, begin a group of this peer alone; else it waits to be added.
+
+    `commit`: how to make what a turn has changed durable; without it, in the same breath.
+    """
 
     def __init__(
         self,
@@ -98,17 +101,20 @@ class Replica:
         timing: Timing = DEFAULT_TIMING,
         random: Random | None = None,
         compact_after: int = 128,
+        commit: Commit | None = None,
+        lease: Lease | None = None,
     ) -> None:
         assert is_id(peer)
         self._random = random or SystemRandom()
         self._proposals: dict[bytes, _Proposal] = {}
         self._applied = AppliedState(machine, self._on_applied)
         self.is_expelled = False
-        self._is_silent = False
+        self.lease = lease or Lease(0, boot_time)
         self._journal = Journal(store, self._random.randint(1, LARGEST_ID))
         if found and self._journal.is_new:
             membership = Membership({peer: self._journal.incarnation})
             self._journal.install(Snapshot(FOUNDING_INDEX, 1, membership, (), machine.snapshot()))
+            self._journal.flush()
         self._transport = PeerTransport(
             self._journal,
             links,
@@ -116,8 +122,11 @@ class Replica:
             current=lambda: self._core.membership,
             on_expelled=self._on_expelled,
         )
-        self._core = Core(peer, self._journal, self._transport, self._applied, timing, self._random, compact_after)
+        self._core = Core(
+            peer, self._journal, self._transport, self._applied, timing, self._random, compact_after, self.lease
+        )
         self._journal.flush()
+        self._turns = Turns(self._run, self._release, self._transport.discard, commit or _at_once(store))
 
     @property
     def incarnation(self) -> int:
@@ -165,55 +174,57 @@ class Replica:
             self._change(MembershipChange(REMOVE, peer, incarnation), timeout_seconds, on_done)
 
     def hand_leadership_over(self) -> None:
-        """Ask another voter to lead; nothing happens if none is ready to, or this peer does not lead."""
+        """Ask another voter to lead, in the next turn; nothing happens if none is ready to, or this peer does not lead."""
+        self._turns.add(self._hand_leadership_over, may_be_dropped=True)
+
+    def _hand_leadership_over(self) -> None:
+        """Tell the voter that is furthest to campaign at once, if it has the whole log."""
         if self.is_leader:
-            self._core.hand_leadership_over()
+            self._core.transferLeadership()
 
     def tick(self) -> None:
-        """Let time have its effects."""
-        if self.is_expelled:
-            self._fail_all()
-            return
-        self._attempt_proposals()
-        try:
-            self._core.doTick(0.0)
-        except OutOfSpace as error:
-            self._fall_silent(error)
-        else:
-            self._release()
+        """Let time, and what has arrived, have their effects, as soon as the turn that is under way is over."""
+        self._give_up_late_proposals()  # a disk that hangs does not keep them
+        self._turns.take()
 
     def connected(self, peer: int) -> None:
-        self._core.link_changed(Peer(peer))
-        self._transport.connected(peer)
+        """Hear that there is a link to a peer now."""
+        self._turns.add(lambda: self._link_changed(peer, self._transport.connected), may_be_dropped=False)
 
     def disconnected(self, peer: int) -> None:
-        self._core.link_changed(Peer(peer))
-        self._transport.disconnected(peer)
+        """Hear that a link broke, with all that was under way on it."""
+        self._turns.add(lambda: self._link_changed(peer, self._transport.disconnected), may_be_dropped=False)
 
     def received(self, peer: int, message: bytes) -> None:
         """Take a peer's message."""
+        self._turns.add(lambda: self._take(peer, message), may_be_dropped=True)
+
+    # turns
+
+    def _link_changed(self, peer: int, hear: Callable[[int], None]) -> None:
+        self._core.link_changed(Peer(peer))
+        hear(peer)
+
+    def _take(self, peer: int, message: bytes) -> None:
         if not self.is_expelled:
             self._transport.received(peer, message)
-            self._release()
 
-    def _release(self) -> None:
-        try:
-            self._transport.release()
-        except OutOfSpace as error:
-            self._fall_silent(error)
+    def _run(self) -> Changes | None:
+        """Let time have its effects; give what has to be durable before anything is said."""
+        if self.is_expelled:
+            self._fail_all()
         else:
-            self._is_silent = False
+            self._attempt_proposals()
+            self._core.doTick(0.0)
+        return self._journal.unsaved()
 
-    def _fall_silent(self, error: OutOfSpace) -> None:
-        """Say nothing that is not durable. What is to be written is tried again with every tick; others lead meanwhile."""
-        self._transport.discard()
-        if not self._is_silent:
-            self._is_silent = True
-            _log.error("This peer takes no part in consensus until there is room on its disk: %s", error)
-
-    def close(self) -> None:
-        """Leave as it is; nothing needs to be said or written."""
-        self._journal.close()
+    def _release(self) -> bool:
+        """Say what was to be said, all of which is durable now."""
+        self._journal.saved()
+        self._core.became_durable()
+        self._transport.release()
+        self.lease.applied(self._core.last_applied)
+        return not self.is_expelled and self._core.may_apply()
 
     # proposals
 
@@ -235,6 +246,11 @@ class Replica:
         start = now()
         self._proposals[proposal_id] = _Proposal(command, start + timeout_seconds, on_done, start, change)
 
+    def _give_up_late_proposals(self) -> None:
+        for proposal_id, proposal in list(self._proposals.items()):
+            if now() >= proposal.deadline:
+                self._end(proposal_id, None, _late(proposal))
+
     def _attempt_proposals(self) -> None:
         time = now()
         for proposal_id, proposal in list(self._proposals.items()):
@@ -242,8 +258,6 @@ class Replica:
                 self._applied.membership
             ):
                 self._end(proposal_id, b"", None)
-            elif time >= proposal.deadline:
-                self._end(proposal_id, None, _late(proposal))
             elif time >= proposal.next_attempt:
                 proposal.may_be_logged |= proposal.under_way
                 proposal.under_way = True
@@ -264,6 +278,18 @@ class Replica:
     def _fail_all(self) -> None:
         for proposal_id, proposal in list(self._proposals.items()):
             self._end(proposal_id, None, _late(proposal))
+
+
+def _at_once(store: JournalStore) -> Commit:
+    def commit(changes: Changes, done: Done) -> None:
+        fault: OutOfSpace | None = None
+        try:
+            store.commit(changes)
+        except OutOfSpace as error:
+            fault = error
+        done(fault)
+
+    return commit
 
 
 def _late(proposal: _Proposal) -> QnodeError:

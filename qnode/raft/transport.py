@@ -1,8 +1,7 @@
 """The group's messages over links to peers, which somebody else makes.
 
-**Before anything is sent, the journal is flushed**: what a message says is durable. Messages wait until a tick, or the
-treatment of a message, is over; `release` flushes once and sends them all. So all changes of a tick share a transaction, and
-a tick that changes nothing costs none.
+**What a message says is durable when it is sent**: messages wait until the turn in which they came up is over and what it
+changed is durable (`replica`); then `release` sends them all.
 
 What a link must do: deliver whole messages in their order, and when it breaks, tell both ends, which `connected` and
 `disconnected` pass on. The core survives lost, repeated and overtaken messages; it is only slower then.
@@ -24,7 +23,7 @@ from qnode.raft.library import Peer, Transport
 from qnode.raft.membership import Membership
 from qnode.raft.messages import MalformedMessage, Message, encode, read
 
-_ANSWERS: Final = frozenset({"response_vote", "pre_vote_granted", "next_node_idx", "snapshot_part"})
+_ANSWERS: Final = frozenset({"response_vote", "pre_vote_granted", "next_node_idx", "snapshot_part", "lease_answer"})
 
 _log = logging.getLogger(__name__)
 
@@ -60,8 +59,8 @@ class PeerTransport(Transport):  # type: ignore[misc]
         return True
 
     def release(self) -> None:
-        """Make everything durable, then send what waits. Raise OutOfSpace, and nothing was sent."""
-        self._journal.flush()
+        """Send what waits; everything that it says is durable."""
+        assert self._journal.unsaved() is None
         outbox, self._outbox = self._outbox, []
         for peer, message in outbox:
             self._links.send(peer, encode(message, self._journal.incarnation))

@@ -4,7 +4,8 @@ What exists is decided elsewhere (a `Proposer`); this room makes it so on disk a
 """
 
 from qnode.shards.collection import Collection
-from qnode.shards.collections import Collections, CollectionsSettings, Proposer
+from qnode.shards.collections import Collections, CollectionsSettings
 from qnode.shards.local_shard import ShardSettings
+from qnode.shards.proposer import Proposer
 
 __all__ = ["Collection", "Collections", "CollectionsSettings", "Proposer", "ShardSettings"]

@@ -102,7 +102,13 @@ class Answering:
         if collection is None or call.shard not in collection.shards:
             raise NotPrimary(f"shard {call.shard} of {call.folder} is not here")
         queued = collection.submit_here(call.shard, call.request, wait=call.wait)
-        return wire.encode(await finished(queued, call.seconds))
+        began = asyncio.get_running_loop().time()
+        op_num = await finished(queued, call.seconds)
+        if op_num is not None and call.wait:
+            used = asyncio.get_running_loop().time() - began
+            left = None if call.seconds is None else max(0.0, call.seconds - used)
+            op_num = op_num if await collection.settled(call.shard, left) else None
+        return wire.encode(op_num)
 
 
 def _found(parts: Sequence[Part], request: QueryRequest, settings: Settings) -> bytes:

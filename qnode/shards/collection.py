@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -28,7 +28,7 @@ from qnode.models.query import (
     RetrieveRequest,
     ScrollRequest,
 )
-from qnode.models.reads import OrderedRequest, SampleRequest
+from qnode.models.reads import FrequenciesRequest, OrderedRequest, SampleRequest
 from qnode.models.shard_calls import FieldsRequest, InfoRequest, VectorRequest
 from qnode.models.shard_choice import ShardChoice
 from qnode.models.topology import CollectionEntry
@@ -38,13 +38,13 @@ from qnode.shards.delivery import Delivery
 from qnode.shards.kinds import Kind, Settings
 from qnode.shards.local_reads import Part
 from qnode.shards.local_shard import LocalShard
-from qnode.shards.news import News
+from qnode.shards.place import Place
 from qnode.shards.readings import KindReading, Numbers, RetrieveReading
-from qnode.shards.remote import Remote
 from qnode.shards.resolve import check, check_query, named
 from qnode.shards.routes import Routes
 from qnode.shards.scatter import Scatter
 from qnode.shards.swift import Found, Swift, Withdraw
+from qnode.shards.weighing import counted_for, weighed
 
 
 class Chosen(Protocol):
@@ -57,15 +57,6 @@ class Chosen(Protocol):
 Request = TypeVar("Request", bound=Chosen)
 Answer = TypeVar("Answer")
 PointsRequest = QueryRequest | RetrieveRequest | OrderedRequest | SampleRequest
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a collection is looked at from: this peer, the others, and word of changes of the topology."""
-
-    me: int
-    remote: Remote
-    news: News
 
 
 class Collection:
@@ -107,17 +98,24 @@ class Collection:
     def follow(self, entry: CollectionEntry, *, is_current: bool) -> None:
         """Route by what the topology says now. To be told again when `shards` has changed."""
         self.is_current = is_current
+        self._place.freshness.follow(entry)
         self._routes = Routes(self._place.me, entry)
         active = frozenset(number for number in self.shards if self._place.me in self._routes.active(number))
         self._readable = active if is_current else frozenset[int]()
         self._spare = frozenset[int]() if is_current else active
+        self._sole = frozenset(number for number, shard in entry.shards.items() if len(shard.replicas) <= 1)
         self._swift = Swift(self._routes, self._scatter(), self._place.remote)
-        self.is_all_here = (
+        self._is_complete = (
             not self._routes.is_custom and bool(self.shards) and self._readable.issuperset(self._routes.numbers)
         )
         self._all_parts = [
-            Part(number, self.shards[number], None) for number in self._routes.numbers if self.is_all_here
+            Part(number, self.shards[number], None) for number in self._routes.numbers if self._is_complete
         ]
+
+    @property
+    def is_all_here(self) -> bool:
+        """Whether all shards may be read here, now."""
+        return self._is_complete and (self._routes.most_replicas <= 1 or self._place.freshness.holds())
 
     # Writes
 
@@ -133,7 +131,7 @@ class Collection:
             return UpdateResult(self.last_op, UpdateStatus.COMPLETED if wait else UpdateStatus.ACKNOWLEDGED)
         delivery = Delivery(
             self._current_routes, self.shards, self._place.remote, self._place.news,
-            wait=wait, timeout_seconds=timeout_seconds,
+            wait=wait, timeout_seconds=timeout_seconds, settled=self.settled,
         )  # fmt: skip
         if len(parts) > 1:
             await delivery.check_existing(request, parts)
@@ -146,6 +144,10 @@ class Collection:
         """Queue a write of another peer; raise NotPrimary and whatever else it is refused with."""
         check(request, self.settings.vectors)
         return self.shards[number].submit(request, wait=wait)
+
+    async def settled(self, number: int, seconds: float | None) -> bool:
+        """Wait until what a shard shows now is what any node would read of it; False if that takes longer."""
+        return await self._place.freshness.settled(self.folder, number, seconds)
 
     def _current_routes(self) -> Routes:
         if self.is_removed:
@@ -212,6 +214,8 @@ class Collection:
         if request.query is not None and self._given(request) is None:
             vector = await self._vector_of(request.example, request.using, numbers)
             request = replace(request, query=Nearest(vector, excluded=request.query.left_out))
+        if (asked := self._counted_for(request)) is not None:
+            request = weighed(request, asked, await self._gathered(kinds.FREQUENCIES, asked, numbers))
         points = await self._gathered(kinds.QUERY, request, numbers, consistency)
         return points[request.offset : request.offset + request.limit]
 
@@ -233,6 +237,8 @@ class Collection:
             owner = self._routes.split_keys([request.example], self._routes.numbers)
             vector = local_reads.vector_of(self.local(tuple(owner)), request.example, request.using)
             request = replace(request, query=Nearest(vector, excluded=request.query.left_out))
+        if (asked := self._counted_for(request)) is not None:
+            request = weighed(request, asked, local_reads.frequencies(self._all_parts, asked))
         points = local_reads.query(self._all_parts, request, self.settings.vectors)
         if not request.offset and len(points) <= request.limit:
             return points
@@ -244,6 +250,9 @@ class Collection:
         for vector in target.vectors if isinstance(target, Examples) else () if target is None else (target,):
             check_query(vector, params)
         return target
+
+    def _counted_for(self, request: QueryRequest) -> FrequenciesRequest | None:
+        return None if request.query is None else counted_for(request, self.settings.vectors[request.using])
 
     async def _vector_of(self, key: PointKey, name: str, shards: Numbers) -> AnyVector:
         missing = NotFound(f"No point with id {id_of(key)} found")
@@ -306,15 +315,20 @@ class Collection:
         return await self.read(kinds.COUNT, request, consistency)
 
     def _scatter(self) -> Scatter:
-        return Scatter(self._routes, self._place.remote, self._readable, self._spare)
+        return Scatter(self._routes, self._place, self._readable, self._spare, self._sole)
 
     def can_answer(self, numbers: Numbers) -> Iterator[int]:
         """Give those of the shards that may be read here."""
-        return (number for number in numbers if number in self._readable or number in self._spare)
+        here = (
+            (self._readable | self._spare)
+            if self._place.freshness.holds()
+            else self._sole & (self._readable | self._spare)
+        )
+        return (number for number in numbers if number in here)
 
     def local(self, numbers: Numbers) -> list[Part]:
         """Give shards of this node, each with the shard key that its points show."""
-        if self.is_all_here and numbers is self._routes.numbers:
+        if self._is_complete and numbers is self._routes.numbers:
             return self._all_parts
         return local_reads.parts_of(self.shards, numbers, self._routes.key_of)
 
@@ -322,7 +336,7 @@ class Collection:
 
     async def info(self) -> CollectionInfo:
         """Tell how the collection stands on all nodes: one replica of each shard counts."""
-        if self.is_all_here or not self._routes.numbers:
+        if self._is_complete or not self._routes.numbers:
             return self.local_info()
         return await self._gathered(kinds.INFO, InfoRequest(), self._routes.numbers)
 

@@ -25,7 +25,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from qnode import memory
 from qnode.channel import Channel
@@ -39,9 +39,12 @@ from qnode.models.topology import STANDALONE_PEER, CollectionEntry, ReplicaState
 from qnode.models.topology_commands import AliasChange
 from qnode.models.write import UpdateResult, UpdateStatus
 from qnode.shards.answering import Answering
-from qnode.shards.collection import Collection, Place
+from qnode.shards.collection import Collection
+from qnode.shards.freshness import UNBOUNDED, Freshness, ReadLease
 from qnode.shards.local_shard import ShardSettings
 from qnode.shards.news import News
+from qnode.shards.place import Place
+from qnode.shards.proposer import Proposer
 from qnode.shards.remote import Remote
 from qnode.shards.stewardship import Hub, Steward
 
@@ -60,30 +63,6 @@ UPDATE_ATTEMPTS = 10
 """A change of settings is put on top of what another request has changed meanwhile so often."""
 
 
-class Proposer(Protocol):
-    """Where the topology is decided; a proposal that returns without raising shows in `current`, and subscribers are told."""
-
-    @property
-    def current(self) -> Topology: ...
-
-    def subscribe(self, changed: Callable[[], None]) -> None:
-        """Let `changed` be called on the event loop after each change of `current`."""
-
-    async def create(self, name: str, config: Mapping[str, Any]) -> bool:
-        """Make a collection; False if there is one of this name."""
-
-    async def update(self, name: str, expected: Mapping[str, Any], config: Mapping[str, Any]) -> bool:
-        """Replace settings; False if they are no longer `expected`, or the collection is gone."""
-
-    async def delete(self, name: str) -> bool: ...
-
-    async def set_field(self, name: str, field: str, schema: Any) -> bool:
-        """Set the schema of a payload index, or take it away (None)."""
-
-    async def change_aliases(self, changes: Sequence[AliasChange]) -> None:
-        """Make all changes in order or none; raise NotFound or AlreadyExists."""
-
-
 @dataclass(frozen=True, slots=True)
 class CollectionsSettings:
     """Where collections live, and how their shards are run. build_threads 0: one for each core."""
@@ -96,7 +75,7 @@ class CollectionsSettings:
 class Collections:
     """The collections of this node; `open` before use, `close` at the end.
 
-    In a cluster, `replicas` is where peers reach the shards here, and `channel` the way to them.
+    In a cluster, `replicas` is where peers reach the shards here, and `channel` the way to them; `lease` says when they may be read.
     """
 
     def __init__(
@@ -107,11 +86,14 @@ class Collections:
         me: int = STANDALONE_PEER,
         replicas: Hub | None = None,
         channel: Channel | None = None,
+        lease: ReadLease = UNBOUNDED,
     ) -> None:
         self._path = settings.path
         self._topology_log = topology_log
         self._news = News()
-        self._place = Place(me, Remote(channel), self._news)
+        remote = Remote(channel)
+        self._freshness = Freshness(lease, remote)
+        self._place = Place(me, remote, self._news, self._freshness)
         self._pool = BuilderPool(settings.build_threads or os.cpu_count() or 1)
         self._background: set[asyncio.Task[Any]] = set()
         self._steward = Steward(settings, self._place, replicas, self._pool, self._in_background)
@@ -150,6 +132,7 @@ class Collections:
             self._retry.cancel()
         async with self._changing:
             await self._steward.close()
+        await self._freshness.close()
         await asyncio.gather(*self._background, return_exceptions=True)
         await self._pool.close()
 

@@ -11,7 +11,7 @@ Cancellation: a write that was handed over is carried out whether anybody waits 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 from qnode.channel import Unreached
@@ -35,7 +35,10 @@ RETRY_SECONDS: Final = 0.1
 
 
 class Delivery:
-    """Brings one request's parts to their primaries. `held`: the shards of the collection that are on this node."""
+    """Brings one request's parts to their primaries. `held`: the shards of the collection that are on this node.
+
+    `settled` waits until a shard here is read the same everywhere, or gives False after so long.
+    """
 
     def __init__(
         self,
@@ -46,6 +49,7 @@ class Delivery:
         *,
         wait: bool,
         timeout_seconds: float | None,
+        settled: Callable[[int, float | None], Awaitable[bool]],
     ) -> None:
         self._routes = routes
         self._held = held
@@ -53,6 +57,7 @@ class Delivery:
         self._news = news
         self._wait = wait
         self._timeout_seconds = timeout_seconds
+        self._settled = settled
         self._now = asyncio.get_running_loop().time
         self._until = self._now() + (DELIVERY_SECONDS if timeout_seconds is None else timeout_seconds)
         # On a node that runs alone a write without `wait` takes as long as its disk; beside peers, one may be cut off.
@@ -109,7 +114,7 @@ class Delivery:
         while True:
             heard = self._news.mark()
             try:
-                op_num = await (self._attempt(number, part) if queued is None else self._finished(queued))
+                op_num = await (self._attempt(number, part) if queued is None else self._finished(number, queued))
             except (NotPrimary, Unreached) as refusal:
                 left_seconds = self._until - self._now()
                 if left_seconds <= 0:
@@ -133,7 +138,7 @@ class Delivery:
         if primary is None:
             raise NotPrimary(f"shard {number} has no primary")
         if primary == routes.me:
-            return await self._finished(self._queued(number, part))
+            return await self._finished(number, self._queued(number, part))
         assert self._ends is not None, "a node with others to ask"
         seconds = max(0.0, self._ends - self._now())
         return await self._remote.write(primary, routes.entry.folder, number, part, wait=self._wait, seconds=seconds)
@@ -149,9 +154,14 @@ class Delivery:
             answered.set_exception(refusal)
             return answered
 
-    async def _finished(self, queued: asyncio.Future[int]) -> int | None:
-        seconds = None if self._ends is None else max(0.0, self._ends - self._now())
-        return await finished(queued, seconds)
+    async def _finished(self, number: int, queued: asyncio.Future[int]) -> int | None:
+        op_num = await finished(queued, self._seconds_left())
+        if op_num is not None and self._wait and not await self._settled(number, self._seconds_left()):
+            return None
+        return op_num
+
+    def _seconds_left(self) -> float | None:
+        return None if self._ends is None else max(0.0, self._ends - self._now())
 
     def _given_up(self, number: int, refusal: QnodeError) -> QnodeError:
         routes = self._routes()

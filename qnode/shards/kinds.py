@@ -28,7 +28,15 @@ from qnode.models.query import (
     ScrollRequest,
     SparseVector,
 )
-from qnode.models.reads import FacetCounts, FacetRequest, OrderedRequest, SampleRequest, merge_facets
+from qnode.models.reads import (
+    FacetCounts,
+    FacetRequest,
+    Frequencies,
+    FrequenciesRequest,
+    OrderedRequest,
+    SampleRequest,
+    merge_facets,
+)
 from qnode.models.shard_calls import InfoRequest, Table, VectorRequest, points_of, table_of
 from qnode.models.vector_params import SlotParams
 from qnode.shards import local_reads, quick
@@ -166,6 +174,13 @@ FACET: Final[Kind[FacetRequest, FacetCounts]] = Kind(
     is_spread=True,
 )
 
+FREQUENCIES: Final[Kind[FrequenciesRequest, Frequencies]] = Kind(
+    lambda parts, request, settings: local_reads.frequencies(parts, request),
+    lambda found, request, settings: local_reads.merge_frequencies(found),
+    first_answer,
+    Frequencies,
+)
+
 COUNT: Final[Kind[CountRequest, int]] = Kind(
     lambda parts, request, settings: local_reads.count(parts, request),
     lambda counts, request, settings: sum(counts),
@@ -200,6 +215,7 @@ KINDS: Final[dict[type, Kind[Any, Any]]] = {
     OrderedRequest: ORDERED,
     SampleRequest: SAMPLE,
     FacetRequest: FACET,
+    FrequenciesRequest: FREQUENCIES,
     VectorRequest: VECTOR,
     InfoRequest: INFO,
 }

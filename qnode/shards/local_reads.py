@@ -28,7 +28,16 @@ from qnode.models.query import (
     RetrieveRequest,
     ScrollRequest,
 )
-from qnode.models.reads import Direction, FacetCounts, FacetRequest, OrderedRequest, SampleRequest, merge_facets
+from qnode.models.reads import (
+    Direction,
+    FacetCounts,
+    FacetRequest,
+    Frequencies,
+    FrequenciesRequest,
+    OrderedRequest,
+    SampleRequest,
+    merge_facets,
+)
 from qnode.models.shard_choice import ShardKey
 from qnode.models.vector_params import SlotParams
 from qnode.shards.local_shard import LocalShard
@@ -128,6 +137,16 @@ def sample(parts: Sequence[Part], request: SampleRequest) -> Sequence[Point]:
 def facet(parts: Sequence[Part], request: FacetRequest) -> FacetCounts:
     """Count the points of each value of a field."""
     return merge_facets([sampling.facet(part.shard.index, request) for part in parts])
+
+
+def frequencies(parts: Sequence[Part], request: FrequenciesRequest) -> Frequencies:
+    """Count the points that have each index in a sparse vector."""
+    return merge_frequencies([sampling.frequencies(part.shard.index, request) for part in parts])
+
+
+def merge_frequencies(found: Sequence[Frequencies]) -> Frequencies:
+    """Add up counts of different points."""
+    return Frequencies(sum(one.points for one in found), np.sum([one.counts for one in found], axis=0, dtype=np.int64))
 
 
 def count(parts: Sequence[Part], request: CountRequest) -> int:

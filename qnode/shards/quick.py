@@ -27,7 +27,8 @@ QUICK_SCAN_BYTES = 12 << 20
 
 def is_quick_query(parts: Sequence[Part], request: QueryRequest, vectors: Mapping[str, SlotParams]) -> bool:
     """Tell whether a query is."""
-    if request.query is None or request.filter is not None or request.params.exact or not is_warm():
+    search = request.params
+    if request.query is None or request.filter is not None or search.exact or search.idf is not None or not is_warm():
         return False
     if (
         request.limit + request.offset > (QUICK_LIMIT if _shows_little(request) else QUICK_DETAILED_LIMIT)
@@ -52,8 +53,8 @@ def _scan_bytes(parts: Sequence[Part], slot: int, vectors: int) -> int:
     for part in parts:
         space = part.shard.index.spaces.get(slot)
         for shown in () if space is None else space.shown.parts:
-            if not shown.segment.indexed:
-                scan_bytes += shown.segment.scan_bytes if vectors == 1 else vectors * shown.segment.vector_bytes
+            if not shown.dense.indexed:
+                scan_bytes += shown.dense.scan_bytes if vectors == 1 else vectors * shown.dense.vector_bytes
     return scan_bytes
 
 

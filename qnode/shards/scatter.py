@@ -1,6 +1,6 @@
 """Reading shards wherever they are: one replica of each, or several that must agree.
 
-A replica here is read first. The other shards are asked of as few peers as have them all, one call each; with several that serve
+A replica here is read first, while it is sure to be new (`freshness`). The other shards are asked of as few peers as have them all, one call each; with several that serve
 equally well, they take turns. A peer that fails, or does not serve a shard any more, is passed over for the next that has it; where
 the links to all that are left broke a moment ago, one is waited for. A read fails when no replica is left, or for a reason that all
 of them would give. May be cancelled at any time.
@@ -19,7 +19,7 @@ from qnode.channel import LinkBroken, Unreached
 from qnode.errors import InternalError, QnodeError, TimedOut, Unavailable
 from qnode.models.query import Agreement, Consistency
 from qnode.models.shard_calls import NotServed, ReadRequest
-from qnode.shards.remote import Remote
+from qnode.shards.place import Place
 from qnode.shards.routes import Routes
 
 Result = TypeVar("Result")
@@ -27,6 +27,11 @@ Numbers = tuple[int, ...]
 
 MOST_LOST_LINKS: Final = 2
 """A peer whose link broke under a read is asked again so often."""
+
+LEASE_PATIENCE_SECONDS: Final = 3.0
+"""So long a read that nobody else can answer waits for what is here to be sure to be new: longer than an election takes."""
+
+ASK_AGAIN_SECONDS: Final = 0.1
 
 _PASSED_OVER = (Unavailable, InternalError, TimedOut)
 """What another replica may do better."""
@@ -49,15 +54,28 @@ class Scatter:
     """Reads the shards of one collection, by one state of the topology."""
 
     def __init__(
-        self, routes: Routes, remote: Remote, readable_here: Collection[int], spare_here: Collection[int]
+        self,
+        routes: Routes,
+        place: Place,
+        readable_here: Collection[int],
+        spare_here: Collection[int],
+        sole_here: Collection[int],
     ) -> None:
         """`readable_here`: the shards with an Active replica on this node. Those of `spare_here` are read only when there is nobody
-        else to ask, for this node has just started, and may not know yet what has become of them.
+        else to ask, for this node has just started, and may not know yet what has become of them. Both count while what
+        is here is sure to be new, but those that are in `sole_here` too: nobody else has them.
         """
         self._routes = routes
-        self._remote = remote
+        self._remote = place.remote
+        self._freshness = place.freshness
+        self._sole_here = sole_here
         self._readable_here = readable_here
         self._spare_here = spare_here
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether what is here is sure to be new, now."""
+        return self._freshness.holds()
 
     async def read(
         self, numbers: Numbers, reading: Reading[Result], consistency: Consistency | None = None
@@ -75,17 +93,24 @@ class Scatter:
     async def _read_one_each(self, numbers: Numbers, reading: Reading[Result]) -> list[Result]:
         pending, answers = numbers, []
         tried: set[tuple[int, int]] = set()
+        not_served: set[tuple[int, int]] = set()
+        patient_until = asyncio.get_running_loop().time() + LEASE_PATIENCE_SECONDS
         lost: Counter[int] = Counter()
         fault: QnodeError | None = None
         while pending:
             await self._wait_for_links(pending, tried)
+            if not_served and asyncio.get_running_loop().time() < patient_until:
+                await self._ask_again(pending, tried, not_served)
             groups = self._grouped(pending, tried, fault)
             asking = [self._ask(peer, group, reading) for peer, group in groups]
             outcomes = [await _outcome(asking[0])] if len(asking) == 1 else await asyncio.gather(*map(_outcome, asking))
             left: list[int] = []
             for (peer, group), outcome in zip(groups, outcomes, strict=True):
                 if isinstance(outcome, NotServed):
-                    tried.update((peer, number) for number in set(group).intersection(outcome.shards) or group)
+                    refused = {(peer, number) for number in set(group).intersection(outcome.shards) or group}
+                    tried |= refused
+                    if self._freshness.is_bounded:  # it may be without a lease
+                        not_served |= refused
                 elif isinstance(outcome, QnodeError):
                     deadline.check()
                     fault = outcome
@@ -101,6 +126,16 @@ class Scatter:
             pending = tuple(left)
         return answers
 
+    async def _ask_again(self, pending: Numbers, tried: set[tuple[int, int]], not_served: set[tuple[int, int]]) -> None:
+        """Where nobody is left for a shard, give those that did not serve it a moment to be sure of what they have."""
+        for number in pending:
+            if all((peer, number) in tried for peer in self._candidates(number)):
+                await asyncio.sleep(ASK_AGAIN_SECONDS)
+                deadline.check()
+                tried -= not_served
+                not_served.clear()
+                return
+
     async def _wait_for_links(self, pending: Numbers, tried: set[tuple[int, int]]) -> None:
         """Give the links to those who have a shard the moment that they need to be there again."""
         if self._remote.is_alone:
@@ -110,6 +145,8 @@ class Scatter:
                 peer for peer in self._routes.active(number) if peer != self._routes.me and (peer, number) not in tried
             ]
             while all((peer, number) in tried for peer in self._candidates(number)):
+                if self._may_become_fresh(number, tried) and await self._freshness.until_holds(LEASE_PATIENCE_SECONDS):
+                    continue
                 if not await self._remote.wait_for_link(left):  # one that is there may be gone again by now
                     break
                 deadline.check()
@@ -141,9 +178,16 @@ class Scatter:
         """List the peers that can be asked for a shard, this one first, or last."""
         me, connected = self._routes.me, self._remote.is_connected
         others = [peer for peer in self._routes.active(number) if peer != me and connected(peer)]
+        if number not in self._sole_here and not self._freshness.holds():
+            return others
         if number in self._readable_here:
             return [me, *others]
         return [*others, me] if number in self._spare_here else others
+
+    def _may_become_fresh(self, number: int, tried: set[tuple[int, int]]) -> bool:
+        """Say whether a replica here could be read as soon as it is sure to be new."""
+        is_here = number in self._readable_here or number in self._spare_here
+        return is_here and (self._routes.me, number) not in tried and not self._freshness.holds()
 
     async def _read_several(self, number: int, reading: Reading[Result], consistency: Consistency) -> Result:
         """Ask as many replicas of a shard as are to agree, and keep what they agree on."""

@@ -21,10 +21,11 @@ from qnode.index.store import RESTORE
 from qnode.models.collection import CollectionConfig
 from qnode.models.field_schema import FieldSchema
 from qnode.models.topology import CollectionEntry, ReplicaState, Shard
-from qnode.shards.collection import Collection, Place
+from qnode.shards.collection import Collection
 from qnode.shards.held import HeldShards
 from qnode.shards.local_shard import LocalShard
 from qnode.shards.opening import missing_part, set_aside
+from qnode.shards.place import Place
 from qnode.shards.replication import view_of
 from qnode.shards.surroundings import Surroundings
 
@@ -157,6 +158,7 @@ class Steward:
                 del self.open[name], self._by_folder[collection.folder]
                 self._carried_out.pop(name, None)
                 collection.is_removed = True
+                self._place.freshness.forget(collection.folder)
                 for number in collection.shards:
                     self._forget(collection.folder, number)
                 self._in_background(self._remove(collection))

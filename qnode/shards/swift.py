@@ -49,8 +49,11 @@ class Swift:
     ) -> Withdraw | None:
         """Begin a search; `found` gets its points in a later turn of the event loop, or None if it must be done otherwise.
 
-        `here` searches shards of this node. Gives what withdraws the search; None if it cannot be begun.
+        `here` searches shards of this node. Gives what withdraws the search; None if it cannot be begun, as while this node
+        has no lease: then `scatter` chooses whom to ask for each read anew.
         """
+        if not self._scatter.is_fresh:
+            return None
         if self._as_of != self._remote.changes:
             numbers = self._routes.read_from(None)
             self._plans = cycle([_Plan.of(self._scatter.first_choice(numbers), self._routes.me) for _ in range(_TURNS)])

@@ -6,6 +6,7 @@ the finished files, `fetching` brings those of others here, `peers` has other no
 """
 
 from qnode.snapshots.fetching import Arriving, Location, Priority, sha256_of
+from qnode.snapshots.packing import next_of
 from qnode.snapshots.shelf import Shelf, SnapshotDescription
 from qnode.snapshots.snapshots import Snapshots, SnapshotSettings
 
@@ -17,5 +18,6 @@ __all__ = [
     "SnapshotDescription",
     "SnapshotSettings",
     "Snapshots",
+    "next_of",
     "sha256_of",
 ]

@@ -1,7 +1,7 @@
 """Archives: plain tar, written and read as a stream, with nothing in it but files whose names are known here.
 
-    pack(archive, manifest, folders)     →  SHA-256 of the file
-    unpack(archive, folder)              →  manifest; folder/<number> is a copy of an index then
+    pieces(first_of(manifest), members_of(shards))  →  the bytes of one (`packing`)
+    unpack(archive, folder)                         →  manifest; folder/<number> is a copy of an index then
 
 Nothing is compressed, so an archive is never smaller than what it becomes. Links, devices, sparse files, extended headers
 and names that are not expected end the reading; so does a file twice, an end before the end, and a wrong checksum. Blocks.
@@ -9,11 +9,11 @@ and names that are not expected end the reading; so does a file twice, an end be
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import tarfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -22,66 +22,16 @@ import xxhash
 
 from qnode.disk import fault_of, make_directory, sync_directory
 from qnode.errors import BadInput
-from qnode.index.copying import is_file_of_an_index
-from qnode.snapshots.manifest import CHECKSUMS, MANIFEST, MOST_MANIFEST_BYTES, Manifest
+from qnode.index.copying import SourceFile, is_file_of_an_index
+from qnode.snapshots.manifest import MANIFEST, MOST_MANIFEST_BYTES, Manifest
+from qnode.snapshots.packing import CHECKSUMS, PIECE_BYTES, First, Member
 
-PIECE_BYTES: Final = 1 << 20
 MOST_FILES: Final = 1 << 20
 MOST_CHECKSUMS_BYTES: Final = 128 << 20
 
 _BLOCK: Final = tarfile.BLOCKSIZE
 _END: Final = bytes(_BLOCK)
 _SHARD_FILE: Final = re.compile(r"shards/(0|[1-9][0-9]{0,9})/(.+)", re.DOTALL)
-
-
-class Writer:
-    """Writes an archive from its begin to its end, and knows the SHA-256 of what was written."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self._sha256 = hashlib.sha256()
-        self._checksums: dict[str, str] = {}
-
-    def add_bytes(self, name: str, content: bytes) -> None:
-        """Add a small file."""
-        self._begin(name, len(content))
-        self._write(content)
-        self._fill(len(content))
-
-    def add_file(self, name: str, path: Path) -> None:
-        """Add a file, which must not change meanwhile."""
-        digest, left_bytes = xxhash.xxh3_64(), path.stat().st_size
-        self._begin(name, left_bytes)
-        size_bytes = left_bytes
-        with path.open("rb", buffering=0) as file:
-            while left_bytes:
-                piece = file.read(min(PIECE_BYTES, left_bytes))
-                assert piece, f"{path} has become shorter"
-                digest.update(piece)
-                self._write(piece)
-                left_bytes -= len(piece)
-        self._fill(size_bytes)
-        self._checksums[name] = digest.hexdigest()
-
-    def finish(self) -> str:
-        """Write the checksums and the end; give the SHA-256 of all that was written."""
-        self.add_bytes(CHECKSUMS, orjson.dumps(self._checksums))
-        self._write(_END + _END)
-        return self._sha256.hexdigest()
-
-    def _begin(self, name: str, size_bytes: int) -> None:
-        info = tarfile.TarInfo(name)
-        info.size, info.mode = size_bytes, 0o644
-        header = info.tobuf(tarfile.GNU_FORMAT)
-        assert len(header) == _BLOCK, f"{name} is too long a name"
-        self._write(header)
-
-    def _fill(self, size_bytes: int) -> None:
-        self._write(bytes(-size_bytes % _BLOCK))
-
-    def _write(self, data: bytes) -> None:
-        self._file.write(data)
-        self._sha256.update(data)
 
 
 class Entry:
@@ -126,21 +76,18 @@ def entries(file: BinaryIO) -> Iterator[Entry]:
     raise BadInput("the snapshot has too many files")
 
 
-def pack(archive: Path, manifest: Manifest, folders: Mapping[int, Path]) -> str:
-    """Write copies of shards into an archive that must not exist; durable, and its SHA-256 given. Raise OutOfSpace."""
-    try:
-        with archive.open("xb") as file:
-            writer = Writer(file)
-            writer.add_bytes(MANIFEST, manifest.to_bytes())
-            for number, folder in folders.items():
-                for path in _files_of(folder):
-                    writer.add_file(f"shards/{number}/{path.relative_to(folder).as_posix()}", path)
-            checksum = writer.finish()
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        raise fault_of(error, f"{archive} could not be written") from error
-    return checksum
+def members_of(shards: Mapping[int, Sequence[SourceFile]]) -> list[Member]:
+    """Name the files of shards as they stand in an archive."""
+    return [
+        Member(f"shards/{number}/{file.path}", file.size_bytes, partial(file.pieces, PIECE_BYTES))
+        for number, files in shards.items()
+        for file in files
+    ]
+
+
+def first_of(manifest: Manifest) -> First:
+    """Give the file that an archive begins with."""
+    return First(MANIFEST, manifest.to_bytes())
 
 
 def read_manifest(archive: Path) -> Manifest:
@@ -217,7 +164,3 @@ def _complete(folder: Path) -> None:
     make_directory(folder / "segments")
     for part in (*(folder / "segments").iterdir(), folder / "segments", folder / "store", folder, folder.parent):
         sync_directory(part)
-
-
-def _files_of(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.is_file() and path.name != "lock.mdb")

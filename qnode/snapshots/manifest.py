@@ -28,7 +28,6 @@ from qnode.models.topology import CollectionEntry, ShardingMethod
 FORMAT: Final = "qnode-snapshot"
 VERSION: Final = 1
 MANIFEST: Final = "manifest.json"
-CHECKSUMS: Final = "checksums.json"
 MOST_MANIFEST_BYTES: Final = 4 << 20
 MOST_SHARDS: Final = 1 << 16
 _MOST_SLOTS: Final = 1 << 10

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -23,14 +23,17 @@ import orjson
 from qnode.channel import Channel, IncomingStream
 from qnode.disk import fault_of
 from qnode.errors import BadRequest, TimedOut, Unavailable
+from qnode.index.copying import files_in
 from qnode.shards.collection import Collection
 from qnode.shards.copying import PIECE_BYTES, to_its_end
 from qnode.shards.topics import Topic
 from qnode.snapshots import archive
+from qnode.snapshots.archive import first_of, members_of
 from qnode.snapshots.fetching import Arriving
-from qnode.snapshots.manifest import Manifest, ShardPart
+from qnode.snapshots.manifest import Manifest
+from qnode.snapshots.packing import next_of, pieces
 from qnode.snapshots.staging import Staging
-from qnode.snapshots.taking import copy_shards
+from qnode.snapshots.taking import Taken, contents, taken_as_copied
 
 TAKE_SECONDS: Final = 3600.0
 RESTORE_SECONDS: Final = 3600.0
@@ -57,8 +60,8 @@ class Peers:
         channel.on_call(Topic.SNAPSHOT_TAKE, self._take)
         channel.on_stream(Topic.SNAPSHOT, self._arrives)
 
-    async def take(self, peer: int, name: str, numbers: list[int], place: Path) -> tuple[ShardPart, ...]:
-        """Have a peer copy shards that are Active there; put the copies into `place`/<number>, and say where they stand."""
+    async def take(self, peer: int, name: str, numbers: list[int], place: Path) -> list[Taken]:
+        """Have a peer copy shards that are Active there; put the copies into `place`/<number>."""
         token = secrets.token_hex(16)
         async with self._staging.place() as own:
             self._expected[token] = own / "archive"
@@ -70,15 +73,14 @@ class Peers:
                 del self._expected[token]
         if sorted(shard.number for shard in manifest.shards) != sorted(numbers):
             raise Unavailable(f"peer {peer} has copied other shards of {name} than it was asked for")
-        return manifest.shards
+        return [Taken(part, await asyncio.to_thread(files_in, place / str(part.number))) for part in manifest.shards]
 
     async def restore(self, peer: int, name: str, number: int, folder: Path, manifest: Manifest) -> None:
         """Have a peer restore a shard of which it is the primary. `manifest`: with the copy in `folder` alone."""
         (part,) = manifest.shards
-        async with self._staging.place() as own:
-            file = own / "archive"
-            await to_its_end(asyncio.to_thread(archive.pack, file, manifest, {part.number: folder}))
-            await self._send(peer, [_TO_RESTORE, name, number], file, RESTORE_SECONDS)
+        files = await asyncio.to_thread(files_in, folder)
+        content = pieces(first_of(manifest), members_of({part.number: files}))
+        await self._send(peer, [_TO_RESTORE, name, number], content, RESTORE_SECONDS)
 
     # What peers ask
 
@@ -93,12 +95,9 @@ class Peers:
             raise Unavailable(f"peer {self._channel.me} does not have all of these shards of {name} in sync")
         async with self._staging.place() as place:
             shards = {number: collection.shards[number] for number in wanted}
-            entry = collection.entry
-            parts = await copy_shards(shards, {number: entry.shards[number].key for number in wanted}, place)
-            manifest, file = Manifest.of(collection.name, entry, parts), place / "archive"
-            folders = {number: place / str(number) for number in wanted}
-            await to_its_end(asyncio.to_thread(archive.pack, file, manifest, folders))
-            await self._send(peer, [_TAKEN, str(token)], file, STALL_SECONDS)
+            keys = {number: collection.entry.shards[number].key for number in wanted}
+            sent = pieces(*contents(collection, await taken_as_copied(shards, keys, place)))
+            await self._send(peer, [_TAKEN, str(token)], sent, STALL_SECONDS)
         return b""
 
     async def _arrives(self, peer: int, header: bytes, stream: IncomingStream) -> bytes:
@@ -119,17 +118,16 @@ class Peers:
             raise BadRequest(f"not the beginning of a snapshot: {error}") from None
         raise BadRequest("nobody waits for this snapshot")
 
-    async def _send(self, peer: int, header: list[object], file: Path, answer_seconds: float) -> None:
+    async def _send(self, peer: int, header: list[object], content: Iterator[bytes], answer_seconds: float) -> None:
         async with self._channel.open_stream(peer, Topic.SNAPSHOT, orjson.dumps(header)) as stream:
             try:
-                with file.open("rb") as source:
-                    while piece := await to_its_end(asyncio.to_thread(source.read, PIECE_BYTES)):
-                        async with asyncio.timeout(STALL_SECONDS):
-                            await stream.write(piece)
+                while piece := await to_its_end(asyncio.to_thread(next_of, content)):
+                    async with asyncio.timeout(STALL_SECONDS):
+                        await stream.write(piece)
             except TimeoutError:
                 raise TimedOut(f"peer {peer} takes no more of a snapshot") from None
             except OSError as error:
-                raise fault_of(error, f"{file} could not be read") from error
+                raise fault_of(error, f"what was to be sent to peer {peer} could not be read") from error
             await stream.finish(answer_seconds)
 
 

@@ -10,9 +10,10 @@ One snapshot of a collection is made, or restored, at a time.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
@@ -21,14 +22,17 @@ from qnode.channel import Channel
 from qnode.errors import BadInput, CannotStart, NeedsCluster, NotFound, Unavailable
 from qnode.models import reading
 from qnode.models.collection_sections import collection_name_faults
+from qnode.models.shard_choice import ShardKey
 from qnode.models.topology import STANDALONE_PEER, CollectionEntry
 from qnode.raft.topology_log import TopologyLog
 from qnode.shards.collection import Collection
 from qnode.shards.collections import Collections
 from qnode.shards.copying import to_its_end
-from qnode.snapshots import archive, storage_archive
+from qnode.shards.local_shard import LocalShard
+from qnode.snapshots import storage_archive
 from qnode.snapshots.fetching import Location, Priority, fetch, sha256_of
 from qnode.snapshots.manifest import Manifest
+from qnode.snapshots.packing import First, Member, pack, pieces, size_of
 from qnode.snapshots.peers import Peers
 from qnode.snapshots.restoring import Restoring
 from qnode.snapshots.shelf import (
@@ -40,7 +44,7 @@ from qnode.snapshots.shelf import (
     shelf_of_storage,
 )
 from qnode.snapshots.staging import Staging
-from qnode.snapshots.taking import copy_shards
+from qnode.snapshots.taking import Taken, contents, taken_as_copied, taken_as_held
 
 Result = TypeVar("Result")
 
@@ -127,63 +131,68 @@ class Snapshots:
 
     async def create_of_storage(self) -> SnapshotDescription:
         """Make a snapshot of all collections, as far as they are on this node."""
-        async with self._staging.place() as place:
-            files: dict[str, Path] = {}
-            for name in await self._collections.names():
-                path = place / f"{len(files)}.snapshot"
-                async with self._busy(name):
-                    await self._write(name, path, await self._holders(name, False))
-                files[name] = path
-            shelf, aliases = self.of_storage(), self._topology_log.current.aliases
-            part = await asyncio.to_thread(shelf.new_part)
-            try:
-                checksum = await to_its_end(asyncio.to_thread(storage_archive.pack, part, files, aliases))
-                return await to_its_end(asyncio.to_thread(shelf.finish, part, checksum))
-            finally:
-                await asyncio.to_thread(part.unlink, True)
+        async with AsyncExitStack() as opened:
+            members, names = [], await self._collections.names()
+            for number, name in enumerate(names):
+                await opened.enter_async_context(self._busy(name))
+                inner = await self._opened(name, await self._holders(name, False), opened)
+                members.append(storage_archive.member_of(number, size_of(*inner), partial(pieces, *inner)))
+            first = storage_archive.first_of(names, self._topology_log.current.aliases)
+            return await self._kept(self.of_storage(), pieces(first, members))
 
     @asynccontextmanager
-    async def stream_of_shard(self, name: str, number: int) -> AsyncIterator[Path]:
-        """Give an archive of a shard as it is now, for as long as it is read."""
+    async def stream_of_shard(self, name: str, number: int) -> AsyncIterator[tuple[int, Iterator[bytes]]]:
+        """Give an archive of a shard as it is now, how long it is and its bytes, for as long as it is read."""
         self.of_shard(name, number)
+        collection = self._collections.get(self._resolved(name))
         async with self._staging.place() as place:
-            file = place / "archive"
-            await self._write(self._resolved(name), file, {self._me: [number]})
-            yield file
+            content = contents(collection, await taken_as_copied(*self._active(collection, [number]), place))
+            yield size_of(*content), pieces(*content)
 
     async def _create(self, name: str, shelf: Shelf, holders: Mapping[int, list[int]]) -> SnapshotDescription:
+        async with AsyncExitStack() as opened:
+            return await self._kept(shelf, pieces(*await self._opened(name, holders, opened)))
+
+    async def _kept(self, shelf: Shelf, content: Iterator[bytes]) -> SnapshotDescription:
+        """Write a snapshot, and put it where it will be found."""
         part = await asyncio.to_thread(shelf.new_part)
         try:
-            checksum = await self._write(name, part, holders)
+            checksum = await to_its_end(asyncio.to_thread(pack, part, content))
             return await to_its_end(asyncio.to_thread(shelf.finish, part, checksum))
         finally:
             await asyncio.to_thread(part.unlink, True)
 
-    async def _write(self, name: str, file: Path, holders: Mapping[int, list[int]]) -> str:
-        """Copy shards from the peers that hold them into an archive; give its SHA-256."""
+    async def _opened(
+        self, name: str, holders: Mapping[int, list[int]], opened: AsyncExitStack
+    ) -> tuple[First, list[Member]]:
+        """Have shards of a collection taken by the peers that hold them; give what is in their archive, until `opened` ends."""
         collection = self._collections.get(name)
-        entry = collection.entry
-        async with self._staging.place() as place:
-            taking = [self._take(peer, collection, numbers, place) for peer, numbers in holders.items()]
-            outcomes = await asyncio.gather(*taking, return_exceptions=True)
-            for outcome in outcomes:
-                if isinstance(outcome, BaseException):
-                    raise outcome
-            parts = [part for outcome in outcomes if not isinstance(outcome, BaseException) for part in outcome]
-            parts.sort(key=lambda part: part.number)
-            manifest = Manifest.of(name, entry, tuple(parts))
-            folders = {part.number: place / str(part.number) for part in parts}
-            return await to_its_end(asyncio.to_thread(archive.pack, file, manifest, folders))
+        place = await opened.enter_async_context(self._staging.place())
+        taking = [self._take(peer, collection, numbers, place, opened) for peer, numbers in holders.items()]
+        outcomes = await asyncio.gather(*taking, return_exceptions=True)
+        taken: list[Taken] = []
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException):
+                raise outcome
+            taken += outcome
+        return contents(collection, taken)
 
-    async def _take(self, peer: int, collection: Collection, numbers: list[int], place: Path) -> Any:
+    async def _take(
+        self, peer: int, collection: Collection, numbers: list[int], place: Path, opened: AsyncExitStack
+    ) -> list[Taken]:
         if peer != self._me:
             assert self._peers is not None
             return await self._peers.take(peer, collection.name, numbers, place)
+        return await opened.enter_async_context(taken_as_held(*self._active(collection, numbers)))
+
+    def _active(
+        self, collection: Collection, numbers: list[int]
+    ) -> tuple[Mapping[int, LocalShard], Mapping[int, ShardKey | None]]:
+        """Give shards and their keys; raise Unavailable unless all are in sync here."""
         if list(collection.can_answer(tuple(numbers))) != numbers:
             raise Unavailable(f"no replica of shard {numbers[0]} of {collection.name} is in sync on this node")
-        shards = {number: collection.shards[number] for number in numbers}
         keys = {number: collection.entry.shards[number].key for number in numbers}
-        return await copy_shards(shards, keys, place)
+        return {number: collection.shards[number] for number in numbers}, keys
 
     async def _holders(self, name: str, of_cluster: bool) -> dict[int, list[int]]:
         """Say who copies which shards: this node what it can, its peers the rest, if that is wanted."""

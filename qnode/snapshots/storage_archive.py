@@ -6,8 +6,7 @@ collections/<n>.snapshot   in the order of the list
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -18,8 +17,9 @@ from qnode.disk import fault_of
 from qnode.errors import BadInput
 from qnode.models.collection_sections import collection_name_faults
 from qnode.models.topology_commands import SetAlias
-from qnode.snapshots.archive import Writer, entries
+from qnode.snapshots.archive import entries
 from qnode.snapshots.fetching import Arriving
+from qnode.snapshots.packing import First, Member
 
 FORMAT: Final = "qnode-storage-snapshot"
 VERSION: Final = 1
@@ -35,22 +35,16 @@ class Unpacked:
     aliases: tuple[SetAlias, ...]
 
 
-def pack(archive: Path, files: Mapping[str, Path], aliases: Mapping[str, str]) -> str:
-    """Write archives of collections into one that must not exist; durable, and its SHA-256 given. Raise OutOfSpace. Blocks."""
-    kept = {alias: name for alias, name in aliases.items() if name in files}
-    content = {"format": FORMAT, "version": VERSION, "collections": list(files), "aliases": kept}
-    try:
-        with archive.open("xb") as file:
-            writer = Writer(file)
-            writer.add_bytes(_LIST, orjson.dumps(content, option=orjson.OPT_INDENT_2))
-            for number, path in enumerate(files.values()):
-                writer.add_file(_name_of(number), path)
-            checksum = writer.finish()
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        raise fault_of(error, f"{archive} could not be written") from error
-    return checksum
+def first_of(names: Sequence[str], aliases: Mapping[str, str]) -> First:
+    """Give the file that an archive of these collections begins with."""
+    kept = {alias: name for alias, name in aliases.items() if name in names}
+    content = {"format": FORMAT, "version": VERSION, "collections": names, "aliases": kept}
+    return First(_LIST, orjson.dumps(content, option=orjson.OPT_INDENT_2))
+
+
+def member_of(number: int, size_bytes: int, content: Callable[[], Iterator[bytes]]) -> Member:
+    """Name the archive of a collection, the `number`-th of all, as it stands in one of everything."""
+    return Member(_name_of(number), size_bytes, content)
 
 
 def unpack(archive: Path, folder: Path) -> Unpacked:

@@ -1,47 +1,85 @@
-"""Copying shards of this node for an archive: each at one position of its log, while writes and searches go on.
+"""Taking shards of this node for an archive: each at one position of its log, while writes and searches go on.
 
-All are held before the first is written, so they are of nearly the same moment. What a shard is held at keeps free pages and
-replaced segments from going until it is written; nothing is doubled in memory.
+All are held before the first is read, so they are of nearly the same moment. What a shard is held at keeps free pages and
+replaced segments from going; nothing is doubled in memory. Who reads at the disk's speed reads what is held; for who may be
+slower than that, a copy is made first, of the store and of growing segments: sealed ones are linked.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
-from qnode.errors import QnodeError
-from qnode.index.copying import Held, hold
+from qnode.index.copying import Held, SourceFile, files_in, hold
 from qnode.models.shard_choice import ShardKey
+from qnode.shards.collection import Collection
 from qnode.shards.copying import to_its_end
 from qnode.shards.local_shard import LocalShard
-from qnode.snapshots.manifest import ShardPart
+from qnode.snapshots.archive import first_of, members_of
+from qnode.snapshots.manifest import Manifest, ShardPart
+from qnode.snapshots.packing import First, Member
 
 
-async def copy_shards(
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A shard that is to be put into an archive, and its files."""
+
+    part: ShardPart
+    files: Sequence[SourceFile]
+
+
+def contents(collection: Collection, taken: Sequence[Taken]) -> tuple[First, list[Member]]:
+    """Give what an archive of shards consists of (`packing`)."""
+    ordered = sorted(taken, key=lambda each: each.part.number)
+    manifest = Manifest.of(collection.name, collection.entry, tuple(each.part for each in ordered))
+    return first_of(manifest), members_of({each.part.number: each.files for each in ordered})
+
+
+@asynccontextmanager
+async def taken_as_held(
+    shards: Mapping[int, LocalShard], keys: Mapping[int, ShardKey | None]
+) -> AsyncIterator[list[Taken]]:
+    """Give shards as they are now, to be read until the block ends. Raises what holding them raises."""
+    async with _held(shards) as held:
+        taken = []
+        for number, (state, epoch) in held.items():
+            files = await to_its_end(asyncio.to_thread(state.files))
+            taken.append(Taken(ShardPart(number, keys[number], epoch, state.applied_op), files))
+        yield taken
+
+
+async def taken_as_copied(
     shards: Mapping[int, LocalShard], keys: Mapping[int, ShardKey | None], place: Path
-) -> tuple[ShardPart, ...]:
-    """Copy shards into `place`/<number>; say where each stands. Raises what reading and writing them raises."""
-    return await to_its_end(_copy_shards(shards, keys, place))
+) -> list[Taken]:
+    """Copy shards into `place`/<number>, and let them go on. Raises what reading and writing them raises."""
+    taken = []
+    async with _held(shards) as held:
+        for number, (state, epoch) in held.items():
+            op_num = await to_its_end(asyncio.to_thread(state.write, place / str(number)))
+            files = await asyncio.to_thread(files_in, place / str(number))
+            taken.append(Taken(ShardPart(number, keys[number], epoch, op_num), files))
+    return taken
 
 
-async def _copy_shards(
-    shards: Mapping[int, LocalShard], keys: Mapping[int, ShardKey | None], place: Path
-) -> tuple[ShardPart, ...]:
+@asynccontextmanager
+async def _held(shards: Mapping[int, LocalShard]) -> AsyncIterator[dict[int, tuple[Held, int]]]:
+    """Hold shards, at what they have applied of which epoch, until the block ends."""
     holding = {number: asyncio.ensure_future(_hold(shard)) for number, shard in shards.items()}
-    await asyncio.wait(holding.values()) if holding else None
-    parts = []
     try:
-        for number, held in holding.items():
-            state, epoch = held.result()
-            op_num = await asyncio.to_thread(state.write, place / str(number))
-            parts.append(ShardPart(number, keys[number], epoch, op_num))
+        await to_its_end(_ended(holding.values()))
+        yield {number: each.result() for number, each in holding.items()}
     finally:
-        for held in holding.values():
-            with suppress(QnodeError):
-                held.result()[0].close()
-    return tuple(parts)
+        await _ended(holding.values())
+        for each in holding.values():
+            if not each.cancelled() and each.exception() is None:
+                each.result()[0].close()
+
+
+async def _ended(holding: Iterable[asyncio.Future[tuple[Held, int]]]) -> None:
+    await asyncio.gather(*holding, return_exceptions=True)
 
 
 async def _hold(shard: LocalShard) -> tuple[Held, int]:

@@ -16,8 +16,12 @@ DOCUMENTS = {
 
 @pytest.fixture
 def documents(client: Client) -> Iterator[Client]:
-    client.result("PUT", "/collections/texts", {"vectors": {"size": 2, "distance": "Dot"}})
-    points = [{"id": number, "vector": [1, number], "payload": {"t": text}} for number, text in DOCUMENTS.items()]
+    shape = {"vectors": {"size": 2, "distance": "Dot"}, "sparse_vectors": {"s": {"modifier": "idf"}}}
+    client.result("PUT", "/collections/texts", shape)
+    points = [
+        {"id": number, "vector": {"": [1, number], "s": {"text": text, "model": "qdrant/bm25"}}, "payload": {"t": text}}
+        for number, text in DOCUMENTS.items()
+    ]
     client.result("PUT", "/collections/texts/points?wait=true", {"points": points})
     yield client
     client.result("DELETE", "/collections/texts")
@@ -63,3 +67,10 @@ def test_other_models_are_refused(documents: Client) -> None:
         400,
         "InferenceService is not initialized. Please check if it was properly configured and initialized during startup.",
     )
+
+
+def test_texts_are_found_by_the_built_in_model(documents: Client) -> None:
+    query = {"query": {"text": "lazy dogs", "model": "qdrant/bm25"}, "using": "s"}
+    points = documents.result("POST", "/collections/texts/points/query", query)["points"]
+    assert [point["id"] for point in points] == [2, 1, 3]
+    assert points[0]["score"] > points[1]["score"] > points[2]["score"] > 0

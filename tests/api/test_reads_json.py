@@ -92,7 +92,7 @@ def test_all_settings_of_a_query_are_read() -> None:
             ValidationFailed,
             "[internal.params.quantization.oversampling: value 0.5 invalid, must be 1.0 or larger]",
         ),
-        ({"params": {"idf": "global"}}, BadRequest, "`idf` requires a sparse vector"),
+        ({"params": {"idf": "local"}}, MalformedBody, "untagged enum IdfParams"),
         ({"params": []}, MalformedBody, "expected struct SearchParams"),
         ({"score_threshold": 0.5}, BadRequest, "A query is needed to use the score_threshold."),
         ({"query": []}, ValidationFailed, "dense vector must not be empty"),

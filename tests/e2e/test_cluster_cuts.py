@@ -81,6 +81,24 @@ def test_replica_out_of_the_primarys_reach_leaves_the_set_and_comes_back(cluster
         check(cluster, ledger)
 
 
+def test_node_that_is_cut_off_refuses_reads_of_what_others_may_have_changed(cluster: ClusterOfProcesses) -> None:
+    cluster[0].create("sole", DIM, shard_number=1)
+    (holder,) = [member for member in cluster if member.shards("sole")["local_shards"]]
+    holder.upsert("sole", [{"id": 1, "vector": [1, 2, 3, 4]}])
+    others = others_than(cluster, holder)
+    cluster.network.isolate(cluster.number(holder))
+    wait_for(lambda: others[0].call("GET", "/collections/c/points/1").status_code != 500)
+    others[0].upsert("c", [{"id": 1, "vector": [1, 2, 3, 4]}])
+    answer = holder.call("GET", "/collections/c/points/1")
+    assert answer.status_code == 500
+    assert "has no active replica" in answer.text
+    assert holder.count("sole") == 1
+    cluster.network.heal()
+    wait_for(lambda: holder.retrieve("c", [1]) != {})
+    cluster.wait_active("c", 3)
+    others[0].ask("DELETE", "/collections/sole")
+
+
 def test_leader_that_is_cut_off_is_replaced(cluster: ClusterOfProcesses) -> None:
     leader = cluster.leader()
     others = others_than(cluster, leader)

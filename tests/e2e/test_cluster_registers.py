@@ -1,7 +1,6 @@
-"""Single points are linearizable registers: read through their primary while nodes die, and by a quorum whatever happens.
+"""Single points are linearizable registers, whatever happens: read through any node, through their primary, and by a quorum.
 
-A read of one replica alone may be older on a node that is cut off and does not know it yet; so faults in which a node goes on
-without the others are checked with quorum reads. `pytest -m soak` goes on for long; a seed and a length may be given:
+`pytest -m soak` goes on for long; a seed and a length may be given:
 
 QNODE_SOAK_SEED=7 QNODE_SOAK_SECONDS=3600 pytest -m soak tests/e2e/test_cluster_registers.py
 """
@@ -61,9 +60,9 @@ class PrimaryFinder:
         return next((self._addresses[each["peer_id"]] for each in shard["replicas"] if each["is_primary"]), None)
 
 
-def disturb(rng: random.Random, cluster: ClusterOfProcesses) -> str:
+def disturb(rng: random.Random, cluster: ClusterOfProcesses, fault: str | None = None) -> str:
     """Do something to a node or a pair of them for a while, and mend it; say what it was."""
-    kind = rng.choice(("kill", "kill all", "pause", "stop", "cut off", "cut", "cut one way"))
+    kind = fault or rng.choice(("kill", "kill all", "pause", "stop", "cut off", "cut", "cut one way"))
     victim, other = rng.sample(range(len(cluster)), 2)
     match kind:
         case "kill":
@@ -98,6 +97,30 @@ def test_reads_through_the_primary_are_linearizable_while_nodes_die(cluster: Clu
             cluster.heal()
         registers.wait_for_more()
     registers.check()
+
+
+def test_reads_through_any_node_are_linearizable_under_any_fault(cluster: ClusterOfProcesses, seed: int) -> None:
+    rng = random.Random(seed)
+    with Registers(cluster.addresses, "c", seed=seed) as registers:
+        for fault in ("pause", "cut off", None):
+            registers.wait_for_more(30)
+            print(disturb(rng, cluster, fault), flush=True)
+        registers.wait_for_more(30)
+    registers.check()
+
+
+@pytest.mark.soak
+def test_reads_through_any_node_stay_linearizable_for_long(cluster: ClusterOfProcesses, seed: int) -> None:
+    rng = random.Random(seed)
+    end = time.monotonic() + float(os.environ.get("QNODE_SOAK_SECONDS", 120.0))
+    while time.monotonic() < end:
+        with Registers(cluster.addresses, "c", seed=rng.randrange(2**32)) as registers:
+            for _ in range(rng.randint(1, 5)):
+                registers.wait_for_more(20)
+                print(disturb(rng, cluster), flush=True)
+            registers.wait_for_more(20)
+        registers.check()
+        cluster.wait_active("c", 3)
 
 
 def test_quorum_reads_are_linearizable_under_any_fault(cluster: ClusterOfProcesses, seed: int) -> None:

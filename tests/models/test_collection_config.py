@@ -142,7 +142,6 @@ def test_the_node_gives_defaults_that_a_request_overrides() -> None:
             "[quantization_config.scalar.quantile: value 0.4 invalid, must be from 0.5 to 1.0]",
         ),
         ({"vectors": {**DOT, "memory": "pinned"}}, ValidationFailed, "[vectors.memory: "),
-        ({"sparse_vectors": {"s": {}}}, BadRequest, "Bad request: sparse vectors are not supported yet"),
         ({"sparse_vectors": {"": {}}}, BadRequest, "Bad request: Sparse vector name cannot be empty"),
         (
             {"vectors": {"image": DOT}, "sparse_vectors": {"image": {}}},

@@ -1,6 +1,7 @@
 """What a simulated group stands on: a clock, disks that forget what was not committed, a network that breaks.
 
-A peer crashes where its fuse says: before or after any commit or message, never inside one.
+A peer crashes where its fuse says: before or after any commit or message, never inside one. A disk may be slow: then a commit
+takes a time in which the peer hears and says nothing, and a crash in that time comes before the commit or after it.
 """
 
 import random
@@ -12,8 +13,10 @@ import msgpack
 
 from qnode.raft.journal import Changes, JournalStore, Stored
 from qnode.raft.journal_store import LmdbJournalStore
+from qnode.raft.lease import Lease
 from qnode.raft.library import Timing
 from qnode.raft.replica import Replica
+from qnode.raft.turns import Done
 
 
 class Crashed(Exception):
@@ -96,6 +99,7 @@ class Disk:
     """A peer's disk as the simulation sees it."""
 
     open: Callable[[], JournalStore]
+    commit_seconds: float = 0.0
     applied_before: int = 0
     down_until: float = 0.0
     is_lost: bool = False
@@ -107,6 +111,7 @@ class Network:
     def __init__(self, rng: random.Random, clock: Clock, longest_delay: float, lossy: bool) -> None:
         self.rng, self.clock, self.longest_delay, self.lossy = rng, clock, longest_delay, lossy
         self.members: dict[int, Member] = {}
+        self.committing: dict[int, tuple[float, Changes, Done]] = {}
         self.cut: set[frozenset[int]] = set()
         self.flying: list[tuple[float, int, int, int, bytes]] = []
         self.sent = 0
@@ -133,7 +138,14 @@ class Network:
         self.flying = [message for message in self.flying if message[0] > self.clock.now]
         for _, _, source, target, message in due:
             if self.is_up(source, target):
-                self.members[target].do(lambda replica, s=source, m=message: replica.received(s, m))
+                self.members[target].do(lambda replica, s=source, m=message: (replica.received(s, m), replica.tick()))
+
+    def commit(self) -> None:
+        """Let commits be over whose time has come."""
+        for peer, (at, changes, done) in sorted(self.committing.items()):
+            if at <= self.clock.now:
+                del self.committing[peer]
+                self.members[peer].do(lambda _, c=changes, d=done: self.members[peer].commit_now(c, d))  # noqa: B023
 
     def tell(self, one: int, other: int, connected: bool) -> None:
         for hears, of in ((one, other), (other, one)):
@@ -159,7 +171,12 @@ class Network:
                 self.tell(member.peer, other, connected=True)
 
     def leave(self, peer: int) -> None:
-        del self.members[peer]
+        member = self.members.pop(peer)
+        if peer in self.committing:
+            _, changes, _ = self.committing.pop(peer)
+            if self.rng.random() < 0.5:
+                member.fuse.left = None
+                member.store.commit(changes)
         self.flying = [message for message in self.flying if peer not in message[2:4]]
         for other in sorted(self.members):
             if frozenset((peer, other)) not in self.cut:
@@ -174,6 +191,8 @@ class Surroundings(Protocol):
     timing: Timing
     compact_after: int
 
+    disks: dict[int, Disk]
+
     def crash(self, peer: int) -> None: ...
 
 
@@ -184,6 +203,7 @@ class Member:
         self.group, self.peer, self.store = group, peer, store
         self.fuse = store.fuse = Fuse()
         self.history = History()
+        self.clock_offset = group.rng.randrange(10**12)
         self.replica = Replica(
             peer,
             store,
@@ -193,6 +213,8 @@ class Member:
             timing=group.timing,
             random=random.Random(group.rng.random()),
             compact_after=group.compact_after,
+            commit=self.commit,
+            lease=Lease(1.0, self.own_clock),
         )
 
     def send(self, peer: int, message: bytes) -> None:
@@ -200,7 +222,23 @@ class Member:
         self.group.network.send(self.peer, peer, message)
         self.fuse.burn()
 
-    def do(self, step: Callable[[Replica], None]) -> None:
+    def own_clock(self) -> int:
+        """Give a time that says nothing on another peer."""
+        return self.clock_offset + int(self.group.network.clock.now * 1_000_000)
+
+    def commit(self, changes: Changes, done: Done) -> None:
+        seconds = self.group.disks[self.peer].commit_seconds
+        if seconds:
+            network = self.group.network
+            network.committing[self.peer] = (network.clock.now + seconds, changes, done)
+        else:
+            self.commit_now(changes, done)
+
+    def commit_now(self, changes: Changes, done: Done) -> None:
+        self.store.commit(changes)
+        done(None)
+
+    def do(self, step: Callable[[Replica], object]) -> None:
         if self.peer not in self.group.network.members:
             return
         try:

@@ -3,7 +3,7 @@
     python -m tests.raft.simulation [--seeds 10000] [--first 0] [--lmdb]
 
 For each seed, links are cut, peers are crashed (between any two of their commits and messages) and restarted, peers join and
-leave, disks are lost, while commands are proposed everywhere; logs are compacted often. Then all is healed. Checked:
+leave, disks are lost, or hang for a while, while commands are proposed everywhere; logs are compacted often. Then all is healed. Checked:
 
     LOST         a command was reported as done, and is not there
     GHOST        a command was reported as certainly not done, and is there
@@ -12,6 +12,7 @@ leave, disks are lost, while commands are proposed everywhere; logs are compacte
     REGRESSED    a restarted peer has applied less than before
     STUCK        a healed group takes no command, or a member stays behind
     TWO LEADERS  in one term
+    STALE        a peer holds a lease, and lacks what another one had applied when the lease was granted
 
 A link behaves like a connection: in order, broken as a whole, telling both ends. In every fourth seed it does not, and
 loses, repeats and overtakes single messages. Every seed replays exactly. With --lmdb the journals are real files; a crash then loses
@@ -37,6 +38,7 @@ from qnode.raft.replica import NoLeader, Replica
 from tests.raft.seams import Clock, Disk, FileStore, Member, MemoryStore, Network
 
 STEP_SECONDS = 0.05
+LEASE_SECONDS = 1.0
 CHAOS_STEPS = 500
 QUIET_STEPS = 1200
 MOST_PEERS = 5
@@ -67,6 +69,8 @@ class Group:
         self.disks: dict[int, Disk] = {}
         self.outcomes = Outcomes()
         self.leaders: dict[int, int] = {}
+        self.most_applied = [(0.0, 0)]
+        self.steps_under_lease = 0
         self.wrong: set[str] = set()
         self.gone: set[int] = set()
         self.changing: int | None = None
@@ -99,8 +103,8 @@ class Group:
         member = self.network.members[peer]
         self.disks[peer].applied_before = len(member.history.applied)
         self.disks[peer].down_until = self.clock.now + self.rng.choice((0.0, 0.3, 3.0))
-        member.store.close()
         self.network.leave(peer)
+        member.store.close()
 
     # what happens
 
@@ -109,12 +113,28 @@ class Group:
         for peer in sorted(self.network.members):
             if peer in self.network.members:
                 self.network.members[peer].do(lambda replica: replica.tick())
+        self.network.commit()
         self.network.deliver()
         for peer, member in self.network.members.items():
             if member.replica.is_leader:
                 first = self.leaders.setdefault(member.replica.status().term, peer)
                 if first != peer:
                     self.wrong.add(f"TWO LEADERS in term {member.replica.status().term}")
+        self.check_leases()
+
+    def check_leases(self) -> None:
+        now = self.clock.now
+        for member in self.network.members.values():
+            if len(member.history.applied) > self.most_applied[-1][1]:
+                self.most_applied.append((now, len(member.history.applied)))
+        while len(self.most_applied) > 1 and self.most_applied[1][0] <= now - LEASE_SECONDS:
+            del self.most_applied[0]
+        at, needed = self.most_applied[0]
+        for peer, member in self.network.members.items():
+            if member.replica.lease.holds():
+                self.steps_under_lease += 1
+                if at <= now - LEASE_SECONDS and len(member.history.applied) < needed:
+                    self.wrong.add(f"STALE: peer {peer} has {len(member.history.applied)} of {needed}")
 
     def disturb(self) -> None:
         rng, network = self.rng, self.network
@@ -132,6 +152,9 @@ class Group:
             network.members[rng.choice(running)].fuse.left = rng.randrange(12)
         if rng.random() < 0.02 * self.violence and running:
             network.members[rng.choice(running)].do(lambda replica: replica.hand_leadership_over())
+        if rng.random() < 0.015 * self.violence:  # disks become slow, hang, or are well again
+            for disk in self.disks.values():
+                disk.commit_seconds = rng.choice((0.0, 0.0, 0.0, 0.02, 0.2, 4.0))
         if rng.random() < 0.003 * self.violence:  # the power fails
             for peer in sorted(network.members):
                 self.crash(peer)
@@ -277,6 +300,8 @@ class Group:
 
     def heal(self) -> None:
         self.network.set_cut(set())
+        for disk in self.disks.values():
+            disk.commit_seconds = 0.0
         for member in self.network.members.values():
             member.fuse.left = None
         for peer in sorted(self.disks):

@@ -48,6 +48,7 @@ def test_what_was_answered_is_in_the_topology_here_and_after_reopening(tmp_path:
             await log.change_aliases([SetAlias("b", "no such")])
         known = log.current
         log.close()
+        await log.wait_closed()
         assert stored_topology(tmp_path) == known
         again = opened(tmp_path)
         assert again.current == known
@@ -64,6 +65,7 @@ def test_what_a_node_held_alone_is_the_beginning_and_lasts(tmp_path: Path) -> No
         await log.propose(AddPeer(1, "http://n1", "word"))
         assert log.current.collections["c"].shards[0].primary == 1
         log.close()
+        await log.wait_closed()
         again = opened(tmp_path)
         assert again.current.collections["c"].shards[0].primary == 1
         again.close()
@@ -160,6 +162,7 @@ def test_a_stopped_members_topology_is_read_without_what_was_not_decided(tmp_pat
             await log.propose(PutMetadata(f"k{number}", number))
             known = log.current
         log.close()
+        await log.wait_closed()
         assert stored_topology(tmp_path) == known
 
     asyncio.run(claim())

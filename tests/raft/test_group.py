@@ -76,6 +76,11 @@ class Stage(Group):
     def cut_off(self, peer: int) -> None:
         self.network.set_cut({frozenset((peer, other)) for other in self.disks if other != peer})
 
+    def hear(self, peer: int, of: int, message: dict[str, Any]) -> None:
+        """Let a peer hear something that nobody has said."""
+        self.replica(peer).received(of, encode(message, self.replica(of).incarnation))
+        self.replica(peer).tick()
+
     def log_of(self, peer: int) -> list[tuple[int, int]]:
         return [(index, term) for _, index, term in self.replica(peer)._journal[:]]
 
@@ -217,7 +222,7 @@ def test_entries_that_are_sent_again_are_kept(stage: Stage):
         "prevLogTerm": stage.replica(1)._journal.term_of(old[1] - 1),
         "entries": [old],
     }
-    stage.replica(2).received(1, encode(message, stage.replica(1).incarnation))
+    stage.hear(2, 1, message)
     assert stage.log_of(2) == before
 
 
@@ -252,7 +257,7 @@ def test_a_conflict_below_the_commit_index_ends_the_peer(stage: Stage):
         "entries": [],
     }
     with pytest.raises(Diverged):
-        stage.replica(2).received(1, encode(message, stage.replica(1).incarnation))
+        stage.hear(2, 1, message)
 
 
 def test_a_match_of_an_earlier_term_does_not_count(stage: Stage):
@@ -269,7 +274,7 @@ def test_a_match_of_an_earlier_term_does_not_count(stage: Stage):
             "reset": False,
             "success": True,
         }
-        stage.replica(1).received(peer, encode(answer, stage.replica(peer).incarnation))
+        stage.hear(1, peer, answer)
     stage.step()
     assert stage.replica(1).status().commit == status.commit
 
@@ -283,9 +288,8 @@ def test_one_voter_has_one_vote_however_often_it_says_so(stage: Stage):
     stage.cut_off(4)
     core._SyncObj__transferInProgress, core._SyncObj__raftElectionDeadline = True, 0.0
     core.doTick(0.0)
-    vote = encode({"type": "response_vote", "term": core.term}, stage.replica(5).incarnation)
     for _ in range(3):
-        stage.replica(4).received(5, vote)
+        stage.hear(4, 5, {"type": "response_vote", "term": core.term})
     assert not stage.replica(4).is_leader
 
 
@@ -336,7 +340,7 @@ def test_a_snapshot_takes_no_entries_away_that_follow_it(stage: Stage):
         "total": len(data),
         "data": data,
     }
-    stage.replica(2).received(1, encode(message, stage.replica(1).incarnation))
+    stage.hear(2, 1, message)
     assert stage.log_of(2) == held
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from qnode.models.write import UpsertRequest
 from qnode.raft.topology import Rejected, apply_command
 from qnode.raft.topology_log import TopologyLog
 from qnode.shards import Collections, CollectionsSettings
+from qnode.shards.freshness import UNBOUNDED, ReadLease
 from qnode.shards.local_shard import ShardSettings
 from qnode.shards.replicas import Replicas
 from qnode.shards.replication import Settings
@@ -66,7 +67,9 @@ class Node:
         self.log = Log(group)
         settings = CollectionsSettings(group.folder / str(peer), ShardSettings(replication=QUICK), build_threads=1)
         self.replicas = Replicas(self.channel, self.proposed)
-        self.collections = Collections(settings, self.log, me=peer, replicas=self.replicas, channel=self.channel)
+        self.collections = Collections(
+            settings, self.log, me=peer, replicas=self.replicas, channel=self.channel, lease=group.lease(peer)
+        )
 
     def proposed(self, folder: str, number: int, command: SetState) -> None:
         if self.group.takes_proposals:
@@ -89,7 +92,7 @@ class Node:
 class Group:
     """Nodes 1, 2, … `placement`: who holds the shards of the next collection that is made."""
 
-    def __init__(self, folder: Path, count: int) -> None:
+    def __init__(self, folder: Path, count: int, lease: Callable[[int], ReadLease]) -> None:
         warm_up()
         self.folder = folder
         self.topology = Topology(
@@ -97,6 +100,8 @@ class Group:
         )
         self.placement: Placement = ((1,),)
         self.takes_proposals = True
+        self.lease = lease
+        self.deaf: set[int] = set()  # the nodes that hear of no change
         self.ports: dict[int, int] = {}
         self.nodes: dict[int, Node] = {}
 
@@ -105,8 +110,9 @@ class Group:
 
     def apply(self, command: Command) -> Rejected | None:
         self.topology, rejected = apply_command(self.topology, command)
-        for node in self.nodes.values():
-            node.log.became(self.topology)
+        for peer, node in self.nodes.items():
+            if peer not in self.deaf:
+                node.log.became(self.topology)
         return rejected
 
     async def create(self, placement: Placement, through: int = 1, **params: Any) -> None:
@@ -127,9 +133,11 @@ class Group:
 
 
 @asynccontextmanager
-async def nodes(folder: Path, count: int, *, released: bool = True) -> AsyncIterator[Group]:
+async def nodes(
+    folder: Path, count: int, *, released: bool = True, lease: Callable[[int], ReadLease] = lambda peer: UNBOUNDED
+) -> AsyncIterator[Group]:
     """Give a group whose nodes are all linked."""
-    group = Group(folder, count)
+    group = Group(folder, count, lease)
     for peer in range(1, count + 1):
         group.nodes[peer] = Node(group, peer)
         await group[peer].start()

@@ -13,12 +13,13 @@ import orjson
 import xxhash
 
 from qnode.index import Index
-from qnode.index.copying import copy_index
+from qnode.index.copying import copy_index, files_in
 from qnode.models.collection import CollectionConfig
 from qnode.models.operation import Upsert, VectorColumn
 from qnode.models.point_id import key_of
-from qnode.snapshots.archive import pack
-from qnode.snapshots.manifest import CHECKSUMS, Manifest, ShardPart
+from qnode.snapshots.archive import first_of, members_of
+from qnode.snapshots.manifest import Manifest, ShardPart
+from qnode.snapshots.packing import CHECKSUMS, pack, pieces
 
 CONFIG = CollectionConfig.from_request({"vectors": {"size": 4, "distance": "Dot"}})
 PARAMS = CONFIG.index_params()
@@ -43,7 +44,7 @@ def copy_of(folder: Path, points: int = 50) -> Path:
 
 def archive_of(folder: Path) -> Path:
     """Make an archive of one shard."""
-    pack(folder / "archive", MANIFEST, {0: copy_of(folder)})
+    pack(folder / "archive", pieces(first_of(MANIFEST), members_of({0: files_in(copy_of(folder))})))
     return folder / "archive"
 
 

@@ -8,7 +8,8 @@ import pytest
 from qnode.errors import BadInput
 from qnode.index.copying import files_of_copy
 from qnode.snapshots.archive import unpack
-from qnode.snapshots.manifest import CHECKSUMS, MANIFEST, Manifest
+from qnode.snapshots.manifest import MANIFEST, Manifest
+from qnode.snapshots.packing import CHECKSUMS
 from tests.snapshots import strangers
 from tests.snapshots.strangers import Files, archive_of, files_of, rebuilt, written
 

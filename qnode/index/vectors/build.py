@@ -21,6 +21,7 @@ import os
 import shutil
 import signal
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,13 +33,14 @@ import orjson
 from qnode import memory
 from qnode.disk import fault_of, sync_directory
 from qnode.errors import Corruption, QnodeError
+from qnode.index.segments import Dense, Segment, Sparse, open_growing, open_sealed
+from qnode.index.sparse import build as sparse_build
 from qnode.index.vectors import codes, files, scoring, sealed
 from qnode.index.vectors.codes import CodeKind
 from qnode.index.vectors.graph_builder import CHUNK_ROWS, GraphBuilder
-from qnode.index.vectors.growing import GrowingSegment
 from qnode.index.vectors.job import BuildJob, BuildSource
-from qnode.index.vectors.sealed import Description, FileFacts, SealedSegment
-from qnode.models.vector_params import Datatype, VectorParams
+from qnode.index.vectors.sealed import Description, SealedSegment
+from qnode.models.vector_params import Datatype, SlotParams, VectorParams
 
 NICENESS = 19
 PR_SET_PDEATHSIG = 1
@@ -59,14 +61,11 @@ class Rows:
     op_nums: npt.NDArray[np.uint64]
 
 
-Segment = GrowingSegment | SealedSegment
-
-
-def open_source(source: BuildSource, params: VectorParams) -> Segment:
+def open_source(source: BuildSource, params: SlotParams) -> Segment:
     """Open and verify a source; raise Corruption."""
     if source.sealed:
-        return SealedSegment.open(source.directory, params, verify=True)
-    segment = GrowingSegment.open(source.directory, params, source.rows, read_only=True, for_search=False)
+        return open_sealed(source.directory, params, verify=True)
+    segment = open_growing(source.directory, params, source.rows, read_only=True, for_search=False)
     for first, last, expected in source.checksums:
         if segment.checksum(first, last) != expected:
             raise Corruption(
@@ -75,7 +74,7 @@ def open_source(source: BuildSource, params: VectorParams) -> Segment:
     return segment
 
 
-def gather(job: BuildJob, segments: list[Segment]) -> Rows:
+def gather(job: BuildJob, segments: Sequence[Segment]) -> Rows:
     """Choose the alive rows, in ascending order of points, of each point those set last, in their order."""
     parts: list[tuple[npt.NDArray[Any], ...]] = []
     for number, (source, segment) in enumerate(zip(job.sources, segments, strict=True)):
@@ -88,7 +87,7 @@ def gather(job: BuildJob, segments: list[Segment]) -> Rows:
     source_of, row, points, op_nums = (np.concatenate(column) for column in zip(*parts, strict=True))
     order = np.lexsort((op_nums, points))
     last = np.append(points[order][1:] != points[order][:-1], True)[: len(order)]
-    if job.params.multivector:
+    if isinstance(job.params, VectorParams) and job.params.multivector:
         ends = np.flatnonzero(last)
         order = order[op_nums[order] == np.repeat(op_nums[order][ends], np.diff(ends, prepend=-1))]
     else:
@@ -96,7 +95,7 @@ def gather(job: BuildJob, segments: list[Segment]) -> Rows:
     return Rows(source_of[order], row[order], points[order], op_nums[order])
 
 
-def read_rows(rows: Rows, segments: list[Segment], chosen: Any, dimensions: int) -> npt.NDArray[np.float32]:
+def read_rows(rows: Rows, segments: list[Dense], chosen: Any, dimensions: int) -> npt.NDArray[np.float32]:
     """Read the vectors of some of the output's rows."""
     origin, row = rows.source[chosen], rows.row[chosen]
     values = np.empty((len(row), dimensions), np.float32)
@@ -109,7 +108,7 @@ def read_rows(rows: Rows, segments: list[Segment], chosen: Any, dimensions: int)
     return values
 
 
-def base_of(rows: Rows, segments: list[Segment], params: VectorParams) -> int | None:
+def base_of(rows: Rows, segments: list[Dense], params: VectorParams) -> int | None:
     """Choose the source whose graph shall be extended: of those that are fit for it, the one that gives most rows."""
     given = np.bincount(rows.source, minlength=len(segments))
     for number in sorted(range(len(segments)), key=lambda number: -int(given[number])):
@@ -127,7 +126,11 @@ def build(job: BuildJob) -> int:
         building.mkdir(parents=True)
         segments = [open_source(source, job.params) for source in job.sources]
         rows = gather(job, segments)
-        _write(job, segments, rows, building)
+        if isinstance(job.params, VectorParams):
+            _write(job, job.params, [one for one in segments if isinstance(one, Dense)], rows, building)
+        else:
+            sparse = [one for one in segments if isinstance(one, Sparse)]
+            sparse_build.write(building, sparse, rows.source, rows.row, rows.points, rows.op_nums)
         sync_directory(building)
         building.rename(job.output)
         sync_directory(job.output.parent)
@@ -137,9 +140,9 @@ def build(job: BuildJob) -> int:
     return len(rows.points)
 
 
-def _write(job: BuildJob, segments: list[Segment], rows: Rows, directory: Path) -> None:
+def _write(job: BuildJob, params: VectorParams, segments: list[Dense], rows: Rows, directory: Path) -> None:
     """Write all files of a segment."""
-    params, count = job.params, len(rows.points)
+    count = len(rows.points)
     chosen = np.arange(count)
     if count > codes.SAMPLE_ROWS:
         generator = np.random.default_rng(SAMPLE_SEED)
@@ -178,7 +181,7 @@ def _write(job: BuildJob, segments: list[Segment], rows: Rows, directory: Path) 
         for name, array in (("links.bin", graph.links), ("upper.bin", graph.upper), ("first.bin", graph.first)):
             writers[name] = files.ArrayWriter(directory / name)
             writers[name].write(array.astype("<i4", copy=False))
-    facts = {name: FileFacts(writer.bytes, writer.close()) for name, writer in writers.items()}
+    facts = {name: files.FileFacts(writer.bytes, writer.close()) for name, writer in writers.items()}
     Description(
         version=sealed.FORMAT_VERSION,
         rows=count,

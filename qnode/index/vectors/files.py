@@ -1,14 +1,16 @@
-"""Flat little-endian arrays in files: writing, mapping, checksums."""
+"""Flat little-endian arrays in files: writing, mapping, checksums, and the description of a folder of them."""
 
 from __future__ import annotations
 
 import mmap
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
+import orjson
 import xxhash
 
 from qnode.errors import Corruption
@@ -80,3 +82,51 @@ def let_go(mapped: npt.NDArray[Any]) -> None:
         owner = owner.obj
     if isinstance(owner, mmap.mmap):
         owner.madvise(mmap.MADV_DONTNEED)
+
+
+@dataclass(frozen=True, slots=True)
+class FileFacts:
+    """What a file must be."""
+
+    bytes: int
+    xxh3: str
+
+
+def write_description(path: Path, fields: dict[str, Any]) -> None:
+    """Write one line of JSON and its checksum; durable."""
+    body = orjson.dumps(fields, option=orjson.OPT_SORT_KEYS)
+    writer = ArrayWriter(path)
+    writer.write(np.frombuffer(body + b"\n" + xxhash.xxh3_64(body).hexdigest().encode() + b"\n", np.uint8))
+    writer.close()
+
+
+def read_description(path: Path, version: int) -> dict[str, Any]:
+    """Read and check what `write_description` wrote, by this version or an older one; raise Corruption.
+
+    Of `files` each is a FileFacts.
+    """
+    try:
+        body, checksum, rest = path.read_bytes().split(b"\n")
+    except FileNotFoundError as error:
+        raise Corruption(path, "it is missing", WAY_OUT_SEGMENT) from error
+    except ValueError as error:
+        raise Corruption(path, "it is not two lines", WAY_OUT_SEGMENT) from error
+    if rest or xxhash.xxh3_64(body).hexdigest().encode() != checksum:
+        raise Corruption(path, "its checksum is wrong", WAY_OUT_SEGMENT)
+    fields: dict[str, Any] = orjson.loads(body)
+    if fields["version"] > version:
+        raise Corruption(path, "a later version of qnode wrote it", "Start that version")
+    fields["files"] = {name: FileFacts(**facts) for name, facts in fields["files"].items()}
+    return fields
+
+
+def check(path: Path, facts: FileFacts, *, contents: bool) -> None:
+    """Compare a file's size, and if asked its checksum; raise Corruption."""
+    try:
+        size = path.stat().st_size
+    except FileNotFoundError as error:
+        raise Corruption(path, "it is missing", WAY_OUT_SEGMENT) from error
+    if size != facts.bytes:
+        raise Corruption(path, f"it has {size} bytes instead of {facts.bytes}", WAY_OUT_SEGMENT)
+    if contents and checksum_of(path) != facts.xxh3:
+        raise Corruption(path, "its checksum is wrong", WAY_OUT_SEGMENT)

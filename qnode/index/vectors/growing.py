@@ -14,7 +14,6 @@ a search that does not ask to be exact lose a row once in a million (`sketches`)
 
 from __future__ import annotations
 
-import mmap
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -24,9 +23,9 @@ import numpy as np
 import numpy.typing as npt
 import xxhash
 
-from qnode.disk import fault_of, sync_directory
-from qnode.errors import Corruption
+from qnode.disk import sync_directory
 from qnode.index.vectors import codes, files, hadamard, scoring, sketches
+from qnode.index.vectors.appended import AppendedEntries, AppendedFile, grown
 from qnode.index.vectors.codes import BOUND_VALUES, CodeKind, code_bytes
 from qnode.index.vectors.examples import ExamplesQuery
 from qnode.index.vectors.lookups import BLOCK_ROWS
@@ -43,9 +42,6 @@ CODED_FROM = 2048
 CODED_BLOCK = 1024
 """So many rows are encoded at once, at most."""
 
-FIRST_STEP_BYTES = 1 << 20
-LARGEST_STEP_BYTES = 1 << 28
-
 USUAL_BYTES = 36 << 20
 """Room is made at once for the codes of so many bytes of vectors."""
 
@@ -59,6 +55,7 @@ class GrowingSegment:
     """
 
     indexed = False
+    is_sealed = False
 
     def __init__(self, directory: Path, params: VectorParams, *, read_only: bool, for_search: bool = True) -> None:
         self.directory, self.params = directory, params
@@ -66,14 +63,11 @@ class GrowingSegment:
         self._dtype = scoring.STORED_TYPE[params.datatype]
         self._row_bytes = self._dtype.itemsize * params.size
         flags = os.O_RDONLY if read_only else os.O_RDWR
-        self._vector_file = _File(directory / "vectors.bin", flags)
-        self._entry_file = _File(directory / "entries.bin", flags)
+        self._vector_file = AppendedFile(directory / "vectors.bin", flags)
+        self._entry_file = AppendedFile(directory / "entries.bin", flags)
         self._pending = 0
         self.rows = 0
-        self._points = np.empty(0, np.uint32)
-        self._op_nums = np.empty(0, np.uint64)
-        self._latest = np.empty(0, np.int32)
-        self._previous = np.empty(0, np.int32)
+        self._entries = AppendedEntries()
         self._vectors = np.empty((0, params.size), self._dtype)
         width = code_bytes(CodeKind.INT8, params.size)
         self._coded = Codes(
@@ -108,7 +102,7 @@ class GrowingSegment:
 
     @property
     def op_nums(self) -> npt.NDArray[np.uint64]:
-        return self._op_nums[: self._view.rows]
+        return self._entries.op_nums[: self._view.rows]
 
     @property
     def disk_bytes(self) -> int:
@@ -152,23 +146,14 @@ class GrowingSegment:
         before = self.rows
         vectors = self._vector_file.mapped(rows * self._row_bytes)
         entries = np.frombuffer(self._entry_file.mapped(rows * ENTRY.itemsize), ENTRY, rows)
-        known = min(before, rows)
-        if rows < before:  # what comes in place of the rows behind must not show to who searches them still
-            self._points, self._op_nums = self._points.copy(), self._op_nums.copy()
-        self._points = _grown(self._points, known, rows)
-        self._op_nums = _grown(self._op_nums, known, rows)
-        self._points[known:rows] = entries["point"][known:]
-        self._op_nums[known:rows] = entries["op_num"][known:]
+        self._entries.take(before, entries["point"], entries["op_num"])
         if rows > before:
             flat = np.frombuffer(vectors, self._dtype, rows * self.params.size)
             self._vectors = flat.reshape(rows, self.params.size)
         self._encode(rows)
         self._view = self._make_view(rows)
         self.rows = self._pending = rows
-        if rows < before:
-            self._note_latest(np.empty(0, np.int32), 0, rows)
-        else:
-            self._note_latest(self._latest, before, rows)
+        self._entries.note(before, rows)
 
     def checksum(self, first: int, last: int) -> int:
         """Return a 64-bit checksum of the bytes of rows [first, last), pending ones included."""
@@ -180,23 +165,8 @@ class GrowingSegment:
         return digest.intdigest()
 
     def find(self, points: npt.NDArray[np.uint32], op_nums: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
-        """Return the published row that each operation made of each point, or -1.
-
-        Also of one that a later row has replaced: until that one is committed, readers need the row before.
-        """
-        latest = self._latest
-        inside = points < len(latest)
-        rows = np.full(len(points), -1, np.int64)
-        rows[inside] = latest[points[inside]]
-        previous, ops = self._previous, self._op_nums  # after `latest`: they reach as far as its rows
-        at = np.flatnonzero(rows >= 0)
-        while len(at):
-            held = ops[rows[at]]
-            rows[at[held < op_nums[at]]] = -1
-            at = at[held > op_nums[at]]
-            rows[at] = previous[rows[at]]
-            at = at[rows[at] >= 0]
-        return rows
+        """Return the published row that each operation made of each point, or -1; see `AppendedEntries.find`."""
+        return self._entries.find(points, op_nums)
 
     def read(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
         """Return the stored vectors as (n, dim) float32."""
@@ -248,7 +218,7 @@ class GrowingSegment:
         return View(
             self.params,
             self._vectors[:rows],
-            self._points[:rows],
+            self._entries.points[:rows],
             ascending=False,
             coded=coded,
             sketched=sketched,
@@ -291,90 +261,7 @@ class GrowingSegment:
         return np.ascontiguousarray(self._vectors[rows], np.float32)
 
     def _roomy(self, array: npt.NDArray[Any], keep: int, size: int, rows_each: int = 1) -> npt.NDArray[Any]:
-        """Return `_grown`, with room for as many rows as a segment usually gets: memory that is not used costs nothing."""
+        """Return `grown`, with room for as many rows as a segment usually gets: memory that is not used costs nothing."""
         if len(array) >= size:
             return array
-        return _grown(array, keep, max(size, USUAL_BYTES // (self._row_bytes * rows_each)))
-
-    def _note_latest(self, latest: npt.NDArray[np.int32], first: int, last: int) -> None:
-        """Note in `latest` the last row of each point, and of rows [first, last) the row of the same point before."""
-        points = self._points[first:last]
-        if len(points):
-            latest = _grown(latest, len(latest), int(points.max()) + 1, fill=-1)
-            before = latest[points]
-            order = np.argsort(points, kind="stable")
-            again = np.flatnonzero(points[order[1:]] == points[order[:-1]])
-            before[order[again + 1]] = first + order[again]
-            self._previous = _grown(self._previous, first, last)
-            self._previous[first:last] = before
-            latest[points] = np.arange(first, last, dtype=np.int32)
-        self._latest = latest
-
-
-def _grown(array: npt.NDArray[Any], keep: int, size: int, fill: int | None = None) -> npt.NDArray[Any]:
-    """Return an array of at least `size` rows with the first `keep` kept: the same one if it has room.
-
-    With `fill` the length is `size` itself or more, and every new row holds it.
-    """
-    if len(array) >= size:
-        return array
-    larger = np.empty((max(size, 2 * len(array)), *array.shape[1:]), array.dtype)
-    larger[:keep] = array[:keep]
-    if fill is not None:
-        larger[keep:] = fill
-    return larger
-
-
-class _File:
-    """A file that grows in steps and is mapped as a whole."""
-
-    def __init__(self, path: Path, flags: int) -> None:
-        self.path = path
-        try:
-            self._handle = os.open(path, flags)
-        except FileNotFoundError as error:
-            raise Corruption(path, "it is missing", files.WAY_OUT_SEGMENT) from error
-        self._map: mmap.mmap | None = None
-        self.size = os.fstat(self._handle).st_size
-
-    def __del__(self) -> None:
-        if hasattr(self, "_handle"):
-            os.close(self._handle)
-
-    def write(self, at: int, values: npt.NDArray[Any]) -> None:
-        """Write all bytes at a place; raise OutOfSpace if they find no room, InternalError for any other fault."""
-        data = files.bytes_of(values)
-        try:
-            if at + len(data) > self.size:
-                step = min(max(FIRST_STEP_BYTES, self.size), LARGEST_STEP_BYTES)
-                os.ftruncate(self._handle, max(self.size + step, at + len(data)))
-                self.size = os.fstat(self._handle).st_size
-            while data:
-                written = os.pwrite(self._handle, data, at)
-                data, at = data[written:], at + written
-        except OSError as error:
-            raise fault_of(error, f"{self.path} could not be written") from error
-
-    def sync(self) -> None:
-        try:
-            os.fdatasync(self._handle)
-        except OSError as error:
-            raise fault_of(error, f"{self.path} could not be written") from error
-
-    def read(self, at: int, count: int) -> bytes:
-        """Read exactly so many bytes; raise Corruption if the file ends before."""
-        data = os.pread(self._handle, count, at)
-        if len(data) != count:
-            raise Corruption(self.path, f"it ends at byte {at + len(data)}", files.WAY_OUT_SEGMENT)
-        return data
-
-    def mapped(self, wanted: int) -> mmap.mmap | bytes:
-        """Return a mapping of at least so many bytes; raise Corruption if the file is shorter."""
-        if wanted == 0:
-            return b""
-        if self._map is None or len(self._map) < wanted:
-            self.size = os.fstat(self._handle).st_size
-            if self.size < wanted:
-                raise Corruption(self.path, f"it has {self.size} bytes of {wanted}", files.WAY_OUT_SEGMENT)
-            self._map = mmap.mmap(self._handle, self.size, prot=mmap.PROT_READ)
-        return self._map
+        return grown(array, keep, max(size, USUAL_BYTES // (self._row_bytes * rows_each)))

@@ -8,7 +8,15 @@ from typing import Any
 
 import orjson
 
-from qnode.models.vector_params import Datatype, Distance, Quantization, QuantizationKind, VectorParams
+from qnode.models.vector_params import (
+    Datatype,
+    Distance,
+    Quantization,
+    QuantizationKind,
+    SlotParams,
+    SparseParams,
+    VectorParams,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +43,7 @@ class BuildJob:
 
     sources: tuple[BuildSource, ...]
     output: Path
-    params: VectorParams
+    params: SlotParams
     parent: int
     threads: int = 1
     graph: bool = True
@@ -46,14 +54,7 @@ class BuildJob:
     @classmethod
     def from_json(cls, text: bytes) -> BuildJob:
         fields: dict[str, Any] = orjson.loads(text)
-        params = fields["params"]
-        quantization = params["quantization"]
-        if quantization is not None:
-            params["quantization"] = Quantization(
-                QuantizationKind(quantization["kind"]), quantization["quantile"], quantization["two_bits"]
-            )
-        params["distance"], params["datatype"] = Distance(params["distance"]), Datatype(params["datatype"])
-        fields["params"] = VectorParams(**params)
+        fields["params"] = _params_of(fields["params"])
         fields["output"] = Path(fields["output"])
         fields["sources"] = tuple(
             BuildSource(
@@ -66,3 +67,15 @@ class BuildJob:
             for source in fields["sources"]
         )
         return cls(**fields)
+
+
+def _params_of(fields: dict[str, Any]) -> SlotParams:
+    datatype = Datatype(fields.pop("datatype"))
+    if "size" not in fields:
+        return SparseParams(**fields, datatype=datatype)
+    quantization, distance = fields.pop("quantization"), Distance(fields.pop("distance"))
+    if quantization is not None:
+        quantization = Quantization(
+            QuantizationKind(quantization["kind"]), quantization["quantile"], quantization["two_bits"]
+        )
+    return VectorParams(**fields, distance=distance, datatype=datatype, quantization=quantization)

@@ -21,8 +21,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import orjson
-import xxhash
 
 from qnode.errors import Corruption
 from qnode.index.vectors import files, multi, scoring
@@ -40,14 +38,6 @@ FORMAT_VERSION = 1
 MOST_REMOVED = 0.05
 """A graph is extended while no larger share of its rows has been taken out since it was made of nothing: each one costs a
 little recall (with a quarter at a time, 10 000 texts rewritten six times were found .4 to .8 points worse)."""
-
-
-@dataclass(frozen=True, slots=True)
-class FileFacts:
-    """What a file must be."""
-
-    bytes: int
-    xxh3: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,36 +60,23 @@ class Description:
     upper_rows: int
     entry: int
     top: int
-    files: dict[str, FileFacts]
+    files: dict[str, files.FileFacts]
     removed: int = 0
 
     def write(self, path: Path) -> None:
         """Write and fsync."""
-        body = orjson.dumps(asdict(self), option=orjson.OPT_SORT_KEYS)
-        writer = files.ArrayWriter(path)
-        writer.write(np.frombuffer(body + b"\n" + xxhash.xxh3_64(body).hexdigest().encode() + b"\n", np.uint8))
-        writer.close()
+        files.write_description(path, asdict(self))
 
     @classmethod
     def read(cls, path: Path) -> Description:
         """Read and check; raise Corruption."""
-        try:
-            body, checksum, rest = path.read_bytes().split(b"\n")
-        except FileNotFoundError as error:
-            raise Corruption(path, "it is missing", files.WAY_OUT_SEGMENT) from error
-        except ValueError as error:
-            raise Corruption(path, "it is not two lines", files.WAY_OUT_SEGMENT) from error
-        if rest or xxhash.xxh3_64(body).hexdigest().encode() != checksum:
-            raise Corruption(path, "its checksum is wrong", files.WAY_OUT_SEGMENT)
-        fields = orjson.loads(body)
-        if fields["version"] > FORMAT_VERSION:
-            raise Corruption(path, "a later version of qnode wrote it", "Start that version")
-        fields["files"] = {name: FileFacts(**facts) for name, facts in fields["files"].items()}
-        return cls(**fields)
+        return cls(**files.read_description(path, FORMAT_VERSION))
 
 
 class SealedSegment:
     """An immutable segment; safe to search from any number of threads and processes."""
+
+    is_sealed = True
 
     def __init__(self, directory: Path, params: VectorParams, description: Description, view: View) -> None:
         self.directory, self.params, self.rows = directory, params, description.rows
@@ -119,7 +96,7 @@ class SealedSegment:
         if fits != (description.dimensions, description.datatype, description.distance):
             raise Corruption(directory / DESCRIPTION, "it belongs to another kind of vector", files.WAY_OUT_SEGMENT)
         for name, facts in description.files.items():
-            _check(directory / name, facts, verify)
+            files.check(directory / name, facts, contents=verify)
         rows = description.rows
         points = files.map_array(directory / "points.bin", "<u4", (rows,))
         if verify and not _ascend(points, params):
@@ -248,17 +225,6 @@ def named(quantization: Quantization | None) -> str:
         if quantization.quantile is None
         else f"{quantization.kind.value}:{quantization.quantile}"
     )
-
-
-def _check(path: Path, facts: FileFacts, contents: bool) -> None:
-    try:
-        size = path.stat().st_size
-    except FileNotFoundError as error:
-        raise Corruption(path, "it is missing", files.WAY_OUT_SEGMENT) from error
-    if size != facts.bytes:
-        raise Corruption(path, f"it has {size} bytes instead of {facts.bytes}", files.WAY_OUT_SEGMENT)
-    if contents and files.checksum_of(path) != facts.xxh3:
-        raise Corruption(path, "its checksum is wrong", files.WAY_OUT_SEGMENT)
 
 
 def _map_codes(directory: Path, params: VectorParams, description: Description) -> Codes | None:

@@ -1,0 +1,257 @@
+"""Sparse vectors in the index against brute force: random histories, reopening, building, copies, filters, damage."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from qnode.errors import Corruption
+from qnode.index import Index, check, copying, maintenance, reading, sampling
+from qnode.index.builders import write_job
+from qnode.index.vectors import BuildJob
+from qnode.index.vectors.build import build as build_segment
+from qnode.models.columns import column_of
+from qnode.models.filter import FieldCondition, Filter, HasId, MatchAny
+from qnode.models.operation import Delete, DeleteVectors, Operation, UpdateVectors, Upsert
+from qnode.models.payload_path import parse_path
+from qnode.models.point_id import PointKey, key_of
+from qnode.models.query import (
+    ALL_VECTORS,
+    Examples,
+    ExamplesKind,
+    Nearest,
+    QueryRequest,
+    RetrieveRequest,
+    SearchParams,
+    SparseVector,
+)
+from qnode.models.reads import FrequenciesRequest
+from qnode.models.vector_params import IndexParams, SparseParams
+
+DIMS = 60
+NAME = "s"
+Floats = np.ndarray[tuple[int], np.dtype[np.float32]]
+
+
+class History:
+    """Random operations on an index, and what the points are after them."""
+
+    def __init__(self, path: Path, seed: int, threshold_kb: int = 8) -> None:
+        print(f"seed {seed}")
+        self.path = path
+        self.params = IndexParams((), indexing_threshold_kb=threshold_kb, sparse=(SparseParams(NAME, 0),))
+        self.random = np.random.default_rng(seed)
+        self.index = Index.open(path, self.params)
+        self.points: dict[PointKey, SparseVector | None] = {}
+
+    def vector(self) -> SparseVector:
+        """A vector of few or many numbers, of which some are small integers, so that scores are equal, and 0."""
+        count = int(self.random.choice([0, 1, 3, 8, 20]))
+        indices = np.sort(self.random.choice(DIMS, count, replace=False)).astype(np.uint32)
+        indices[indices > DIMS - 3] += np.uint32(2**32 - DIMS)
+        if self.random.random() < 0.5:
+            values = self.random.integers(-2, 3, count).astype(np.float32)
+        else:
+            values = self.random.standard_normal(count).astype(np.float32)
+        return SparseVector(indices, values)
+
+    def apply(self, *operations: Operation) -> None:
+        first = self.index.applied_op + 1
+        self.index.apply([(first + at, operation) for at, operation in enumerate(operations)])
+
+    def step(self) -> Operation:
+        keys = [key_of(int(number)) for number in self.random.choice(400, self.random.integers(1, 60), replace=False)]
+        known = [key for key in keys if key in self.points]
+        at = np.arange(len(keys), dtype=np.int32)
+        match self.random.integers(0, 6):
+            case 0:
+                for key in known:
+                    del self.points[key]
+                return Delete(keys)
+            case 1 if known:
+                vectors = [self.vector() for _ in known]
+                self.points.update(zip(known, vectors, strict=True))
+                return UpdateVectors(known, {NAME: column_of(at[: len(known)], vectors)})
+            case 2 if known:
+                self.points.update(dict.fromkeys(known))
+                return DeleteVectors(known, [NAME])
+            case _:
+                vectors = [self.vector() for _ in keys]
+                self.points.update(zip(keys, vectors, strict=True))
+                payloads = [b'{"n":%d}' % (key[-1] % 50) for key in keys]
+                return Upsert(keys, payloads, {NAME: column_of(at, vectors)})
+
+    def reopen(self) -> None:
+        self.index.close()
+        self.index = Index.open(self.path, self.params)
+
+    def build(self) -> None:
+        """Do all builds that are due, and write while each is under way."""
+        while maintenance.is_due(self.index):
+            build = maintenance.begin_build(self.index)
+            if build is not None:
+                job = BuildJob.from_json(write_job(build, threads=1).read_bytes())
+                self.apply(self.step())
+                build_segment(job)
+                maintenance.install(self.index, build)
+                build.clean_up()
+
+    @property
+    def held(self) -> dict[PointKey, SparseVector]:
+        return {key: vector for key, vector in self.points.items() if vector is not None}
+
+    def found(self, query: SparseVector, chosen: Filter | None = None, limit: int = 10) -> list[tuple[float, PointKey]]:
+        request = QueryRequest(Nearest(query), NAME, chosen, SearchParams(), limit=limit)
+        return [(float(point.score or 0), point.key) for point in reading.search(self.index, request, query)]
+
+    def check(self) -> None:
+        assert list(check.faults(self.index)) == []
+        held = self.held
+        assert self.index.spaces[0].count == self.index.spaces[0].indexed_count == len(held)
+        read = reading.retrieve(self.index, RetrieveRequest(tuple(self.points), with_vector=ALL_VECTORS))
+        assert {point.key for point in read} == set(self.points)
+        for point in read:
+            vector = self.points[point.key]
+            assert point.vectors is not None
+            assert set(point.vectors) == (set() if vector is None else {NAME})
+            if vector is not None:
+                got = point.vectors[NAME]
+                assert isinstance(got, SparseVector)
+                assert np.array_equal(got.indices, vector.indices)
+                assert np.array_equal(got.values, vector.values)
+        for _ in range(5):
+            query = self.vector()
+            expected = brute_force(query, held)
+            assert self.found(query) == expected[:10]
+            assert self.found(query, limit=500) == expected
+            few = set(list(self.points)[::20])
+            assert (
+                self.found(query, Filter(must=(HasId(frozenset(few)),)))
+                == [hit for hit in expected if hit[1] in few][:10]
+            )
+            rest = Filter(must_not=(HasId(frozenset(few)),))
+            assert self.found(query, rest) == [hit for hit in expected if hit[1] not in few][:10]
+            narrow = Filter(must=(FieldCondition(parse_path("n"), MatchAny((7,))),))
+            assert self.found(query, narrow) == [hit for hit in expected if hit[1][-1] % 50 == 7][:10]
+            self.check_frequencies(query, few)
+
+    def check_frequencies(self, query: SparseVector, few: set[PointKey]) -> None:
+        for corpus in (None, Filter(must=(HasId(frozenset(few)),))):
+            counted = sampling.frequencies(self.index, FrequenciesRequest(NAME, query.indices, corpus))
+            held = [vector for key, vector in self.held.items() if corpus is None or key in few]
+            assert counted.points == len(held)
+            assert counted.counts.tolist() == [
+                sum(index in vector.indices for vector in held) for index in query.indices
+            ]
+
+
+def product(query: SparseVector, vector: SparseVector) -> float | None:
+    """The sum in the order of indices, in float32; None without a common index."""
+    _, here, there = np.intersect1d(query.indices, vector.indices, assume_unique=True, return_indices=True)
+    total = np.float32(0)
+    for one, other in zip(query.values[here], vector.values[there], strict=True):
+        total = np.float32(total + np.float32(one * other))
+    return float(total) if len(here) else None
+
+
+def brute_force(query: SparseVector, held: dict[PointKey, SparseVector]) -> list[tuple[float, PointKey]]:
+    scored = [(score, key) for key, vector in held.items() if (score := product(query, vector)) is not None]
+    return sorted(scored, reverse=True)
+
+
+@pytest.mark.parametrize("seed", [3, 4])
+def test_a_history_of_sparse_vectors_gives_what_brute_force_gives(tmp_path: Path, seed: int) -> None:
+    history = History(tmp_path / "shard", seed)
+    for turn in range(4):
+        for _ in range(10):
+            history.apply(*(history.step() for _ in range(history.random.integers(1, 4))))
+        history.check()
+        history.build()
+        assert any(part.is_sealed for part in history.index.spaces[0].parts)
+        history.check()
+        if turn == 2:
+            copying.copy_index(history.index, tmp_path / "copy")
+            history.index.close()
+            history.path = tmp_path / "copy"
+            history.index = Index.open(history.path, history.params)
+        else:
+            history.reopen()
+        history.check()
+    history.index.close()
+
+
+def test_rows_of_a_growing_segment_are_found_however_they_were_added(tmp_path: Path) -> None:
+    history = History(tmp_path / "shard", 5, threshold_kb=10_000)
+    number = 0
+    for count in (1, 254, 1, 1, 700, 3, 256, 255, 2000, 10):
+        keys = [key_of(number + at) for at in range(count)]
+        number += count
+        vectors = [history.vector() for _ in keys]
+        history.points.update(zip(keys, vectors, strict=True))
+        column = column_of(np.arange(count, dtype=np.int32), vectors)
+        history.apply(Upsert(keys, [b"{}"] * count, {NAME: column}))
+        query = history.vector()
+        assert history.found(query, limit=5000) == brute_force(query, history.held)
+    history.reopen()
+    assert history.found(query, limit=5000) == brute_force(query, history.held)
+    history.index.close()
+
+
+def test_examples_give_every_point_a_score(tmp_path: Path) -> None:
+    history = History(tmp_path / "shard", 6)
+    for _ in range(12):
+        history.apply(history.step())
+    history.build()
+    history.apply(history.step())
+    good, bad = history.vector(), history.vector()
+    examples = Examples(ExamplesKind.SUM_SCORES, positive=(good,), negative=(bad,))
+    few = frozenset(list(history.points)[::3])
+    for chosen in (None, Filter(must=(HasId(few),)), Filter(must_not=(HasId(few),))):
+        request = QueryRequest(examples, NAME, chosen, limit=1000)
+        found = reading.search(history.index, request, examples)
+        held = {key: vector for key, vector in history.held.items() if passes(chosen, key, few)}
+        expected = {key: (product(good, vector) or 0) - (product(bad, vector) or 0) for key, vector in held.items()}
+        assert {point.key: float(point.score or 0) for point in found} == pytest.approx(expected, abs=1e-5)
+        scores = [float(point.score or 0) for point in found]
+        assert scores == sorted(scores, reverse=True)
+    history.index.close()
+
+
+def passes(chosen: Filter | None, key: PointKey, few: frozenset[PointKey]) -> bool:
+    return chosen is None or (key in few) == bool(chosen.must)
+
+
+def test_damage_of_any_file_of_a_segment_is_found(tmp_path: Path) -> None:
+    history = History(tmp_path / "shard", 7)
+    for _ in range(30):
+        history.apply(history.step())
+    history.build()
+    history.apply(history.step())
+    folders = [part.segment.directory for part in history.index.spaces[0].parts]
+    history.index.close()
+    files = [file for folder in folders for file in sorted(folder.iterdir())]
+    assert {file.name for file in files} >= {"entries.bin", "rows.bin", "weights.bin", "dims.bin", "starts.bin"}
+    for file in files:
+        content = file.read_bytes()
+        file.write_bytes(bytes([content[0] ^ 1]) + content[1:])
+        with pytest.raises(Corruption, match=str(file.parent)):
+            Index.open(history.path, history.params)
+        file.write_bytes(content)
+    history.index = Index.open(history.path, history.params)
+    history.check()
+    history.index.close()
+
+
+@pytest.mark.parametrize("name", ["rows.bin", "starts.bin", "offsets.bin"])
+def test_what_would_lead_a_search_astray_is_found_without_looking_at_all_checksums(tmp_path: Path, name: str) -> None:
+    history = History(tmp_path / "shard", 8)
+    for _ in range(30):
+        history.apply(history.step())
+    history.build()
+    sealed = next(part.segment for part in history.index.spaces[0].parts if part.is_sealed)
+    history.index.close()
+    content = np.fromfile(sealed.directory / name, np.int32)
+    content[len(content) // 2 // 2 * 2] = 1 << 28
+    content.tofile(sealed.directory / name)
+    with pytest.raises(Corruption, match=name):
+        Index.open(history.path, history.params, verify=False)

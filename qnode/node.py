@@ -40,6 +40,7 @@ from qnode.config import Configuration, Service
 from qnode.disk import hold
 from qnode.errors import CannotStart
 from qnode.index.vectors import warm_up
+from qnode.quotas import Quotas
 from qnode.raft import StandaloneLog, TopologyLog
 from qnode.shards.collections import Collections, CollectionsSettings
 from qnode.shards.copying import CopySettings
@@ -84,6 +85,7 @@ async def run(configuration: Configuration, recovery: Recovery = NOTHING) -> Non
     async with AsyncExitStack() as opened:
         listener = opened.enter_context(_bound(service.host, service.http_port))
         opened.enter_context(hold(storage.storage_path))
+        quotas = Quotas(storage.storage_path)
         folder = _folder(storage.storage_path / "raft")
         cluster = _member(configuration, folder) if configuration.cluster.enabled else None
         topology: TopologyLog = _alone(folder) if cluster is None else cluster.log
@@ -123,6 +125,7 @@ async def run(configuration: Configuration, recovery: Recovery = NOTHING) -> Non
             parsers,
             configuration.collection_defaults(),
             topology=lambda: topology.current,
+            quotas=quotas,
             cluster=cluster,
             replicas=replicas,
             taken=snapshots,

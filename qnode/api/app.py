@@ -28,10 +28,11 @@ from qnode.api import (
     cluster_routes,
     definitions,
     documentation,
+    issues,
     optimizations,
+    quota_routes,
     service,
     snapshots,
-    unsupported,
 )
 from qnode.api.access import Access, Guard, Keys, credential
 from qnode.api.cluster_surface import ClusterSurface
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from qnode.models.collection import CollectionDefaults
     from qnode.models.filter import Filter
     from qnode.models.topology import Topology
+    from qnode.quotas import Quotas
     from qnode.shards.collections import Collections
     from qnode.shards.replicas import Replicas
     from qnode.snapshots import Snapshots
@@ -260,6 +262,7 @@ def build_application(
     defaults: CollectionDefaults,
     *,
     topology: Callable[[], Topology],
+    quotas: Quotas,
     cluster: Cluster | None = None,
     replicas: Replicas | None = None,
     taken: Snapshots | None = None,
@@ -275,7 +278,7 @@ def build_application(
     no endpoints of snapshots.
     """
     counts = RestCounts()
-    points = Points(collections, parsers, read_timeout_seconds)
+    points = Points(collections, parsers, read_timeout_seconds, quotas)
     cold = FastAPI(title="qnode", version=__version__, redirect_slashes=False)
     surface = ClusterSurface(collections, topology, cluster, replicas)
     cold.include_router(service.routes(collections, counts, surface))
@@ -285,7 +288,8 @@ def build_application(
     cold.include_router(definitions.routes(collections, points, lambda: _spread(defaults, topology())))
     if taken is not None:
         cold.include_router(snapshots.routes(taken))
-    cold.include_router(unsupported.routes())
+    cold.include_router(issues.routes(points.issues))
+    cold.include_router(quota_routes.routes(quotas))
     hot = points.routes() | Summaries(collections, points).routes()
     documentation.complete(cold, hot)
     return Application(

@@ -16,6 +16,7 @@ from qnode.api.access import Access
 from qnode.api.errors import explain
 from qnode.api.http import Call, Parameters, definition_parameters, json_of
 from qnode.api.points import Points
+from qnode.api.strict_writes import check_definition
 from qnode.errors import TimedOut
 from qnode.models import reading
 from qnode.models.collection import (
@@ -125,6 +126,7 @@ def _add_vector_routes(router: APIRouter, collections: Collections) -> None:
         call = await call_of(request, collection_name)
         parameters = definition_parameters(call.query_string)
         dense, sparse = read_added(_definition(call), vector_name)
+        check_definition(collections.get(collection_name), parameters.timeout_seconds)
         adding = collections.change_vectors(
             collection_name, lambda config: config.with_vector(vector_name, dense, sparse)
         )
@@ -134,6 +136,7 @@ def _add_vector_routes(router: APIRouter, collections: Collections) -> None:
     @router.delete("/collections/{collection_name}/vectors/{vector_name}", summary="Delete named vector")
     async def delete_vector(collection_name: str, vector_name: str, request: Request) -> Response:
         parameters = definition_parameters(request.scope["query_string"])
+        check_definition(collections.get(collection_name), parameters.timeout_seconds)
         removing = collections.change_vectors(collection_name, lambda config: config.without_vector(vector_name))
         result = await in_time(parameters, removing)
         return json_response(answers.ok(answers.update(result), request.state.started))
@@ -150,6 +153,7 @@ def _add_index_routes(router: APIRouter, collections: Collections) -> None:
         field = reading.text(given["field_name"])
         parse_path(field)
         schema = parse_field_schema(reading.first_of(given, "field_schema", "field_type"))
+        check_definition(collections.get(collection_name), parameters.timeout_seconds, field)
         change = collections.create_field_index(collection_name, field, schema, parameters.wait)
         result = await in_time(parameters, change)
         return json_response(answers.ok(answers.update(result), call.started))
@@ -157,6 +161,7 @@ def _add_index_routes(router: APIRouter, collections: Collections) -> None:
     @router.delete("/collections/{collection_name}/index/{field_name:path}", summary="Delete payload index")
     async def drop_index(collection_name: str, field_name: str, request: Request) -> Response:
         parameters = definition_parameters(request.scope["query_string"])
+        check_definition(collections.get(collection_name), parameters.timeout_seconds)
         change = collections.drop_field_index(collection_name, field_name, parameters.wait)
         result = await in_time(parameters, change)
         return json_response(answers.ok(answers.update(result), request.state.started))

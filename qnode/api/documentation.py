@@ -117,6 +117,7 @@ DEFINITIONS: dict[tuple[str, str], Json] = {
         "actions": [{"create_alias": {"collection_name": "documented", "alias_name": "current"}}]
     },
     ("PUT", "/collections/{collection_name}/index"): {"field_name": "city", "field_schema": "keyword"},
+    ("PUT", "/quotas"): {"enabled": False, "max_resident_memory_percent": 80, "max_disk_usage_percent": 90},
 }
 """Bodies of ordinary routes."""
 

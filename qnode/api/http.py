@@ -46,7 +46,7 @@ class Call:
     """A request as an endpoint gets it: `name` is the collection's, `started` a reading of perf_counter.
 
     `collection` is what the endpoint found under the name; `access` what the client may do, None everything. `waited_seconds`: so
-    much of the client's time an attempt to answer at once has taken.
+    much of the client's time an attempt to answer at once has taken. `asked`: the read that its body was.
     """
 
     name: str
@@ -59,6 +59,7 @@ class Call:
     collection: Collection | None = None
     access: Access | None = None
     waited_seconds: float = 0.0
+    asked: object = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,14 +17,27 @@ import orjson
 
 from qnode import deadline
 from qnode.api import answers, number_scan, older_json, query_json, reads_json, recurring, writes_json
-from qnode.api.http import JSON, SMALL_BODY_BYTES, Call, json_of, read_parameters, unsigned_of, write_parameters
+from qnode.api.http import (
+    JSON,
+    SMALL_BODY_BYTES,
+    Call,
+    Parameters,
+    json_of,
+    read_parameters,
+    unsigned_of,
+    write_parameters,
+)
+from qnode.api.issues import Issues
+from qnode.api.strict_reads import check_read
+from qnode.api.strict_writes import check_write, pay_for_write
 from qnode.api.writes_json import Sizes
 from qnode.errors import BadInput, NotFound, QnodeError, TimedOut
 from qnode.models.point_id import PointKey, id_of, key_of
 from qnode.models.query import ALL_PAYLOAD, ALL_VECTORS, Point, QueryRequest, RetrieveRequest
 from qnode.models.reads import OrderedRequest
 from qnode.models.universal import UniversalRequest
-from qnode.models.write import WriteRequest
+from qnode.models.write import UpdateResult, WriteRequest, needs_space
+from qnode.quotas import Quotas
 from qnode.shards import kinds
 from qnode.shards.querying import search
 
@@ -48,9 +61,15 @@ _PIECE_QUERIES = 16
 """A thread takes so many queries of a larger batch at once, so that other reads get their turn."""
 
 
-def checked(endpoint: Endpoint) -> Endpoint:
-    """Let an endpoint tell when its collection was deleted meanwhile."""
-    return lambda call: _unless_removed(call, endpoint(call))
+def checked(endpoint: Endpoint, issues: Issues) -> Endpoint:
+    """Let an endpoint tell when its collection was deleted meanwhile, and notice why it was slow."""
+
+    async def answer(call: Call) -> bytes:
+        answer = await _unless_removed(call, endpoint(call))
+        issues.look(call)
+        return answer
+
+    return answer
 
 
 async def _unless_removed(call: Call, answer: Awaitable[bytes]) -> bytes:
@@ -69,8 +88,12 @@ class Points:
     read_timeout_seconds: when a read is given up whose client has not said it; None never.
     """
 
-    def __init__(self, collections: Collections, parsers: Executor, read_timeout_seconds: int | None) -> None:
+    def __init__(
+        self, collections: Collections, parsers: Executor, read_timeout_seconds: int | None, quotas: Quotas
+    ) -> None:
         self._collections = collections
+        self._quotas = quotas
+        self.issues = Issues()
         self._parsers = parsers
         self._read_timeout_seconds = read_timeout_seconds
 
@@ -98,7 +121,7 @@ class Points:
             ("POST", "points/payload/clear"): self._writing(writes_json.parse_clear_payload),
             ("POST", "points/batch"): self.batch,
         }
-        return {route: checked(endpoint) for route, endpoint in endpoints.items()}
+        return {route: checked(endpoint, self.issues) for route, endpoint in endpoints.items()}
 
     def direct_routes(self) -> dict[tuple[str, str], DirectEndpoint]:
         """List those that can answer a small body at once, or not at all; any fault is left to the endpoints."""
@@ -116,6 +139,8 @@ class Points:
         self, call: Call, later: Later, parse: recurring.Parse, written: Callable[[Call, Sequence[Point]], bytes]
     ) -> bytes | Withdraw | None:
         collection = self._collection(call)
+        if collection.strict is not None:
+            return None
         request = recurring.read(call.body, parse)
         if request is None or request.with_vector.enabled or request.limit > answers.QUICK_POINTS:
             return None
@@ -192,8 +217,8 @@ class Points:
     async def _point(self, call: Call, shown_id: str) -> bytes:
         key = _key_of_text(shown_id)
         self._read_parameters(call)
-        collection = self._collection(call)
         request = RetrieveRequest((key,), ALL_PAYLOAD, ALL_VECTORS)
+        collection = self._admitting(call, request)
         points = await in_time(call, collection.retrieve(request, call.consistency))
         if not points:
             raise NotFound(f"Point with id {id_of(key)} does not exists!")
@@ -206,10 +231,9 @@ class Points:
             call, lambda body: writes_json.parse_operations(body, self._sizes(call)), number_scan.parse
         )
         collection = self._collection(call)
-        results = [
-            await collection.write(request, wait=parameters.wait, timeout_seconds=parameters.timeout_seconds)
-            for request in requests
-        ]
+        for request in requests:
+            await self._check_write(collection, request, parameters)
+        results = [await _written(collection, request, parameters) for request in requests]
         return answers.ok([answers.update(result) for result in results], call.started)
 
     def _writing(self, parse: Callable[[object, Sizes], WriteRequest]) -> Endpoint:
@@ -219,7 +243,8 @@ class Points:
             parameters = write_parameters(call.query_string)
             request = await self._parsed(call, lambda body: parse(body, self._sizes(call)), number_scan.parse)
             collection = self._collection(call)
-            result = await collection.write(request, wait=parameters.wait, timeout_seconds=parameters.timeout_seconds)
+            await self._check_write(collection, request, parameters)
+            result = await _written(collection, request, parameters)
             return answers.ok(answers.update(result), call.started)
 
         return write
@@ -227,6 +252,19 @@ class Points:
     def _collection(self, call: Call) -> Collection:
         call.collection = self._collections.get(call.name)
         return call.collection
+
+    def _admitting(self, call: Call, request: Any) -> Collection:
+        """Give the collection of a read, if it admits it; remember what was asked, for the issues."""
+        collection, call.asked = self._collection(call), request
+        if collection.strict is not None:
+            check_read(collection.strict, collection, request, read_parameters(call.query_string).timeout_seconds)
+        return collection
+
+    async def _check_write(self, collection: Collection, request: WriteRequest, parameters: Parameters) -> None:
+        if needs_space(request):
+            self._quotas.check()
+        if collection.strict is not None:
+            await check_write(collection.strict, collection, request, parameters.timeout_seconds)
 
     def _finder(self, call: Call) -> Callable[[str], Collection]:
         """Make the function that finds another collection for a call that names it."""
@@ -248,7 +286,8 @@ class Points:
     async def read(self, call: Call, parse: Callable[[object], Result]) -> tuple[Result, Collection]:
         """Read the body and the parameters of a read, then find the collection."""
         self._read_parameters(call)
-        return await self._parsed(call, parse), self._collection(call)
+        request = await self._parsed(call, parse)
+        return request, self._admitting(call, request)
 
     async def found(self, call: Call, collection: Collection, request: Search) -> Sequence[Point]:
         """Run a query: on the loop when it is quick, else where it may take its time."""
@@ -291,7 +330,7 @@ class Points:
             request = recurring.read(call.body, parse)
             if request is not None:
                 self._read_parameters(call)
-                return request, self._collection(call)
+                return request, self._admitting(call, request)
         return await self.read(call, parse)
 
     def _read_parameters(self, call: Call) -> None:
@@ -309,6 +348,13 @@ class Points:
             return parse(json_of(call))
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._parsers, lambda: parse(json_of(call, decode_large)))
+
+
+async def _written(collection: Collection, request: WriteRequest, parameters: Parameters) -> UpdateResult:
+    """Write what was checked, if the rate of writes allows it."""
+    if collection.strict is not None:
+        await pay_for_write(collection.strict, collection, request)
+    return await collection.write(request, wait=parameters.wait, timeout_seconds=parameters.timeout_seconds)
 
 
 async def written(call: Call, show: Callable[[], object], *found: Sequence[Point]) -> bytes:

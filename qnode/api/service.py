@@ -1,4 +1,4 @@
-"""Endpoints about the node itself: version, health, metrics, telemetry, issues."""
+"""Endpoints about the node itself: version, health, metrics, telemetry."""
 
 from __future__ import annotations
 
@@ -147,13 +147,5 @@ def routes(collections: Collections, counts: RestCounts, surface: ClusterSurface
         level = integer_parameter(pairs, "details_level") or 0
         shown = telemetry.show(level, anonymous=boolean_parameter(pairs, "anonymize"))
         return Response(answers.ok(shown, request.state.started), media_type="application/json")
-
-    @router.get("/issues", summary="Issues that were found; none is looked for yet")
-    async def issues(request: Request) -> Response:
-        return Response(answers.ok({"issues": []}, request.state.started), media_type="application/json")
-
-    @router.delete("/issues", summary="Forget the issues that were found")
-    async def clear_issues(request: Request) -> Response:
-        return Response(answers.ok(True, request.state.started), media_type="application/json")
 
     return router

@@ -43,7 +43,7 @@ class Summaries:
             ("POST", "points/search/matrix/pairs"): self.matrix_pairs,
             ("POST", "points/search/matrix/offsets"): self.matrix_offsets,
         }
-        return {route: checked(endpoint) for route, endpoint in endpoints.items()}
+        return {route: checked(endpoint, self._points.issues) for route, endpoint in endpoints.items()}
 
     async def facet(self, call: Call) -> bytes:
         """Give the values of a field that most points have."""

@@ -260,6 +260,12 @@ class CollectionConfig:
             ),
         )
 
+    def payload_m(self, name: str) -> int:
+        """Give how many links the points of a tenant have among each other, for a dense vector."""
+        hnsw = {**self.hnsw, **self._named[name].get("hnsw_config", {})}
+        own = hnsw.get("payload_m")
+        return int(hnsw["m"] if own is None else own)
+
     @property
     def _named(self) -> Section:
         """The settings of dense vectors by name."""

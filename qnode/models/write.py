@@ -139,6 +139,11 @@ class UpdateResult:
     status: UpdateStatus
 
 
+def needs_space(request: WriteRequest) -> bool:
+    """Tell whether a write may add to what is stored; the others are those that free space."""
+    return isinstance(request, UpsertRequest | UpdateVectorsRequest | SetPayloadRequest | OverwritePayloadRequest)
+
+
 def size_of(request: WriteRequest) -> int:
     """Tell about how much memory a request keeps, as far as that grows with what the client has sent."""
     match request:

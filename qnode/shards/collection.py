@@ -31,6 +31,7 @@ from qnode.models.query import (
 from qnode.models.reads import FrequenciesRequest, OrderedRequest, SampleRequest
 from qnode.models.shard_calls import FieldsRequest, InfoRequest, VectorRequest
 from qnode.models.shard_choice import ShardChoice
+from qnode.models.strict_mode import StrictMode
 from qnode.models.topology import CollectionEntry
 from qnode.models.write import UpdateResult, UpdateStatus, WriteRequest
 from qnode.shards import kinds, local_reads, quick
@@ -43,6 +44,7 @@ from qnode.shards.readings import KindReading, Numbers, RetrieveReading
 from qnode.shards.resolve import check, check_query, named
 from qnode.shards.routes import Routes
 from qnode.shards.scatter import Scatter
+from qnode.shards.strictness import Strictness
 from qnode.shards.swift import Found, Swift, Withdraw
 from qnode.shards.weighing import counted_for, weighed
 
@@ -85,6 +87,8 @@ class Collection:
         """Take over changed settings; the shards have done so already."""
         self.config = config
         self.settings = Settings(config.index_params().by_name, self.settings.fields)
+        bounds = StrictMode.of(config.strict_mode)
+        self.strict = None if bounds is None else Strictness(bounds)
 
     @property
     def fields(self) -> Mapping[str, FieldSchema]:
@@ -154,6 +158,14 @@ class Collection:
             raise Unavailable("the collection was deleted")
         return self._routes
 
+    def parts_of(self, request: WriteRequest) -> dict[int, WriteRequest]:
+        """Give each shard its part of a write."""
+        return self._routes.split(request)
+
+    def shards_read(self, choice: ShardChoice | None) -> Numbers:
+        """List the shards that a read is about."""
+        return self._routes.read_from(choice)
+
     @property
     def last_op(self) -> int:
         """The last operation that any shard here has applied."""
@@ -165,7 +177,7 @@ class Collection:
         self, kind: Kind[Request, Answer], request: Request, consistency: Consistency | None = None
     ) -> Answer:
         """Answer a request of a kind from all shards that it is about."""
-        numbers = self._routes.read_from(request.shards)
+        numbers = self.shards_read(request.shards)
         if not self.is_direct(request.shards, consistency):
             return await self._gathered(kind, request, numbers, consistency)
         parts, settings = self._all_parts, self.settings

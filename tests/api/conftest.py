@@ -16,6 +16,7 @@ from qnode.api.access import Keys
 from qnode.api.app import build_application
 from qnode.index.vectors import warm_up
 from qnode.models.collection import CollectionDefaults
+from qnode.quotas import Quotas
 from qnode.raft import StandaloneLog
 from qnode.shards.collections import Collections, CollectionsSettings
 from qnode.snapshots import Snapshots, SnapshotSettings
@@ -82,6 +83,7 @@ def serving(path: Path, keys: Keys | None = None) -> Iterator[Client]:
                 parsers,
                 CollectionDefaults(),
                 topology=lambda: topology.current,
+                quotas=Quotas(path),
                 taken=snapshots,
                 body_limit_bytes=BODY_LIMIT_BYTES,
                 keys=keys,

@@ -19,6 +19,7 @@ from qnode.cluster import Cluster, ClusterSettings
 from qnode.index.vectors import warm_up
 from qnode.models.collection import CollectionDefaults
 from qnode.models.topology_commands import AddPeer
+from qnode.quotas import Quotas
 from qnode.shards.collections import Collections, CollectionsSettings
 from qnode.shards.replicas import Replicas
 from tests.api.conftest import BODY_LIMIT_BYTES, Client
@@ -55,6 +56,7 @@ def member(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
                 parsers,
                 CollectionDefaults(),
                 topology=lambda: cluster.topology,
+                quotas=Quotas(path),
                 cluster=cluster,
                 body_limit_bytes=BODY_LIMIT_BYTES,
             )

@@ -21,6 +21,7 @@ from qnode.models.collection import CollectionDefaults
 from qnode.models.operation import VectorColumn
 from qnode.models.point_id import key_of
 from qnode.models.write import UpsertRequest
+from qnode.quotas import Quotas
 from qnode.shards.topics import Topic
 from tests.shards.nodes import Group, Node, nodes
 
@@ -56,12 +57,13 @@ class Connection:
 class Front:
     """The HTTP side of the group's first node. `state`: what uvicorn knows of its connections and tasks."""
 
-    def __init__(self, group: Group, parsers: ThreadPoolExecutor, seconds: int | None) -> None:
+    def __init__(self, group: Group, folder: Path, parsers: ThreadPoolExecutor, seconds: int | None) -> None:
         self.application = build_application(
             group[1].collections,
             parsers,
             CollectionDefaults(),
             topology=lambda: group.topology,
+            quotas=Quotas(folder),
             body_limit_bytes=1 << 20,
             read_timeout_seconds=seconds,
         )
@@ -98,7 +100,7 @@ def run(folder: Path, placement: Sequence[Sequence[int]], act: Act, seconds: int
             async with asyncio.timeout(30), nodes(folder, peers) as group:
                 await group.create(tuple(map(tuple, placement)), vectors={"size": SIZE, "distance": "Dot"})
                 await group[1].collections.get("c").write(points(), wait=True)
-                async with listening(Front(group, parsers, seconds)) as (front, connection):
+                async with listening(Front(group, folder, parsers, seconds)) as (front, connection):
                     await act(group, front, connection)
 
     asyncio.run(running())

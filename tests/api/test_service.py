@@ -137,11 +137,6 @@ def test_there_are_no_issues(client: Client) -> None:
     assert client.result("DELETE", "/issues") is True
 
 
-def test_what_is_not_there_yet_says_so(client: Client) -> None:
-    status, text = client.error("GET", "/quotas")
-    assert (status, text) == (400, "Bad request: GET /quotas is not supported yet")
-
-
 def test_unknown_routes_and_methods_get_the_envelope(client: Client) -> None:
     assert client.error("GET", "/nothing/here") == (404, "Not found: there is nothing at /nothing/here")
     assert client.error("DELETE", "/metrics") == (405, "DELETE is not allowed at /metrics")

@@ -7,7 +7,6 @@ Deleting is never refused. Left out: a node that is over its quota does not coun
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from time import monotonic
 from typing import Any
 
 from qnode.errors import OutOfSpace
+from qnode.machine import memory_bytes
 from qnode.metrics import resident_bytes
 from qnode.models import reading
 from qnode.models.reading import Fault
@@ -26,8 +26,8 @@ Propose = Callable[[Command], Awaitable[object | None]]
 """Asks for a change of the topology; gives why it was rejected."""
 
 DEFAULT_MARGIN_PERCENT = 5
+_SPOKEN = {"resident_memory": "resident memory", "disk_usage": "disk"}
 _MEASURED_SECONDS = 1.0
-_CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 _READERS: dict[str, reading.Reader] = {
     "enabled": reading.boolean,
     "max_resident_memory_percent": reading.unsigned,
@@ -126,6 +126,26 @@ class Quotas:
         self._check("resident memory", used.resident_memory_percent, config.max_resident_memory_percent)
         self._check("disk", used.disk_usage_percent, config.max_disk_usage_percent)
 
+    def exceeded(self) -> dict[str, bool | None]:
+        """Tell of each resource whether writes are refused for it now; None: they never are."""
+        config = self.config
+        used = self.usage()
+        limits = {
+            "resident_memory": (used.resident_memory_percent, config.max_resident_memory_percent),
+            "disk_usage": (used.disk_usage_percent, config.max_disk_usage_percent),
+        }
+        shown: dict[str, bool | None] = {}
+        for name, (percent, limit) in limits.items():
+            if not config.enabled or percent is None or limit is None:
+                shown[name] = None
+                continue
+            try:
+                self._check(_SPOKEN[name], percent, limit)
+                shown[name] = False
+            except OutOfSpace:
+                shown[name] = True
+        return shown
+
     def _check(self, resource: str, used: int | None, limit: int | None) -> None:
         if used is None or limit is None:
             return
@@ -146,7 +166,7 @@ def usage_of(folder: Path) -> Usage:
 def memory_percent() -> int | None:
     """Tell how much of the memory that this process may have is resident."""
     resident = resident_bytes()
-    return None if resident is None else 100 * resident // _memory_bytes()
+    return None if resident is None else 100 * resident // memory_bytes()
 
 
 def check_memory(limit_percent: int) -> None:
@@ -154,14 +174,3 @@ def check_memory(limit_percent: int) -> None:
     used = memory_percent()
     if used is not None and used >= limit_percent:
         raise OutOfSpace(f"the resident memory limit of {limit_percent}% is used up ({used}% in use)")
-
-
-def _memory_bytes() -> int:
-    """Give the memory of the machine, or the limit of the group that the process is in if that is less."""
-    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    for path in _CGROUP_LIMITS:
-        try:
-            total = min(total, int(path.read_text()))
-        except (OSError, ValueError):  # there is no such group, or it says "max"
-            continue
-    return total

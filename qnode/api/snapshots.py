@@ -26,7 +26,7 @@ from qnode.api.definitions import call_of, json_response
 from qnode.api.errors import explain
 from qnode.api.http import boolean_parameter, json_of, query_pairs, unsigned_of
 from qnode.api.multipart import FileReader, boundary_of
-from qnode.errors import MalformedParameters, NotFound, RefusedBody, ValidationFailed
+from qnode.errors import BadRequest, MalformedParameters, NotFound, RefusedBody, ValidationFailed
 from qnode.models import reading
 from qnode.snapshots import Arriving, Location, Priority, Shelf, Snapshots, next_of, sha256_of
 
@@ -34,16 +34,20 @@ _COLLECTION: Final = "/collections/{collection_name}"
 _SHARD: Final = f"{_COLLECTION}/shards/{{shard_id}}"
 _BINARY: Final = "application/octet-stream"
 _PIECE_BYTES: Final = 1 << 20
-_UPLOAD: Final = re.compile(r"/collections/[^/]+/(?:shards/[^/]+/)?snapshots/upload")
+_UPLOAD: Final = re.compile(
+    r"/collections/[^/]+/(?:(?:shards/[^/]+/)?snapshots/upload|shards/[^/]+/snapshot/partial/recover)"
+)
 _PRIORITIES: Final = tuple(priority.value for priority in Priority)
 _FILE_FIELD: Final = "snapshot"
+_PARTIAL: Final = (("POST", "create"), ("GET", "manifest"), ("POST", "recover"), ("POST", "recover_from"))
+"""Partial snapshots bring the segments that differ; here no two replicas build the same ones, so nobody shall take one for done."""
 _SHA256: Final = re.compile("[0-9a-fA-F]{64}")
 
 Work = Coroutine[Any, Any, Any]
 
 
 def is_upload(method: str, path: str) -> bool:
-    """Tell whether the body of a request is a snapshot: then its endpoint reads it."""
+    """Tell whether the body of a request is a snapshot: then its endpoint reads it, or leaves it."""
     return method == "POST" and _UPLOAD.fullmatch(path) is not None
 
 
@@ -53,7 +57,13 @@ def routes(snapshots: Snapshots) -> APIRouter:
     _add_collection_routes(router, snapshots)
     _add_shard_routes(router, snapshots)
     _add_storage_routes(router, snapshots)
+    for method, path in _PARTIAL:
+        router.add_api_route(f"{_SHARD}/snapshot/partial/{path}", _refused, methods=[method], include_in_schema=False)
     return router
+
+
+async def _refused(request: Request) -> Response:
+    raise BadRequest(f"{request.method} {request.scope['route'].path} is not supported yet")
 
 
 def _add_collection_routes(router: APIRouter, snapshots: Snapshots) -> None:

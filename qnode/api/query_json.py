@@ -50,6 +50,10 @@ MAX_PREFETCH_DEPTH = 64
 """Everything that walks a tree may recurse."""
 
 _MOST_CANDIDATES = 16_384
+
+_MOST_JUDGED = 4096
+"""Each judged example is weighed against each other one."""
+
 _STRATEGY = reading.one_of(*Strategy)
 
 Request = TypeVar("Request", bound=Stage)
@@ -237,6 +241,8 @@ def _feedback(value: dict[str, Any], path: str) -> Feedback:
     naive = reading.mapping(_required(strategy, "naive"), "struct NaiveFeedbackStrategyParams")
     weights = {name: reading.number(_required(naive, name)) for name in ("a", "b", "c")}
     faults = [] if judged else [(f"{path}.feedback", "feedback elements must be non-empty")]
+    if len(judged) > _MOST_JUDGED:
+        faults.append((f"{path}.feedback", f"feedback elements must be at most {_MOST_JUDGED}"))
     faults += reading.section_faults(f"{path}.strategy.naive", weights, {"b": (0.0, None)})
     reading.raise_faults(faults)
     return Feedback(target, judged, **weights)

@@ -163,6 +163,19 @@ def test_a_formula_is_read_with_its_defaults() -> None:
             ValidationFailed,
             "feedback elements must be non-empty",
         ),
+        (
+            {
+                "query": {
+                    "relevance_feedback": {
+                        "target": 1,
+                        "feedback": [{"example": 1, "score": 1}] * 4097,
+                        "strategy": {"naive": {"a": 1, "b": 1, "c": 1}},
+                    }
+                }
+            },
+            ValidationFailed,
+            "feedback elements must be at most 4096",
+        ),
         ({"query": {"formula": {"x": 1}}}, MalformedBody, "unknown field `x`"),
         ({"query": {"formula": True}}, MalformedBody, "untagged enum ExpressionInterface"),
         ({"query": {"formula": "$scores"}}, BadInput, "Invalid score pattern: $scores"),

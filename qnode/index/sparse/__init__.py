@@ -2,5 +2,6 @@
 
 from qnode.index.sparse.growing import SparseGrowing
 from qnode.index.sparse.sealed import SparseSealed
+from qnode.index.sparse.warm import warm_up
 
-__all__ = ["SparseGrowing", "SparseSealed"]
+__all__ = ["SparseGrowing", "SparseSealed", "warm_up"]

@@ -7,6 +7,7 @@ import threading
 
 import numpy as np
 
+from qnode.index import sparse
 from qnode.index.vectors import hadamard, lookups, native, sketches
 from qnode.index.vectors.codes import CodeKind, code_bytes, to_int8
 from qnode.index.vectors.multi import best_runs, whole_runs
@@ -60,6 +61,7 @@ def _search_all_ways() -> None:
     walks.search(vectors[0])
     best_runs(view, native.address_of(ops), [query], 1, alive, None, ROWS, None)
     whole_runs(view.points, ops, np.zeros(1, np.int64))
+    sparse.warm_up()
     if lookups.AVAILABLE:
         _search_sketches()
 

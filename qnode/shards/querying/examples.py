@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import permutations
+from itertools import pairwise
 
 import numpy as np
 
@@ -41,6 +41,8 @@ from qnode.shards.querying.structure import stages_of
 from qnode.shards.resolve import check_query
 
 ExampleQuery = Nearest | Recommend | Discover | Context | Feedback
+
+_LARGEST = float(np.finfo(np.float32).max)
 
 _KINDS = {Strategy.BEST_SCORE: ExamplesKind.BEST_SCORE, Strategy.SUM_SCORES: ExamplesKind.SUM_SCORES}
 
@@ -155,15 +157,30 @@ def search_of(query: ExampleQuery, params: SlotParams, source: Source, looked: F
                 raise BadRequest("A context query needs at least one pair of examples")
             return Examples(ExamplesKind.CONTEXT, pairs=sides_of(pairs))
         case Feedback(target, judged):
-            better = [
-                ((vector_of(first), vector_of(second)), query.c * (score - lower) ** query.b)
-                for (first, score), (second, lower) in permutations(judged, 2)
-                if score > lower
-            ]
+            weights = tendencies([score for _, score in judged], query.b, query.c)
+            order = sorted(range(len(judged)), key=lambda at: -judged[at][1])
+            ranked = [vector_of(judged[at][0]) for at in order]
             return Examples(
                 ExamplesKind.FEEDBACK,
                 vector_of(target),
-                pairs=tuple(pair for pair, _ in better),
+                pairs=tuple(pairwise(ranked)),
                 target_weight=query.a,
-                pair_weights=tuple(weight for _, weight in better),
+                pair_weights=weights,
             )
+
+
+def tendencies(scores: Sequence[float], b: float, c: float) -> tuple[float, ...]:
+    """Weigh neighbours among the judged examples, in descending order of their scores, as all pairs of them together weigh.
+
+    Each pair counts c · (score - lower)^b for the better one and as much against the other, so what examples count adds up to
+    nothing, and the differences of neighbours alone make the same sum: n - 1 of them instead of n².
+    """
+    given = np.sort(np.array(scores, np.float64))[::-1]
+    counted = np.zeros(len(given), np.float64)
+    with np.errstate(over="ignore"):
+        for at, score in enumerate(given):
+            gained = np.clip(c * np.minimum((score - given[at + 1 :]) ** b, _LARGEST), -_LARGEST, _LARGEST)
+            gained[given[at + 1 :] == score] = 0.0
+            counted[at] += gained.sum()
+            counted[at + 1 :] -= gained
+    return tuple(np.clip(np.cumsum(counted)[:-1], -_LARGEST, _LARGEST).tolist())

@@ -120,15 +120,15 @@ class Delivery:
             try:
                 op_num = await (self._attempt(number, part) if queued is None else self._finished(number, queued))
             except (NotPrimary, Unreached) as refusal:
-                left_seconds = self._until - self._now()
-                if left_seconds <= 0:
-                    raise self._given_up(number, refusal) from None
+                refused = refusal
             else:
                 if op_num is None and self._timeout_seconds is None and self._ends is not None:
                     self._check_time(number, self._ends)
                 return op_num
             queued = None
-            await self._news.wait(heard, min(RETRY_SECONDS, left_seconds))
+            await self._news.wait(heard, max(0.0, min(RETRY_SECONDS, self._until - self._now())))
+            if self._now() >= self._until:  # an attempt without any time would only hide why there was none before
+                raise self._given_up(number, refused)
 
     def _check_time(self, number: int, ends: float) -> None:
         """Do not let a client that has set no time believe that its write will stay, when only the time has ended it."""

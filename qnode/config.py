@@ -110,6 +110,7 @@ class Service(_Section):
     enable_tls: bool = False
     verify_https_client_certificate: bool = False
     enable_snapshot_url_recovery: bool = True
+    metrics_prefix: str | None = Field(default=None, pattern="^[A-Za-z0-9_]*$")
 
 
 class P2p(_Section):
@@ -158,6 +159,14 @@ class Tls(_Section):
     ca_cert: str = "./tls/cacert.pem"
 
 
+class RecallProbe(_Section):
+    """How the recall of searches is estimated, while the node is not busy. interval_sec 0: never."""
+
+    interval_sec: float = Field(default=300.0, ge=0)
+    queries: int = Field(default=8, ge=1, le=1000)
+    most_rows: int = Field(default=200_000, ge=1)
+
+
 class Configuration(_Section):
     """All settings of a node."""
 
@@ -166,6 +175,7 @@ class Configuration(_Section):
     storage: Storage = Field(default_factory=Storage)
     cluster: Cluster = Field(default_factory=Cluster)
     tls: Tls = Field(default_factory=Tls)
+    recall_probe: RecallProbe = Field(default_factory=RecallProbe)
 
     def collection_defaults(self) -> CollectionDefaults:
         """Say what collections are like that do not say it themselves."""

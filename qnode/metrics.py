@@ -12,6 +12,8 @@ import resource
 import threading
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from heapq import heappush, heapreplace
 from itertools import accumulate
 from pathlib import Path
 from time import time
@@ -26,6 +28,12 @@ DURATION_BOUNDS_SECONDS = (
     0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 50.0,
 )  # fmt: skip
 _OK = 200
+
+SLOW_SECONDS = 0.05
+"""A request that takes longer may be remembered among the slow ones …"""
+
+REMEMBERED_SLOW = 16
+"""… of each endpoint, the slowest ones."""
 
 MOST_COLLECTIONS = 1000
 """So many collections are counted by themselves, at each endpoint."""
@@ -42,6 +50,16 @@ class StatusCount:
         self.min_seconds = float("inf")
         self.max_seconds = 0.0
         self.last_responded = 0.0
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class SlowRequest:
+    """A request that took long; `at`: seconds since 1970 when it was answered."""
+
+    seconds: float
+    at: float
+    collection: str
+    status: int
 
 
 class EndpointCount:
@@ -93,9 +111,11 @@ class EndpointCounts:
     was counted for others when there are more than MOST_COLLECTIONS.
     """
 
-    __slots__ = ("_by_collection", "_rest")
+    __slots__ = ("_by_collection", "_rest", "_slow_from_seconds", "slowest")
 
     def __init__(self, method: str, endpoint: str) -> None:
+        self.slowest: list[SlowRequest] = []
+        self._slow_from_seconds = SLOW_SECONDS
         self._rest = EndpointCount(method, endpoint)
         self._by_collection: dict[str, EndpointCount] = {}
 
@@ -105,6 +125,16 @@ class EndpointCounts:
         if count is None:
             count = self._begun(collection) if status == _OK and collection else self._rest
         count.add(status, seconds)
+        if seconds > self._slow_from_seconds:
+            self._remember(SlowRequest(seconds, time(), collection, status))
+
+    def _remember(self, slow: SlowRequest) -> None:
+        if len(self.slowest) < REMEMBERED_SLOW:
+            heappush(self.slowest, slow)
+        else:
+            heapreplace(self.slowest, slow)
+        if len(self.slowest) == REMEMBERED_SLOW:
+            self._slow_from_seconds = self.slowest[0].seconds
 
     def _begun(self, collection: str) -> EndpointCount:
         if len(self._by_collection) >= MOST_COLLECTIONS:
@@ -142,6 +172,12 @@ class RestCounts:
 
     def __iter__(self) -> Iterator[EndpointCount]:
         return iter([total for endpoint in self._endpoints.values() if (total := endpoint.total()).by_status])
+
+    def slowest(self) -> Iterator[tuple[str, SlowRequest]]:
+        """The requests that took longest: of which endpoint, and what is known of them."""
+        for (method, endpoint), counts in self._endpoints.items():
+            for slow in counts.slowest:
+                yield f"{method} {endpoint}", slow
 
     def by_collection(self) -> Iterator[EndpointCount]:
         """What was counted, by endpoint and collection."""

@@ -40,11 +40,14 @@ from qnode.config import Configuration, Service
 from qnode.disk import hold
 from qnode.errors import CannotStart
 from qnode.index.vectors import warm_up
+from qnode.models.topology import STANDALONE_PEER
 from qnode.quotas import Quotas
 from qnode.raft import StandaloneLog, TopologyLog
 from qnode.shards.collections import Collections, CollectionsSettings
 from qnode.shards.copying import CopySettings
+from qnode.shards.freshness import UNBOUNDED
 from qnode.shards.local_shard import ShardSettings
+from qnode.shards.recall import ProbeSettings, RecallProbe
 from qnode.shards.replicas import Replicas
 from qnode.snapshots import Priority, Snapshots, SnapshotSettings
 
@@ -85,21 +88,22 @@ async def run(configuration: Configuration, recovery: Recovery = NOTHING) -> Non
     async with AsyncExitStack() as opened:
         listener = opened.enter_context(_bound(service.host, service.http_port))
         opened.enter_context(hold(storage.storage_path))
-        quotas = Quotas(storage.storage_path)
         folder = _folder(storage.storage_path / "raft")
         cluster = _member(configuration, folder) if configuration.cluster.enabled else None
         topology: TopologyLog = _alone(folder) if cluster is None else cluster.log
+        quotas = Quotas(storage.storage_path, lambda: topology.current, topology.propose)
         opened.push_async_callback(_close, topology, cluster)
         settings = CollectionsSettings(
             storage.storage_path / "collections",
             ShardSettings(keep_log_bytes=storage.wal.wal_capacity_mb << 20, verify=storage.verify_files),
             storage.optimizers.max_optimization_threads or 0,
         )
-        replicas = None
+        me, channel, replicas, lease = STANDALONE_PEER, None, None, UNBOUNDED
         if cluster is not None:
+            me, channel, lease = cluster.me, cluster.channel, cluster.read_lease
             propose, copying = cluster.replica_states.propose, copy_settings(configuration)
-            replicas = Replicas(cluster.channel, propose, copying, cluster.has_left)
-        collections = _collections(settings, topology, cluster, replicas)
+            replicas = Replicas(channel, propose, copying, cluster.has_left)
+        collections = Collections(settings, topology, me=me, replicas=replicas, channel=channel, lease=lease)
         opened.push_async_callback(collections.close)
         if replicas is not None:
             opened.push_async_callback(replicas.close)
@@ -113,9 +117,12 @@ async def run(configuration: Configuration, recovery: Recovery = NOTHING) -> Non
             releasing = asyncio.create_task(_release(collections, cluster))
             opened.push_async_callback(_cancel, releasing)
             await asyncio.wait([releasing], timeout=_START_SECONDS)
-        snapshots = _snapshots(configuration, collections, topology, cluster)
+        snapshots = Snapshots(_snapshot_settings(configuration), collections, topology, me=me, channel=channel)
         opened.push_async_callback(snapshots.close)
         await _recover(snapshots, recovery)
+        recall = RecallProbe(collections, _probing(configuration))
+        opened.push_async_callback(recall.close)
+        recall.start()
         certificate = _certificate(configuration)
         if certificate is not None:
             opened.push_async_callback(_cancel, asyncio.create_task(certificate.watch()))
@@ -129,6 +136,8 @@ async def run(configuration: Configuration, recovery: Recovery = NOTHING) -> Non
             cluster=cluster,
             replicas=replicas,
             taken=snapshots,
+            recall=recall,
+            metrics_prefix=service.metrics_prefix or "",
             body_limit_bytes=service.max_request_size_mb << 20,
             read_timeout_seconds=storage.performance.search_timeout_sec,
             allow_any_origin=service.enable_cors,
@@ -246,16 +255,6 @@ def _keys(service: Service) -> Keys | None:
     return Keys(full, service.read_only_api_key, bool(service.jwt_rbac))
 
 
-def _collections(
-    settings: CollectionsSettings, topology: TopologyLog, cluster: Cluster | None, replicas: Replicas | None
-) -> Collections:
-    if cluster is None:
-        return Collections(settings, topology)
-    return Collections(
-        settings, topology, me=cluster.me, replicas=replicas, channel=cluster.channel, lease=cluster.read_lease
-    )
-
-
 def copy_settings(configuration: Configuration) -> CopySettings:
     """Say how much of this node's work the copying of shards may be."""
     limit = configuration.storage.performance.outgoing_shard_transfers_limit
@@ -265,16 +264,15 @@ def copy_settings(configuration: Configuration) -> CopySettings:
     )
 
 
-def _snapshots(
-    configuration: Configuration, collections: Collections, topology: TopologyLog, cluster: Cluster | None
-) -> Snapshots:
+def _probing(configuration: Configuration) -> ProbeSettings:
+    wanted = configuration.recall_probe
+    return ProbeSettings(wanted.interval_sec, wanted.queries, wanted.most_rows)
+
+
+def _snapshot_settings(configuration: Configuration) -> SnapshotSettings:
     storage = configuration.storage
-    settings = SnapshotSettings(
-        storage.snapshots_path, storage.storage_path / "staging", configuration.service.enable_snapshot_url_recovery
-    )
-    if cluster is None:
-        return Snapshots(settings, collections, topology)
-    return Snapshots(settings, collections, topology, me=cluster.me, channel=cluster.channel)
+    allows_remote = configuration.service.enable_snapshot_url_recovery
+    return SnapshotSettings(storage.snapshots_path, storage.storage_path / "staging", allows_remote)
 
 
 async def _recover(snapshots: Snapshots, recovery: Recovery) -> None:

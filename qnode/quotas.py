@@ -1,32 +1,33 @@
 """Quotas of a node: how much of its memory and of its disk may be in use before it refuses writes that need more.
 
-The settings are the node's own: they are kept in its storage folder, also in a cluster, where each node is told its own. A resource
-that has reached its limit stays refused until it has fallen by the release margin. What is in use is measured once a second at most.
+The limits are in the topology, so all nodes of a cluster have the same; what is in use is each node's own, and a write is held against
+it where it comes in. A resource that has reached its limit stays refused until it has fallen by the release margin. What is in use is measured once a second at most.
 Deleting is never refused. Left out: a node that is over its quota does not count as a failed replica for others.
 """
 
 from __future__ import annotations
 
-import asyncio
-import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
-import orjson
-
-from qnode.disk import write_file_durably
-from qnode.errors import Corruption, OutOfSpace
+from qnode.errors import OutOfSpace
+from qnode.machine import memory_bytes
 from qnode.metrics import resident_bytes
 from qnode.models import reading
 from qnode.models.reading import Fault
+from qnode.models.topology import Topology
+from qnode.models.topology_commands import Command, SetQuotas
+
+Propose = Callable[[Command], Awaitable[object | None]]
+"""Asks for a change of the topology; gives why it was rejected."""
 
 DEFAULT_MARGIN_PERCENT = 5
+_SPOKEN = {"resident_memory": "resident memory", "disk_usage": "disk"}
 _MEASURED_SECONDS = 1.0
-_CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 _READERS: dict[str, reading.Reader] = {
     "enabled": reading.boolean,
     "max_resident_memory_percent": reading.unsigned,
@@ -78,30 +79,36 @@ class Quotas:
     """The quotas of the node whose storage is in `folder`; `measure` tells what is in use, `clock` the seconds."""
 
     def __init__(
-        self, folder: Path, measure: Callable[[Path], Usage] | None = None, clock: Callable[[], float] = monotonic
+        self,
+        folder: Path,
+        topology: Callable[[], Topology],
+        propose: Propose,
+        measure: Callable[[Path], Usage] | None = None,
+        clock: Callable[[], float] = monotonic,
     ) -> None:
         self._folder = folder
-        self._file = folder / "quotas.json"
+        self._topology = topology
+        self._propose = propose
         self._measure = measure or usage_of
         self._clock = clock
-        self._changing = asyncio.Lock()
         self._measured: tuple[float, Usage] | None = None
         self._exceeded: set[str] = set()
-        self.config = self._read()
+        self._limits: Mapping[str, Any] = {}
+        self._config = QuotaConfig()
 
-    def _read(self) -> QuotaConfig:
-        if not self._file.exists():
-            return QuotaConfig()
-        try:
-            return QuotaConfig.from_json(orjson.loads(self._file.read_bytes()))
-        except Exception as error:
-            raise Corruption(self._file, str(error), "Remove it, and set the quotas again") from error
+    @property
+    def config(self) -> QuotaConfig:
+        """The limits that hold now; when they have changed, everything is measured anew."""
+        limits = self._topology().quotas
+        if limits is not self._limits:
+            self._limits, self._config = limits, QuotaConfig.from_json(limits)
+            self._measured, self._exceeded = None, set()
+        return self._config
 
     async def replace(self, config: QuotaConfig) -> None:
-        """Take other limits over; they are durable when this returns."""
-        async with self._changing:
-            await asyncio.to_thread(write_file_durably, self._file, orjson.dumps(config.to_json()))
-            self.config, self._measured, self._exceeded = config, None, set()
+        """Take other limits over; they are durable, and known here, when this returns. Raise what the topology raises."""
+        rejected = await self._propose(SetQuotas(config.to_json()))
+        assert rejected is None, "quotas are never rejected"
 
     def usage(self) -> Usage:
         """Tell what is in use, as of the last second."""
@@ -112,11 +119,32 @@ class Quotas:
 
     def check(self) -> None:
         """Raise OutOfSpace if a limit is reached, or was and not enough has been freed since."""
-        if not self.config.enabled:
+        config = self.config
+        if not config.enabled:
             return
         used = self.usage()
-        self._check("resident memory", used.resident_memory_percent, self.config.max_resident_memory_percent)
-        self._check("disk", used.disk_usage_percent, self.config.max_disk_usage_percent)
+        self._check("resident memory", used.resident_memory_percent, config.max_resident_memory_percent)
+        self._check("disk", used.disk_usage_percent, config.max_disk_usage_percent)
+
+    def exceeded(self) -> dict[str, bool | None]:
+        """Tell of each resource whether writes are refused for it now; None: they never are."""
+        config = self.config
+        used = self.usage()
+        limits = {
+            "resident_memory": (used.resident_memory_percent, config.max_resident_memory_percent),
+            "disk_usage": (used.disk_usage_percent, config.max_disk_usage_percent),
+        }
+        shown: dict[str, bool | None] = {}
+        for name, (percent, limit) in limits.items():
+            if not config.enabled or percent is None or limit is None:
+                shown[name] = None
+                continue
+            try:
+                self._check(_SPOKEN[name], percent, limit)
+                shown[name] = False
+            except OutOfSpace:
+                shown[name] = True
+        return shown
 
     def _check(self, resource: str, used: int | None, limit: int | None) -> None:
         if used is None or limit is None:
@@ -138,7 +166,7 @@ def usage_of(folder: Path) -> Usage:
 def memory_percent() -> int | None:
     """Tell how much of the memory that this process may have is resident."""
     resident = resident_bytes()
-    return None if resident is None else 100 * resident // _memory_bytes()
+    return None if resident is None else 100 * resident // memory_bytes()
 
 
 def check_memory(limit_percent: int) -> None:
@@ -146,14 +174,3 @@ def check_memory(limit_percent: int) -> None:
     used = memory_percent()
     if used is not None and used >= limit_percent:
         raise OutOfSpace(f"the resident memory limit of {limit_percent}% is used up ({used}% in use)")
-
-
-def _memory_bytes() -> int:
-    """Give the memory of the machine, or the limit of the group that the process is in if that is less."""
-    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    for path in _CGROUP_LIMITS:
-        try:
-            total = min(total, int(path.read_text()))
-        except (OSError, ValueError):  # there is no such group, or it says "max"
-            continue
-    return total

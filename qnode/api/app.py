@@ -28,6 +28,7 @@ from qnode.api import (
     cluster_routes,
     definitions,
     documentation,
+    inspection,
     issues,
     optimizations,
     quota_routes,
@@ -39,6 +40,7 @@ from qnode.api.cluster_surface import ClusterSurface
 from qnode.api.compression import COMPRESSED_FROM_BYTES, accepts_gzip, compressed
 from qnode.api.errors import explain
 from qnode.api.http import JSON, SMALL_BODY_BYTES, Call, Header, Message, Receive, Scope, Send, read_body, respond
+from qnode.api.observed import Observed
 from qnode.api.points import DirectEndpoint, Endpoint, Later, Points, Withdraw
 from qnode.api.summaries import Summaries
 from qnode.errors import QnodeError, Unauthorized, Untrusted, ValidationFailed
@@ -53,6 +55,7 @@ if TYPE_CHECKING:
     from qnode.models.topology import Topology
     from qnode.quotas import Quotas
     from qnode.shards.collections import Collections
+    from qnode.shards.recall import RecallProbe
     from qnode.shards.replicas import Replicas
     from qnode.snapshots import Snapshots
 
@@ -266,6 +269,8 @@ def build_application(
     cluster: Cluster | None = None,
     replicas: Replicas | None = None,
     taken: Snapshots | None = None,
+    recall: RecallProbe | None = None,
+    metrics_prefix: str = "",
     body_limit_bytes: int,
     read_timeout_seconds: int | None = None,
     allow_any_origin: bool = True,
@@ -281,13 +286,14 @@ def build_application(
     points = Points(collections, parsers, read_timeout_seconds, quotas)
     cold = FastAPI(title="qnode", version=__version__, redirect_slashes=False)
     surface = ClusterSurface(collections, topology, cluster, replicas)
-    cold.include_router(service.routes(collections, counts, surface))
+    cold.include_router(service.routes(Observed(collections, counts, surface, quotas, taken, recall), metrics_prefix))
     cold.include_router(cluster_routes.routes(surface))
     cold.include_router(aliases.routes(collections))
     cold.include_router(optimizations.routes(collections))
     cold.include_router(definitions.routes(collections, points, lambda: _spread(defaults, topology())))
     if taken is not None:
         cold.include_router(snapshots.routes(taken))
+    cold.include_router(inspection.routes(counts))
     cold.include_router(issues.routes(points.issues))
     cold.include_router(quota_routes.routes(quotas))
     hot = points.routes() | Summaries(collections, points).routes()

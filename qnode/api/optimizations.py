@@ -9,6 +9,7 @@ from fastapi import APIRouter, Request, Response
 from qnode.api import answers
 from qnode.api.definitions import json_response
 from qnode.api.http import integer_parameter, query_pairs
+from qnode.api.segments_json import show_status
 from qnode.errors import BadRequest
 from qnode.shards.builds import BuildNote, SegmentNote
 
@@ -76,18 +77,10 @@ def _build(note: BuildNote) -> dict[str, Any]:
     return {
         "uuid": note.uuid,
         "optimizer": note.purpose,
-        "status": _status(note),
+        "status": show_status(note),
         "segments": _segments(note.segments),
         "progress": progress,
     }
-
-
-def _status(note: BuildNote) -> str | dict[str, str]:
-    if note.finished_at is None:
-        return "optimizing"
-    if note.was_cancelled:
-        return {"cancelled": "the shard was closed, or replaced by a copy"}
-    return "done" if note.fault is None else {"error": note.fault}
 
 
 def _segments(segments: tuple[SegmentNote, ...]) -> list[dict[str, Any]]:

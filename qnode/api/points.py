@@ -144,7 +144,7 @@ class Points:
         request = recurring.read(call.body, parse)
         if request is None or request.with_vector.enabled or request.limit > answers.QUICK_POINTS:
             return None
-        if collection.is_all_here:
+        if collection.all_here is not None:
             points = collection.query_now(request)
             return None if points is None else written(call, points)
 

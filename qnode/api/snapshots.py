@@ -26,7 +26,7 @@ from qnode.api.definitions import call_of, json_response
 from qnode.api.errors import explain
 from qnode.api.http import boolean_parameter, json_of, query_pairs, unsigned_of
 from qnode.api.multipart import FileReader, boundary_of
-from qnode.errors import MalformedParameters, NotFound, RefusedBody
+from qnode.errors import BadRequest, MalformedParameters, NotFound, RefusedBody, ValidationFailed
 from qnode.models import reading
 from qnode.snapshots import Arriving, Location, Priority, Shelf, Snapshots, next_of, sha256_of
 
@@ -34,15 +34,20 @@ _COLLECTION: Final = "/collections/{collection_name}"
 _SHARD: Final = f"{_COLLECTION}/shards/{{shard_id}}"
 _BINARY: Final = "application/octet-stream"
 _PIECE_BYTES: Final = 1 << 20
-_UPLOAD: Final = re.compile(r"/collections/[^/]+/(?:shards/[^/]+/)?snapshots/upload")
+_UPLOAD: Final = re.compile(
+    r"/collections/[^/]+/(?:(?:shards/[^/]+/)?snapshots/upload|shards/[^/]+/snapshot/partial/recover)"
+)
 _PRIORITIES: Final = tuple(priority.value for priority in Priority)
 _FILE_FIELD: Final = "snapshot"
+_PARTIAL: Final = (("POST", "create"), ("GET", "manifest"), ("POST", "recover"), ("POST", "recover_from"))
+"""Partial snapshots bring the segments that differ; here no two replicas build the same ones, so nobody shall take one for done."""
+_SHA256: Final = re.compile("[0-9a-fA-F]{64}")
 
 Work = Coroutine[Any, Any, Any]
 
 
 def is_upload(method: str, path: str) -> bool:
-    """Tell whether the body of a request is a snapshot: then its endpoint reads it."""
+    """Tell whether the body of a request is a snapshot: then its endpoint reads it, or leaves it."""
     return method == "POST" and _UPLOAD.fullmatch(path) is not None
 
 
@@ -52,7 +57,13 @@ def routes(snapshots: Snapshots) -> APIRouter:
     _add_collection_routes(router, snapshots)
     _add_shard_routes(router, snapshots)
     _add_storage_routes(router, snapshots)
+    for method, path in _PARTIAL:
+        router.add_api_route(f"{_SHARD}/snapshot/partial/{path}", _refused, methods=[method], include_in_schema=False)
     return router
+
+
+async def _refused(request: Request) -> Response:
+    raise BadRequest(f"{request.method} {request.scope['route'].path} is not supported yet")
 
 
 def _add_collection_routes(router: APIRouter, snapshots: Snapshots) -> None:
@@ -201,6 +212,7 @@ async def _recovery(request: Request, base: Path | None) -> tuple[Location, Prio
     if given.get("location") is None:
         raise reading.missing("location")
     checksum, api_key = (_optional_text(given.get(name)) for name in ("checksum", "api_key"))
+    _check_checksum(checksum, "JSON body")
     priority = given.get("priority")
     if priority is not None:
         reading.one_of(*_PRIORITIES)(priority)
@@ -212,11 +224,17 @@ def _optional_text(value: object) -> str | None:
     return None if value is None else reading.text(value)
 
 
+def _check_checksum(checksum: str | None, where: str) -> None:
+    if checksum is not None and not _SHA256.fullmatch(checksum):
+        raise ValidationFailed([("checksum", "Validation error: invalid_sha256_hash [{}]")], where)
+
+
 async def _upload(request: Request, snapshots: Snapshots, name: str, shard: int | None) -> Response:
     """Take a snapshot from the body of a request, and restore it. What can be refused is refused before the body is read."""
     pairs = query_pairs(request.scope["query_string"])
     boolean_parameter(pairs, "wait", default=True)
     priority, checksum = pairs.get("priority", "snapshot"), pairs.get("checksum")
+    _check_checksum(checksum, "query parameters")
     if priority not in _PRIORITIES:
         shown = ", ".join(f"`{each}`" for each in _PRIORITIES)
         raise MalformedParameters(f"unknown variant `{priority[:100]}`, expected one of {shown}")

@@ -41,10 +41,10 @@ async def check_write(
     match request:
         case UpsertRequest():
             check_limit(len(request.keys), bounds.upsert_max_batchsize, "upsert limit")
-            check_lengths(request.vectors, bounds)
+            _check_lengths(request.vectors, bounds)
         case UpdateVectorsRequest():
             check_limit(len(request.keys), bounds.upsert_max_batchsize, "update limit")
-            check_lengths(request.vectors, bounds)
+            _check_lengths(request.vectors, bounds)
         case _:
             check_filter(request.selector.filter, bounds, collection.fields, bounds.unindexed_filtering_update)
     if needs_space(request):
@@ -93,7 +93,7 @@ async def _matches(collection: Collection, chosen: Filter) -> int:
     return (await collection.info()).points_count // 2
 
 
-def check_lengths(vectors: dict[str, Column], bounds: StrictMode) -> None:
+def _check_lengths(vectors: dict[str, Column], bounds: StrictMode) -> None:
     """Refuse multivectors of too many rows, and sparse vectors of too many indices."""
     for name, column in vectors.items():
         if isinstance(column, MultiColumn):

@@ -4,30 +4,25 @@ The copy is complete and on disk before it takes the place of the file, by two r
 at the next open (`store.finish_exchange`). Writes wait for the copy, which is as long as what is left; searches wait for
 the renames only.
 
-It is copied item by item: LMDB's own copy without free pages ends the process where a posting list has pages of its own
-(0.9.36: mdb_env_cwalk reads them through a cursor that knows no database).
+It is copied item by item (`refilling`).
 """
 
 from __future__ import annotations
 
 import logging
-from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import lmdb
 
 from qnode.disk import remove_tree, sync_directory, sync_file
-from qnode.index.store import DATABASES, LMDB_ENGINE, MAP_BYTES, MAX_DATABASES, Store, compacted_path
+from qnode.index.refilling import fill, new_environment
+from qnode.index.store import DATABASES, Store, compacted_path
 
 SMALLEST_BYTES = 32 << 20
 """A smaller file is left alone."""
 
 LARGEST_USED_SHARE = 0.5
 """A file is copied when no more than this share of its pages is used."""
-
-ITEMS_A_COMMIT = 20_000
-"""What a copy has not committed yet is kept in memory."""
 
 _log = logging.getLogger(__name__)
 
@@ -39,16 +34,10 @@ def is_due(store: Store) -> bool:
 
 
 def _copy_items(store: Store, folder: Path) -> None:
-    engine: dict[str, Any] = {"lib_version": LMDB_ENGINE}
-    made = lmdb.open(str(folder), map_size=MAP_BYTES, max_dbs=MAX_DATABASES, lock=False, sync=False, **engine)
-    with made as copy, store.reading() as txn:
-        for name, flags in DATABASES.items():
-            database = copy.open_db(name.encode(), **flags)
+    with new_environment(folder) as copy, store.reading() as txn:
+        for name in DATABASES:
             with txn.cursor(db=getattr(store, name)) as cursor:
-                items, taken = cursor.iternext(), ITEMS_A_COMMIT
-                while taken == ITEMS_A_COMMIT:
-                    with copy.begin(write=True) as written, written.cursor(db=database) as into:
-                        taken, _ = into.putmulti(islice(items, ITEMS_A_COMMIT), append=True)
+                fill(copy, name, cursor.iternext())
 
 
 def compact(store: Store) -> None:

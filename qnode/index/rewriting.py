@@ -16,9 +16,9 @@ import orjson
 
 from qnode.disk import remove_tree, sync_directory, sync_file
 from qnode.errors import BadInput
-from qnode.index.fields import FIELDS_FLAGS, POSTINGS_FLAGS
 from qnode.index.records import HEAD_BYTES
-from qnode.index.store import LMDB_ENGINE, MAP_BYTES, Store, get_meta_u64, put_meta_u64, seal_payload
+from qnode.index.refilling import fill, new_environment
+from qnode.index.store import DATABASES, MAP_BYTES, MAX_DATABASES, Store, get_meta_u64, put_meta_u64, seal_payload
 
 _NUMBER_BYTES: Final = 4
 _PAIR_BYTES: Final = 8
@@ -26,7 +26,6 @@ _CHECK_BYTES: Final = 12
 _MOST_CHUNK_BYTES: Final = 512
 _COUNTERS: Final = (b"applied_op", b"next_number")
 _META: Final = (*_COUNTERS, b"manifest")
-_NUMBER_KEYS: Final = {"integerkey": True}
 
 Look = Callable[[bytes, bytes], bool]
 """Whether a pair may stand where it stands."""
@@ -39,19 +38,11 @@ def rewrite(folder: Path) -> None:
     """
     path, fresh = folder / "store", folder / "store.fresh"
     fresh.mkdir()
-    source = lmdb.open(str(path), readonly=True, lock=False, create=False, max_dbs=16, map_size=MAP_BYTES)
-    try:
-        target = lmdb.open(str(fresh), map_size=MAP_BYTES, max_dbs=16, sync=False, lib_version=LMDB_ENGINE)
-        try:
-            counts = {name: _copy(source, target, name, *how) for name, how in _databases().items()}
-            _check_counts(target, counts)
-            target.sync(True)
-        finally:
-            target.close()
-    finally:
-        source.close()
+    source = lmdb.open(str(path), readonly=True, lock=False, create=False, max_dbs=MAX_DATABASES, map_size=MAP_BYTES)
+    with source, new_environment(fresh) as target:
+        _check_counts(target, {name: _copy(source, target, name, look) for name, look in _LOOKS.items()})
+        target.sync(True)
     sync_file(fresh / "data.mdb")
-    (fresh / "lock.mdb").unlink(missing_ok=True)
     remove_tree(path)
     fresh.rename(path)
     sync_directory(path)
@@ -79,21 +70,6 @@ def applied_op_of(folder: Path) -> int:
         store.close()
 
 
-def _databases() -> dict[str, tuple[dict[str, Any], Look]]:
-    """Name the databases with their flags and what their pairs look like."""
-    return {
-        "ids": ({}, lambda key, value: _is_key(key) and len(value) == _NUMBER_BYTES),
-        "records": (_NUMBER_KEYS, lambda key, value: len(value) >= HEAD_BYTES and (len(value) - HEAD_BYTES) % 8 == 0),
-        "payloads": (_NUMBER_KEYS, lambda key, value: _is_payload(value)),
-        "free": (_NUMBER_KEYS, lambda key, value: not value),
-        "dead": ({}, lambda key, value: len(key) == _PAIR_BYTES and len(value) <= _MOST_CHUNK_BYTES),
-        "checks": ({}, lambda key, value: len(key) == _PAIR_BYTES and len(value) == _CHECK_BYTES),
-        "postings": (POSTINGS_FLAGS, lambda key, value: len(value) == _NUMBER_BYTES),
-        "fields": (FIELDS_FLAGS, lambda key, value: True),
-        "meta": ({}, lambda key, value: key in _META and (key not in _COUNTERS or len(value) == _PAIR_BYTES)),
-    }
-
-
 def _is_key(key: bytes) -> bool:
     """Whether these are the bytes of a point's id."""
     return (key[0], len(key)) in ((0, 9), (1, 17))
@@ -107,11 +83,26 @@ def _is_payload(value: bytes) -> bool:
         return False
 
 
-def _copy(source: lmdb.Environment, target: lmdb.Environment, name: str, flags: dict[str, Any], look: Look) -> int:
+_LOOKS: Final[dict[str, Look]] = {
+    "ids": lambda key, value: _is_key(key) and len(value) == _NUMBER_BYTES,
+    "records": lambda key, value: len(value) >= HEAD_BYTES and (len(value) - HEAD_BYTES) % 8 == 0,
+    "payloads": lambda key, value: _is_payload(value),
+    "free": lambda key, value: not value,
+    "dead": lambda key, value: len(key) == _PAIR_BYTES and len(value) <= _MOST_CHUNK_BYTES,
+    "checks": lambda key, value: len(key) == _PAIR_BYTES and len(value) == _CHECK_BYTES,
+    "postings": lambda key, value: len(value) == _NUMBER_BYTES,
+    "fields": lambda key, value: True,
+    "meta": lambda key, value: key in _META and (key not in _COUNTERS or len(value) == _PAIR_BYTES),
+}
+"""The databases, and what their pairs look like."""
+
+assert _LOOKS.keys() == DATABASES.keys()
+
+
+def _copy(source: lmdb.Environment, target: lmdb.Environment, name: str, look: Look) -> int:
     """Copy a database in its order; give the number of its pairs."""
     from_db = source.open_db(name.encode(), create=False)
-    to_db = target.open_db(name.encode(), **flags)
-    key_bytes = _NUMBER_BYTES if flags.get("integerkey") else None
+    key_bytes = _NUMBER_BYTES if DATABASES[name].get("integerkey") else None
 
     def looked_at(cursor: Any) -> Iterator[tuple[bytes, bytes]]:
         for key, value in cursor.iternext():
@@ -119,12 +110,11 @@ def _copy(source: lmdb.Environment, target: lmdb.Environment, name: str, flags: 
                 raise BadInput(f"the store of the snapshot holds among its {name} what is none of them")
             yield key, value
 
-    with source.begin(db=from_db) as read, target.begin(db=to_db, write=True) as write:
-        with read.cursor() as cursor, write.cursor() as written:
-            found, added = written.putmulti(looked_at(cursor), append=True)
-        if found != added:
-            raise BadInput(f"the {name} of the snapshot's store are not in their order")
-    return int(added)
+    with source.begin(db=from_db) as read, read.cursor() as cursor:
+        found, added = fill(target, name, looked_at(cursor))
+    if found != added:
+        raise BadInput(f"the {name} of the snapshot's store are not in their order")
+    return found
 
 
 def _check_counts(target: lmdb.Environment, counts: dict[str, int]) -> None:

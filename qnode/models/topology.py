@@ -185,7 +185,10 @@ class CollectionEntry:
 
 @dataclass(frozen=True, slots=True)
 class Topology:
-    """All that the commands so far have led to; `index` counts them. `removed`: ids of peers that are members no more."""
+    """All that the commands so far have led to; `index` counts them. `removed`: ids of peers that are members no more.
+
+    quotas: as `quotas.QuotaConfig` has them.
+    """
 
     index: int = 0
     peers: Mapping[int, Peer] = field(default_factory=dict)
@@ -193,6 +196,7 @@ class Topology:
     collections: Mapping[str, CollectionEntry] = field(default_factory=dict)
     aliases: Mapping[str, str] = field(default_factory=dict)
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    quotas: Mapping[str, Any] = field(default_factory=dict)
 
     def collection_named(self, name: str) -> str | None:
         """Resolve the name of a collection, or an alias of one."""

@@ -303,6 +303,13 @@ class DeleteMetadata:
     key: str
 
 
+@dataclass(frozen=True, slots=True)
+class SetQuotas:
+    """Replace the quotas of all nodes."""
+
+    quotas: Mapping[str, Any]
+
+
 SingleCommand = (
     AddPeer
     | UpdatePeerUri
@@ -330,6 +337,7 @@ SingleCommand = (
     | AbortTransfer
     | PutMetadata
     | DeleteMetadata
+    | SetQuotas
 )
 
 

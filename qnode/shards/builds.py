@@ -25,8 +25,9 @@ REMEMBERED_BUILDS: Final = 64
 
 @dataclass(frozen=True, slots=True)
 class SegmentNote:
-    """A segment: a name that no other has, and how many rows of it are alive."""
+    """A segment: its number in the shard, a name that no other has, and how many rows of it are alive."""
 
+    id: int
     uuid: str
     points: int
 
@@ -53,27 +54,33 @@ class Outlook:
 
 
 class BuildLog:
-    """The builds of one shard."""
+    """The builds of one shard, and since it was opened: how many succeeded and failed, and what these took and had."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self.running: BuildNote | None = None
         self.finished: deque[BuildNote] = deque(maxlen=REMEMBERED_BUILDS)
         self._taken: frozenset[int] = frozenset()
+        self.succeeded = self.failed = self.points = 0
+        self.total_seconds = 0.0
 
     @contextmanager
     def recorded(self, build: Build) -> Iterator[None]:
         """Note that a build runs, and how it ends."""
         parts = [source.part for source in build.sources]
-        note = BuildNote(self._uuid(build.target), maintenance.purpose_of(parts), self._notes(parts), _now())
+        note = BuildNote(self.uuid_of(build.target), maintenance.purpose_of(parts), self._notes(parts), _now())
         self.running, self._taken = note, frozenset(part.id for part in parts)
         try:
             yield
+            self.succeeded += 1
+            self.points += sum(segment.points for segment in note.segments)
+            self.total_seconds += (_now() - note.started_at).total_seconds()
         except asyncio.CancelledError:
             note.was_cancelled = True
             raise
         except Exception as error:
             note.fault = str(error)
+            self.failed += 1
             raise
         finally:
             note.finished_at = _now()
@@ -92,9 +99,10 @@ class BuildLog:
         return Outlook(tuple((purpose, self._notes(parts)) for purpose, parts in queued), self._notes(idle))
 
     def _notes(self, parts: Sequence[Part]) -> tuple[SegmentNote, ...]:
-        return tuple(SegmentNote(self._uuid(part.id), part.living) for part in parts)
+        return tuple(SegmentNote(part.id, self.uuid_of(part.id), part.living) for part in parts)
 
-    def _uuid(self, segment: int) -> str:
+    def uuid_of(self, segment: int) -> str:
+        """Give the name of a segment."""
         shard = self._path
         return str(uuid.uuid5(uuid.NAMESPACE_OID, f"{shard.parent.name}/{shard.name}/{segment}"))
 

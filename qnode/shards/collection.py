@@ -109,17 +109,17 @@ class Collection:
         self._spare = frozenset[int]() if is_current else active
         self._sole = frozenset(number for number, shard in entry.shards.items() if len(shard.replicas) <= 1)
         self._swift = Swift(self._routes, self._scatter(), self._place.remote)
-        self._is_complete = (
-            not self._routes.is_custom and bool(self.shards) and self._readable.issuperset(self._routes.numbers)
+        is_complete = not self._routes.is_custom and self.shards and self._readable.issuperset(self._routes.numbers)
+        # All shards, or None if some are elsewhere; threads that read take it once, for it may change under them.
+        self._all_parts = (
+            [Part(number, self.shards[number], None) for number in self._routes.numbers] if is_complete else None
         )
-        self._all_parts = [
-            Part(number, self.shards[number], None) for number in self._routes.numbers if self._is_complete
-        ]
 
     @property
-    def is_all_here(self) -> bool:
-        """Whether all shards may be read here, now."""
-        return self._is_complete and (self._routes.most_replicas <= 1 or self._place.freshness.holds())
+    def all_here(self) -> list[Part] | None:
+        """Give all shards, if all may be read here, now."""
+        is_new = self._routes.most_replicas <= 1 or self._place.freshness.holds()
+        return self._all_parts if is_new else None
 
     # Writes
 
@@ -178,9 +178,9 @@ class Collection:
     ) -> Answer:
         """Answer a request of a kind from all shards that it is about."""
         numbers = self.shards_read(request.shards)
-        if not self.is_direct(request.shards, consistency):
+        if (parts := self.direct_parts(request.shards, consistency)) is None:
             return await self._gathered(kind, request, numbers, consistency)
-        parts, settings = self._all_parts, self.settings
+        settings = self.settings
         if kind.is_quick(parts, request, settings):
             return kind.read(parts, request, settings)
         if kind.is_spread and len(parts) > 1:
@@ -197,11 +197,11 @@ class Collection:
 
     def query_now(self, request: QueryRequest) -> Sequence[Point] | None:
         """Answer a query that is sure to be quick, without leaving the event loop; None for any other."""
-        if not self.is_all_here or request.shards is not None:
+        if request.shards is not None or (parts := self.all_here) is None:
             return None
-        if not quick.is_quick_query(self._all_parts, request, self.settings.vectors):
+        if not quick.is_quick_query(parts, request, self.settings.vectors):
             return None
-        return self._query(request)
+        return self._query(parts, request)
 
     def query_soon(self, request: QueryRequest, seconds: float | None, found: Found) -> Withdraw | None:
         """Begin a query that is sure to be quick wherever it is, without a task; `found` gets its points, or None if that did not go well.
@@ -220,8 +220,8 @@ class Collection:
 
     async def query(self, request: QueryRequest, consistency: Consistency | None = None) -> Sequence[Point]:
         """Answer a query."""
-        if self.is_direct(request.shards, consistency):
-            return await asyncio.to_thread(self._query, request)
+        if (parts := self.direct_parts(request.shards, consistency)) is not None:
+            return await asyncio.to_thread(self._query, parts, request)
         numbers = self._routes.read_from(request.shards)
         if request.query is not None and self._given(request) is None:
             vector = await self._vector_of(request.example, request.using, numbers)
@@ -235,23 +235,27 @@ class Collection:
         self, requests: Sequence[QueryRequest], consistency: Consistency | None = None
     ) -> list[Sequence[Point]]:
         """Answer queries one after the other, in one thread; those for other peers beside each other."""
-        if all(self.is_direct(request.shards, consistency) for request in requests):
-            return await asyncio.to_thread(lambda: [self._query(request) for request in requests])
+        direct = [self.direct_parts(request.shards, consistency) for request in requests]
+        if all(direct):
+            pairs = list(zip(direct, requests, strict=True))
+            return await asyncio.to_thread(lambda: [self._query(parts or [], request) for parts, request in pairs])
         return list(await asyncio.gather(*(self.query(request, consistency) for request in requests)))
 
-    def is_direct(self, choice: ShardChoice | None, consistency: Consistency | None) -> bool:
-        """Tell whether a read is about shards here alone, so that `answered_here` can answer it."""
-        return self.is_all_here and choice is None and (consistency in (None, 1) or self._routes.most_replicas == 1)
+    def direct_parts(self, choice: ShardChoice | None, consistency: Consistency | None) -> list[Part] | None:
+        """Give all shards if a read is about shards here alone, and may be answered from them: `answered_here`."""
+        is_of_one = choice is None and (consistency in (None, 1) or self._routes.most_replicas == 1)
+        return self.all_here if is_of_one else None
 
-    def _query(self, request: QueryRequest) -> Sequence[Point]:
-        """Answer a query from the shards here, which are all."""
+    def _query(self, parts: list[Part], request: QueryRequest) -> Sequence[Point]:
+        """Answer a query from all shards."""
         if request.query is not None and self._given(request) is None:
             owner = self._routes.split_keys([request.example], self._routes.numbers)
-            vector = local_reads.vector_of(self.local(tuple(owner)), request.example, request.using)
+            holding = [part for part in parts if part.number in owner]
+            vector = local_reads.vector_of(holding, request.example, request.using)
             request = replace(request, query=Nearest(vector, excluded=request.query.left_out))
         if (asked := self._counted_for(request)) is not None:
-            request = weighed(request, asked, local_reads.frequencies(self._all_parts, asked))
-        points = local_reads.query(self._all_parts, request, self.settings.vectors)
+            request = weighed(request, asked, local_reads.frequencies(parts, asked))
+        points = local_reads.query(parts, request, self.settings.vectors)
         if not request.offset and len(points) <= request.limit:
             return points
         return points[request.offset : request.offset + request.limit]
@@ -286,41 +290,41 @@ class Collection:
 
     async def retrieve(self, request: RetrieveRequest, consistency: Consistency | None = None) -> Sequence[Point]:
         """Read points by id, in the order asked."""
-        if self.is_direct(request.shards, consistency):
+        if (parts := self.direct_parts(request.shards, consistency)) is not None:
             if quick.is_quick_retrieve(request):
-                return self._retrieve(request)
-            return await asyncio.to_thread(self._retrieve, request)
+                return self._retrieve(parts, request)
+            return await asyncio.to_thread(self._retrieve, parts, request)
         reading = self._retrieving(request)
         found = await self._scatter().read(tuple(reading.keys), reading, consistency)
         return _as_asked(reading.merged(found), request)
 
-    def _retrieve(self, request: RetrieveRequest) -> Sequence[Point]:
-        """Read points by id from the shards here, which are all."""
+    def _retrieve(self, parts: list[Part], request: RetrieveRequest) -> Sequence[Point]:
+        """Read points by id from all shards."""
         reading = self._retrieving(request)
-        return _as_asked(reading.here(tuple(reading.keys)), request)
+        return _as_asked(reading.read([part for part in parts if part.number in reading.keys]), request)
 
     def _retrieving(self, request: RetrieveRequest) -> RetrieveReading:
         keys = self._routes.split_keys(request.keys, self._routes.read_from(request.shards))
         return RetrieveReading(kinds.RETRIEVE, request, self.settings, self.local, keys)
 
-    def answered_now(self, request: PointsRequest) -> Sequence[Point] | None:
-        """Answer a read that is about shards here alone without leaving the event loop, if it is sure to be quick; else None."""
+    def answered_now(self, parts: list[Part], request: PointsRequest) -> Sequence[Point] | None:
+        """Answer a read from all shards without leaving the event loop, if it is sure to be quick; else None."""
         if isinstance(request, QueryRequest):
             return self.query_now(request)
         is_quick = isinstance(request, RetrieveRequest) and quick.is_quick_retrieve(request)
-        return self.answered_here(request) if is_quick else None
+        return self.answered_here(parts, request) if is_quick else None
 
-    def answered_here(self, request: PointsRequest) -> Sequence[Point]:
-        """Answer a read that is about shards here alone; blocks."""
+    def answered_here(self, parts: list[Part], request: PointsRequest) -> Sequence[Point]:
+        """Answer a read from all shards, as `direct_parts` gave them; blocks."""
         match request:
             case QueryRequest():
-                return self._query(request)
+                return self._query(parts, request)
             case RetrieveRequest():
-                return self._retrieve(request)
+                return self._retrieve(parts, request)
             case OrderedRequest():
-                return kinds.ORDERED.read(self._all_parts, request, self.settings)
+                return kinds.ORDERED.read(parts, request, self.settings)
             case SampleRequest():
-                return kinds.SAMPLE.read(self._all_parts, request, self.settings)
+                return kinds.SAMPLE.read(parts, request, self.settings)
 
     async def count(self, request: CountRequest, consistency: Consistency | None = None) -> int:
         """Count the points that pass the filter."""
@@ -340,15 +344,15 @@ class Collection:
 
     def local(self, numbers: Numbers) -> list[Part]:
         """Give shards of this node, each with the shard key that its points show."""
-        if self._is_complete and numbers is self._routes.numbers:
-            return self._all_parts
+        if numbers is self._routes.numbers and (parts := self._all_parts) is not None:
+            return parts
         return local_reads.parts_of(self.shards, numbers, self._routes.key_of)
 
     # How it stands
 
     async def info(self) -> CollectionInfo:
         """Tell how the collection stands on all nodes: one replica of each shard counts."""
-        if self._is_complete or not self._routes.numbers:
+        if self._all_parts is not None or not self._routes.numbers:
             return self.local_info()
         return await self._gathered(kinds.INFO, InfoRequest(), self._routes.numbers)
 

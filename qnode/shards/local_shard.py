@@ -17,6 +17,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 from qnode import memory
@@ -77,6 +78,7 @@ class LocalShard:
         self.optimizer_error: str | None = None
         self.is_building = False
         self.builds = BuildLog(path)
+        self.opening_seconds = 0.0
 
     @classmethod
     def open(
@@ -104,9 +106,12 @@ class LocalShard:
                 disk=settings.disk,
             )
 
+        began = perf_counter()
         files = open_again(params)
         driver = Replicating(me, settings.replication, surroundings, open_again, files, settings.keep_log_bytes)
-        return cls(path, driver, pool)
+        shard = cls(path, driver, pool)
+        shard.opening_seconds = perf_counter() - began
+        return shard
 
     def start(self) -> None:
         """Begin to take writes, events and to build."""

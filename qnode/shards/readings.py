@@ -52,9 +52,13 @@ class RetrieveReading(KindReading[RetrieveRequest, Sequence[Point]]):
     keys: Mapping[int, Sequence[PointKey]]
 
     def here(self, numbers: Numbers) -> Sequence[Point]:
+        return self.read(self.local(numbers))
+
+    def read(self, parts: Sequence[Part]) -> Sequence[Point]:
+        """Read what shards of this node have."""
         own = [
             self.kind.read((part,), replace(self.request, keys=tuple(self.keys[part.number])), self.settings)
-            for part in self.local(numbers)
+            for part in parts
         ]
         return self.merged(own)
 

@@ -73,6 +73,7 @@ class Steward:
         self._pool = pool
         self._in_background = in_background
         self._by_folder: dict[str, Collection] = {}
+        self._newest: Entries = {}
         self._told: dict[tuple[str, int], tuple[int, int]] = {}
         self._damaged: dict[str, tuple[str, QnodeError]] = {}
         self._unopened: dict[tuple[str, int], QnodeError] = {}
@@ -103,6 +104,7 @@ class Steward:
 
     def follow(self, entries: Entries, *, are_current: bool) -> None:
         """Let every open collection route by its entry, and tell its shards what has changed about them."""
+        self._newest = entries
         for name, collection in self.open.items():
             entry = entries.get(name)
             if entry is None or entry.folder != collection.folder:
@@ -126,12 +128,18 @@ class Steward:
                     self._hub.followed(*address)
 
     async def reconcile(self, entries: Entries, *, are_current: bool) -> None:
-        """Make what is on this node what the entries say; what fails is noted, and keeps nothing else from being done."""
+        """Make what is on this node what the entries say; what fails is noted, and keeps nothing else from being done.
+
+        A collection whose turn comes late is opened and adjusted by its newest entry: reads rely on it that what is
+        followed is all that this node has heard.
+        """
+        self._newest = entries
         if are_current:
             self._close_removed(entries)
         self.unadjusted.clear()
-        for name, entry in entries.items():
-            if self._carried_out.get(name) is entry:
+        for name in entries:
+            entry = self._newest.get(name)
+            if entry is None or entry.folder != entries[name].folder or self._carried_out.get(name) is entry:
                 continue
             if name not in self.open and not isinstance(self.fault_of(name), Corruption):
                 await self._open_or_note(name, entry, are_current=are_current)

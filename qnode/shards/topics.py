@@ -21,3 +21,4 @@ class Topic(IntEnum):
     HAND_OVER = 13
     LEAVING = 14
     AILING = 15
+    SNAPSHOT_SWITCH = 16

@@ -28,7 +28,7 @@ from qnode.models.operation import encode
 from qnode.models.vector_params import SlotParams
 from qnode.models.write import WriteRequest, size_of
 from qnode.shards.replicating import Replicating
-from qnode.shards.resolve import needs_state, resolve
+from qnode.shards.resolve import check, needs_state, resolve
 from qnode.shards.waiting import Resolved, Waiting, fault_of
 
 GROUP_REQUESTS = 128
@@ -245,7 +245,11 @@ class Writer:
             waiting.fail(refusal)
             return None
         try:
-            operation = resolve(request, self._driver.index, self._vectors)
+            vectors = dict(self._vectors)  # they may be replaced on the event loop meanwhile …
+            check(
+                request, vectors
+            )  # … and since the request was taken: what does not fit could not be applied anywhere
+            operation = resolve(request, self._driver.index, vectors)
             payload = encode(operation)
             if len(payload) > self._driver.max_record_bytes:
                 text = f"a write that becomes {len(payload)} bytes is too large ({self._driver.max_record_bytes} bytes)"

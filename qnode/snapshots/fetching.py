@@ -121,7 +121,9 @@ def _inside(path: Path, root: Path) -> Path:
 
 
 async def _download(location: Location, target: Path) -> None:
-    headers = {"accept-encoding": "identity"} | ({} if location.api_key is None else {"api-key": location.api_key})
+    headers = {b"accept-encoding": b"identity"}
+    if location.api_key is not None:
+        headers[b"api-key"] = location.api_key.encode()  # any text: as a string, httpx takes ASCII alone
     client = httpx.AsyncClient(
         timeout=httpx.Timeout(STALL_SECONDS, connect=CONNECT_SECONDS),
         follow_redirects=location.api_key is None,  # a key is for the host that was named

@@ -5,8 +5,8 @@
     pack(path, pieces)       →  SHA-256 of the file, which is durable then
 
 Whatever is read is read once: on its way it is hashed for the list of checksums and, when a file is made of it, for the SHA-256,
-which takes longer than all the rest and has a thread of its own. What is written is given to the disk in parts as it comes, so that
-the sync at the end has little left to wait for, and the log's syncs have no queue before them. Blocks.
+which takes longer than all the rest and has a thread of its own. What is written is synced in parts as it comes, by another thread,
+so that the sync at the end has little left to wait for, and the log's syncs no long queue before them. Blocks.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ CHECKSUMS: Final = "checksums.json"
 
 PIECE_BYTES: Final = 1 << 20
 SYNC_BYTES: Final = 32 << 20
-MOST_WAITING: Final = 4
+MOST_WAITING: Final = 8
 """So many pieces may wait for being hashed."""
 
 _BLOCK: Final = tarfile.BLOCKSIZE
@@ -90,19 +90,23 @@ def pack(path: Path, content: Iterable[bytes]) -> str:
     """Write a file that must not exist; durable, and its SHA-256 given. Raises OutOfSpace, and what `content` raises."""
     digest = hashlib.sha256()
     try:
-        with path.open("xb") as file, ThreadPoolExecutor(1, "qnode-sha256") as hashing:
-            waiting: deque[Future[None]] = deque()
+        with path.open("xb") as file, ThreadPoolExecutor(1, "sha256") as hashing, ThreadPoolExecutor(1, "sync") as disk:
+            hashed: deque[Future[None]] = deque()
+            synced: Future[None] | None = None
             unsynced_bytes = 0
             for piece in content:
-                waiting.append(hashing.submit(digest.update, piece))
+                hashed.append(hashing.submit(digest.update, piece))
+                if len(hashed) > MOST_WAITING:
+                    hashed.popleft().result()
                 file.write(piece)
                 unsynced_bytes += len(piece)
                 if unsynced_bytes >= SYNC_BYTES:
+                    if synced is not None:
+                        synced.result()
                     file.flush()
-                    os.fdatasync(file.fileno())
-                    unsynced_bytes = 0
-                if len(waiting) > MOST_WAITING:
-                    waiting.popleft().result()
+                    synced, unsynced_bytes = disk.submit(os.fdatasync, file.fileno()), 0
+            if synced is not None:
+                synced.result()
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:

@@ -4,7 +4,8 @@
     take: collection, shards, token ──call──▸ copies its shards, packs them
            archive of those shards ◂─stream── with the token
                                     ◂─────── answer
-    archive of a shard             ──stream─▸ restores it, if it is its primary
+    archive of a shard, with a token ─stream▸ unpacks it, and keeps it for some time
+    switch: token, collection, shard ─call──▸ restores it, if it is its primary
                                     ◂─────── answer
 
 An archive of a peer is checked against its checksums, and not examined: peers have proved who they are.
@@ -15,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Final
 
@@ -38,27 +40,29 @@ from qnode.snapshots.taking import Taken, contents, taken_as_copied
 TAKE_SECONDS: Final = 3600.0
 RESTORE_SECONDS: Final = 3600.0
 STALL_SECONDS: Final = 30.0
+KEEP_SECONDS: Final = 2 * RESTORE_SECONDS
+"""So long a peer keeps what was brought to it and is not asked for."""
 
-_TAKEN, _TO_RESTORE = "taken", "restore"
+_TAKEN, _BROUGHT = "taken", "brought"
 
 
 class Peers:
-    """The other nodes. `find`: an open collection by its name; `restore`: put a copy in the place of a shard of this node."""
+    """The other nodes. `find`: an open collection by its name. What they ask is answered after `answer`."""
 
-    def __init__(
-        self,
-        channel: Channel,
-        staging: Staging,
-        find: Callable[[str], Collection],
-        restore: Callable[[str, int, Path], Awaitable[None]],
-    ) -> None:
+    def __init__(self, channel: Channel, staging: Staging, find: Callable[[str], Collection]) -> None:
         self._channel = channel
         self._staging = staging
         self._find = find
-        self._restore = restore
         self._expected: dict[str, Path] = {}
-        channel.on_call(Topic.SNAPSHOT_TAKE, self._take)
-        channel.on_stream(Topic.SNAPSHOT, self._arrives)
+        self._brought: dict[str, tuple[Path, AsyncExitStack]] = {}
+        self._expiring: set[asyncio.Task[None]] = set()
+
+    def answer(self, restore: Callable[[str, int, Path], Awaitable[None]]) -> None:
+        """Take the topics of the channel. `restore`: put a copy in the place of a shard of this node."""
+        self._restore = restore
+        self._channel.on_call(Topic.SNAPSHOT_TAKE, self._take)
+        self._channel.on_call(Topic.SNAPSHOT_SWITCH, self._switch)
+        self._channel.on_stream(Topic.SNAPSHOT, self._arrives)
 
     async def take(self, peer: int, name: str, numbers: list[int], place: Path) -> list[Taken]:
         """Have a peer copy shards that are Active there; put the copies into `place`/<number>."""
@@ -75,12 +79,23 @@ class Peers:
             raise Unavailable(f"peer {peer} has copied other shards of {name} than it was asked for")
         return [Taken(part, await asyncio.to_thread(files_in, place / str(part.number))) for part in manifest.shards]
 
-    async def restore(self, peer: int, name: str, number: int, folder: Path, manifest: Manifest) -> None:
-        """Have a peer restore a shard of which it is the primary. `manifest`: with the copy in `folder` alone."""
+    async def bring(self, peer: int, folder: Path, manifest: Manifest) -> str:
+        """Have a peer keep a copy for a while; give the token that names it. `manifest`: with that shard alone."""
         (part,) = manifest.shards
+        token = secrets.token_hex(16)
         files = await asyncio.to_thread(files_in, folder)
         content = pieces(first_of(manifest), members_of({part.number: files}))
-        await self._send(peer, [_TO_RESTORE, name, number], content, RESTORE_SECONDS)
+        await self._send(peer, [_BROUGHT, token], content, RESTORE_SECONDS)
+        return token
+
+    async def switch(self, peer: int, token: str, name: str, number: int) -> None:
+        """Have a peer put what was brought in the place of a shard that it is primary of."""
+        asked = orjson.dumps([token, name, number])
+        await self._channel.call(peer, Topic.SNAPSHOT_SWITCH, asked, RESTORE_SECONDS)
+
+    async def forget(self, peer: int, token: str) -> None:
+        """Tell a peer that what was brought is not needed."""
+        await self._channel.call(peer, Topic.SNAPSHOT_SWITCH, orjson.dumps([token, None, None]), STALL_SECONDS)
 
     # What peers ask
 
@@ -106,17 +121,44 @@ class Peers:
             if kind == _TAKEN and (target := self._expected.get(about[0])) is not None:
                 await _receive(stream, target)
                 return b""
-            if kind == _TO_RESTORE:
-                name, number = str(about[0]), int(about[1])
-                async with self._staging.place() as place:
-                    await _receive(stream, place / "archive")
-                    manifest = await to_its_end(asyncio.to_thread(archive.unpack, place / "archive", place))
-                    (part,) = manifest.shards
-                    await self._restore(name, number, place / str(part.number))
+            if kind == _BROUGHT:
+                await self._keep(str(about[0]), stream)
                 return b""
         except (ValueError, TypeError, IndexError) as error:
             raise BadRequest(f"not the beginning of a snapshot: {error}") from None
         raise BadRequest("nobody waits for this snapshot")
+
+    async def _keep(self, token: str, stream: IncomingStream) -> None:
+        """Unpack what a peer brings, for some time."""
+        async with AsyncExitStack() as opened:
+            place = await opened.enter_async_context(self._staging.place())
+            await _receive(stream, place / "archive")
+            manifest = await to_its_end(asyncio.to_thread(archive.unpack, place / "archive", place))
+            await asyncio.to_thread((place / "archive").unlink)
+            (part,) = manifest.shards
+            self._brought[token] = place / str(part.number), opened.pop_all()
+        asyncio.get_running_loop().call_later(KEEP_SECONDS, self._expire, token)
+
+    def _expire(self, token: str) -> None:
+        if (found := self._brought.pop(token, None)) is not None:
+            task = asyncio.get_running_loop().create_task(found[1].aclose())
+            self._expiring.add(task)
+            task.add_done_callback(self._expiring.discard)
+
+    async def _switch(self, peer: int, content: bytes) -> bytes:
+        try:
+            token, name, number = orjson.loads(content)
+            found = self._brought.pop(token, None)
+        except (ValueError, TypeError) as error:
+            raise BadRequest(f"not the order to restore: {error}") from None
+        if found is not None:
+            folder, opened = found
+            async with opened:
+                if name is not None:
+                    await self._restore(str(name), int(number), folder)
+        elif name is not None:
+            raise Unavailable(f"peer {self._channel.me} does not have what was brought to it")
+        return b""
 
     async def _send(self, peer: int, header: list[object], content: Iterator[bytes], answer_seconds: float) -> None:
         async with self._channel.open_stream(peer, Topic.SNAPSHOT, orjson.dumps(header)) as stream:

@@ -1,9 +1,12 @@
 """Restoring: from an archive to a collection that serves what was in it.
 
     unpack  →  does it fit the collection that is there?  →  examine  →  make the collection, if there is none
-    →  each shard, on the node that is its primary: a new epoch in which that replica alone is Active  →  the copy takes its place
+    →  bring every copy to the node that is the primary of its shard
+    →  all shards at once: a new epoch in which that replica alone is Active  →  the copy takes its place
 
-Up to the last step nothing of a collection that is there has changed, and one that was made for it goes again if that fails. The
+Up to the last step nothing of a collection that is there has changed, and one that was made for it goes again if that fails. That
+step is of single shards: each holds the one or the other, whatever happens, and who asked is told which. To ask again makes it
+whole. The
 other replicas of a shard are Dead in the new epoch, and come back like any that lost their files: with a copy of what was restored.
 Shards of an archive and of a collection belong together by their order, within a shard key by the order there.
 """
@@ -12,12 +15,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 from weakref import WeakValueDictionary
 
-from qnode.errors import BadInput, BadRequest, NotFound, TimedOut, Unavailable
+from qnode.errors import BadInput, BadRequest, NotFound, QnodeError, TimedOut, Unavailable
 from qnode.models.collection import CollectionConfig
 from qnode.models.field_schema import FieldSchema
 from qnode.models.topology import STANDALONE_PEER, CollectionEntry, KeyState, Shard
@@ -32,6 +36,7 @@ from qnode.snapshots.examining import examine
 from qnode.snapshots.fetching import Priority
 from qnode.snapshots.fitting import INCOMPATIBLE, check_fits, check_vectors_fit, paired
 from qnode.snapshots.manifest import Manifest
+from qnode.snapshots.peers import Peers
 
 ATTEMPTS: Final = 5
 RETRY_SECONDS: Final = 1.0
@@ -40,8 +45,16 @@ RETRY_SECONDS: Final = 1.0
 FOLLOW_SECONDS: Final = 10.0
 """So long a shard may take to hear of the epoch that was begun for it."""
 
-Sender = Callable[[int, str, int, Path, Manifest], Awaitable[None]]
-"""Has a peer restore a shard that it is primary of: peer, collection, number of the shard, copy, manifest with that shard alone."""
+
+class _Copy:
+    """A copy for a shard; `at`: the peer that has it beside the shard, as `brought` unless that is this node."""
+
+    def __init__(self, number: int, folder: Path, manifest: Manifest) -> None:
+        self.number = number
+        self.folder = folder
+        self.manifest = manifest
+        self.at: int | None = None
+        self.brought: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +64,13 @@ class _Unpacked:
 
 
 class Restoring:
-    """Restores on this node, and has other nodes restore what they are primary of (`send`)."""
+    """Restores on this node, and has other nodes restore what they are primary of (`peers`)."""
 
-    def __init__(self, collections: Collections, topology_log: TopologyLog, me: int, send: Sender) -> None:
+    def __init__(self, collections: Collections, topology_log: TopologyLog, me: int, peers: Peers | None) -> None:
         self._collections = collections
         self._topology_log = topology_log
         self._me = me
-        self._send = send
+        self._peers = peers
         self._news = News()
         self._locks: WeakValueDictionary[tuple[str, int], asyncio.Lock] = WeakValueDictionary()
         topology_log.subscribe(self._news.tell)
@@ -96,7 +109,7 @@ class Restoring:
         part = manifest.shards[0]
         params = CollectionConfig.from_json(entry.config).index_params()
         await examine([folder / str(part.number)], params)
-        await self._restore(name, number, folder / str(part.number), manifest, priority)
+        await self._put(name, [_Copy(number, folder / str(part.number), manifest)], priority)
         await self._add_fields(name, manifest.fields)
         await self._collections.wait_everywhere(name)
 
@@ -126,30 +139,81 @@ class Restoring:
     async def _restore_shards(self, name: str, unpacked: _Unpacked, priority: Priority) -> None:
         manifest = unpacked.manifest
         numbers = paired(manifest, self._entry(name))
-        for shard in manifest.shards:
-            folder = unpacked.folder / str(shard.number)
-            await self._restore(name, numbers[shard.number], folder, replace(manifest, shards=(shard,)), priority)
+        copies = [
+            _Copy(numbers[shard.number], unpacked.folder / str(shard.number), replace(manifest, shards=(shard,)))
+            for shard in manifest.shards
+        ]
+        await self._put(name, copies, priority)
         await self._add_fields(name, manifest.fields)
         await self._collections.wait_everywhere(name)
 
-    async def _restore(self, name: str, number: int, folder: Path, manifest: Manifest, priority: Priority) -> None:
-        """Restore a shard on the node that is its primary, wherever that is; where that changes meanwhile, on the next one."""
+    async def _put(self, name: str, copies: list[_Copy], priority: Priority) -> None:
+        """Put copies in the places of shards: when all are where they are needed, and not before."""
+        try:
+            for copy in copies:
+                await self._attempted(name, copy, priority, self._bring)
+            switching = [self._attempted(name, copy, priority, self._switch) for copy in copies]
+            outcomes = await asyncio.gather(*switching, return_exceptions=True)
+        finally:
+            for copy in copies:
+                await self._forget(copy)
+        faults = {copy.number: each for copy, each in zip(copies, outcomes, strict=True) if each is not None}
+        if not faults:
+            return
+        first = next(iter(faults.values()))
+        if len(faults) == len(copies) or not isinstance(first, QnodeError):
+            raise first
+        done = ", ".join(str(copy.number) for copy in copies if copy.number not in faults)
+        left = ", ".join(map(str, faults))
+        raise Unavailable(
+            f"shards {done} of {name} hold the snapshot, shards {left} what they held before: {first}"
+        ) from first
+
+    async def _attempted(
+        self, name: str, copy: _Copy, priority: Priority, step: Callable[[str, _Copy], Awaitable[None]]
+    ) -> None:
+        """Do a step for a shard that is to be restored; where its primary changes meanwhile, again."""
         for attempt in range(1, ATTEMPTS + 1):
-            shard, mark = self._shard(name, number), self._news.mark()
-            if priority is Priority.REPLICA and len(shard.active()) > 1:
+            mark = self._news.mark()
+            if priority is Priority.REPLICA and len(self._shard(name, copy.number).active()) > 1:
                 return  # what the others hold counts, and all hold the same
             try:
-                if shard.primary is None:
-                    raise Unavailable(f"shard {number} of {name} has no active replica")
-                if shard.primary == self._me:
-                    await self.restore_here(name, number, folder)
-                else:
-                    await self._send(shard.primary, name, number, folder, manifest)
+                await step(name, copy)
                 return
             except Unavailable:
                 if attempt == ATTEMPTS:
                     raise
                 await self._news.wait(mark, RETRY_SECONDS)
+
+    async def _bring(self, name: str, copy: _Copy) -> None:
+        """Have a copy on the node that is the primary of its shard."""
+        primary = self._shard(name, copy.number).primary
+        if primary is None:
+            raise Unavailable(f"shard {copy.number} of {name} has no active replica")
+        if copy.at == primary:
+            return
+        await self._forget(copy)
+        if primary != self._me:
+            if self._peers is None:
+                raise Unavailable(f"shard {copy.number} of {name} is on peer {primary}, which cannot be reached")
+            copy.brought = await self._peers.bring(primary, copy.folder, copy.manifest)
+        copy.at = primary
+
+    async def _switch(self, name: str, copy: _Copy) -> None:
+        await self._bring(name, copy)
+        if copy.brought is None:
+            await self.restore_here(name, copy.number, copy.folder)
+            return
+        assert copy.at is not None
+        assert self._peers is not None
+        peer, brought, copy.at, copy.brought = copy.at, copy.brought, None, None
+        await self._peers.switch(peer, brought, name, copy.number)
+
+    async def _forget(self, copy: _Copy) -> None:
+        if self._peers is not None and copy.at is not None and copy.brought is not None:
+            with suppress(QnodeError):  # it forgets by itself in the end
+                await self._peers.forget(copy.at, copy.brought)
+        copy.at = copy.brought = None
 
     async def _make(self, name: str, manifest: Manifest) -> None:
         """Make an empty collection like the one that was copied."""

@@ -30,8 +30,8 @@ from qnode.shards.collections import Collections
 from qnode.shards.copying import to_its_end
 from qnode.shards.local_shard import LocalShard
 from qnode.snapshots import storage_archive
+from qnode.snapshots.counts import SnapshotCounts
 from qnode.snapshots.fetching import Location, Priority, fetch, sha256_of
-from qnode.snapshots.manifest import Manifest
 from qnode.snapshots.packing import First, Member, pack, pieces, size_of
 from qnode.snapshots.peers import Peers
 from qnode.snapshots.restoring import Restoring
@@ -76,12 +76,13 @@ class Snapshots:
         self._topology_log = topology_log
         self._me = me
         self._channel = channel
+        self.counts = SnapshotCounts()
         self._staging = Staging(settings.staging)
         remove_parts(settings.folder, me)
-        self._restoring = Restoring(collections, topology_log, me, self._send)
-        self._peers = None
-        if channel is not None:
-            self._peers = Peers(channel, self._staging, collections.get, self._restoring.restore_here)
+        self._peers = None if channel is None else Peers(channel, self._staging, collections.get)
+        self._restoring = Restoring(collections, topology_log, me, self._peers)
+        if self._peers is not None:
+            self._peers.answer(self._restoring.restore_here)
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._background: set[asyncio.Task[Any]] = set()
 
@@ -151,6 +152,7 @@ class Snapshots:
 
     async def _create(self, name: str, shelf: Shelf, holders: Mapping[int, list[int]]) -> SnapshotDescription:
         async with AsyncExitStack() as opened:
+            opened.enter_context(self.counts.creating(name))
             return await self._kept(shelf, pieces(*await self._opened(name, holders, opened)))
 
     async def _kept(self, shelf: Shelf, content: Iterator[bytes]) -> SnapshotDescription:
@@ -241,10 +243,11 @@ class Snapshots:
         self._check_target(name, shard)
         name = self._topology_log.current.collection_named(name) or name
         async with self._busy(name), self._staging.place() as folder:
-            if shard is None:
-                await self._restoring.restore_collection(name, file, folder, priority)
-            else:
-                await self._restoring.restore_shard(name, shard, file, folder, priority)
+            with self.counts.recovering(name):
+                if shard is None:
+                    await self._restoring.restore_collection(name, file, folder, priority)
+                else:
+                    await self._restoring.restore_shard(name, shard, file, folder, priority)
 
     async def restore_storage(self, file: Path, *, replaces: bool) -> None:
         """Restore all collections, and aliases, of a snapshot of the whole storage."""
@@ -259,11 +262,6 @@ class Snapshots:
         """Raise CannotStart for a collection that is there already, unless it is to be replaced."""
         if not replaces and self._topology_log.current.collection_named(name) is not None:
             raise CannotStart(f"collection {name} exists already; --force-snapshot replaces what it holds")
-
-    async def _send(self, peer: int, name: str, number: int, folder: Path, manifest: Manifest) -> None:
-        if self._peers is None:
-            raise Unavailable(f"shard {number} of {name} is on peer {peer}, which cannot be reached")
-        await self._peers.restore(peer, name, number, folder, manifest)
 
     # Finding
 

@@ -19,6 +19,7 @@ from qnode.models.collection import CollectionDefaults
 from qnode.quotas import Quotas
 from qnode.raft import StandaloneLog
 from qnode.shards.collections import Collections, CollectionsSettings
+from qnode.shards.recall import ProbeSettings, RecallProbe
 from qnode.snapshots import Snapshots, SnapshotSettings
 from tests.support import contract
 
@@ -28,10 +29,13 @@ BODY_LIMIT_BYTES = 1 << 20
 class Client:
     """Sends requests to the application, and holds every answer against the contract; `result` also checks the envelope. `folder`: where the node keeps all it has."""
 
-    def __init__(self, runner: asyncio.Runner, http: httpx.AsyncClient, folder: Path) -> None:
+    def __init__(
+        self, runner: asyncio.Runner, http: httpx.AsyncClient, folder: Path, recall: RecallProbe | None = None
+    ) -> None:
         self.runner = runner
         self.http = http
         self.folder = folder
+        self.recall = recall
 
     def send(self, method: str, path: str, body: Any = None, **options: Any) -> httpx.Response:
         if body is not None:
@@ -73,27 +77,30 @@ def serving(path: Path, keys: Keys | None = None) -> Iterator[Client]:
     with asyncio.Runner() as runner, ThreadPoolExecutor(1) as parsers:
         topology = StandaloneLog(path / "raft")
 
-        async def opened() -> tuple[Collections, Snapshots, httpx.AsyncClient]:
+        async def opened() -> tuple[Collections, Snapshots, RecallProbe, httpx.AsyncClient]:
             collections = Collections(CollectionsSettings(path / "collections"), topology)
             await collections.open()
             settings = SnapshotSettings(path / "snapshots", path / "staging")
             snapshots = Snapshots(settings, collections, topology)
+            recall = RecallProbe(collections, ProbeSettings(interval_seconds=0))
             application = build_application(
                 collections,
                 parsers,
                 CollectionDefaults(),
                 topology=lambda: topology.current,
-                quotas=Quotas(path),
+                quotas=Quotas(path, lambda: topology.current, topology.propose),
                 taken=snapshots,
+                recall=recall,
                 body_limit_bytes=BODY_LIMIT_BYTES,
                 keys=keys,
             )
             transport = httpx.ASGITransport(application, raise_app_exceptions=False)
-            return collections, snapshots, httpx.AsyncClient(transport=transport, base_url="http://node")
+            return collections, snapshots, recall, httpx.AsyncClient(transport=transport, base_url="http://node")
 
-        collections, snapshots, http = runner.run(opened())
-        yield Client(runner, http, path)
+        collections, snapshots, recall, http = runner.run(opened())
+        yield Client(runner, http, path, recall)
         runner.run(http.aclose())
+        runner.run(recall.close())
         runner.run(snapshots.close())
         runner.run(collections.close())
         topology.close()

@@ -56,7 +56,7 @@ def member(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
                 parsers,
                 CollectionDefaults(),
                 topology=lambda: cluster.topology,
-                quotas=Quotas(path),
+                quotas=Quotas(path, lambda: cluster.topology, cluster.log.propose),
                 cluster=cluster,
                 body_limit_bytes=BODY_LIMIT_BYTES,
             )

@@ -63,7 +63,7 @@ class Front:
             parsers,
             CollectionDefaults(),
             topology=lambda: group.topology,
-            quotas=Quotas(folder),
+            quotas=Quotas(folder, lambda: group.topology, group[1].log.propose),
             body_limit_bytes=1 << 20,
             read_timeout_seconds=seconds,
         )

@@ -1,9 +1,13 @@
+import asyncio
+
+import numpy as np
 import orjson
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from pydantic import TypeAdapter
 from qdrant_client.http import models
 
+from qnode.shards import recall
 from tests.api.conftest import Client
 
 DOT = {"size": 2, "distance": "Dot"}
@@ -132,9 +136,123 @@ def test_telemetry_is_what_the_client_library_reads(client: Client, level: int) 
     client.result("DELETE", "/collections/t")
 
 
+def samples_of(client: Client, path: str = "/metrics") -> dict[str, dict[tuple[str, ...], float]]:
+    """Read metrics: name, values of labels, value."""
+    read: dict[str, dict[tuple[str, ...], float]] = {}
+    for family in text_string_to_metric_families(client.send("GET", path).text):
+        for sample in family.samples:
+            read.setdefault(sample.name, {})[tuple(sample.labels.values())] = sample.value
+    return read
+
+
+def test_metrics_show_replicas_queues_and_snapshots_of_each_collection(client: Client) -> None:
+    client.result("PUT", "/collections/m", {"vectors": DOT, "shard_number": 2})
+    client.result("POST", "/collections/m/snapshots")
+    samples = samples_of(client)
+    for name, value in (
+        ("collection_active_replicas_min", 1),
+        ("collection_active_replicas_max", 1),
+        ("collection_dead_replicas", 0),
+        ("collection_shard_transfer_incoming", 0),
+        ("collection_shard_transfer_outgoing", 0),
+        ("collection_update_queue_length", 0),
+        ("collection_update_queue_deferred_points", 0),
+        ("snapshot_creation_running", 0),
+        ("snapshot_recovery_running", 0),
+        ("snapshot_created_total", 1),
+    ):
+        assert samples[name] == {("m",): value}, name
+    assert samples["cluster_enabled"] == {(): 0}
+    counted = client.result("GET", "/telemetry?details_level=1")["collections"]["snapshots"]
+    assert counted == [
+        {"id": "m", "running_snapshots": 0, "running_snapshot_recovery": 0, "total_snapshot_creations": 1}
+    ]
+    client.result("DELETE", "/collections/m")
+
+
+def test_telemetry_counts_answers_by_collection_when_it_is_asked_to(client: Client) -> None:
+    client.result("PUT", "/collections/t", {"vectors": DOT})
+    client.result("POST", "/collections/t/points/scroll", {})
+    assert "per_collection_responses" not in client.result("GET", "/telemetry")["requests"]["rest"]
+    counted = client.result("GET", "/telemetry?per_collection=true")["requests"]["rest"]["per_collection_responses"]
+    assert counted["t"]["POST /collections/{collection_name}/points/scroll"]["200"]["count"] == 1
+    client.result("DELETE", "/collections/t")
+
+
+def test_telemetry_describes_the_machine_from_level_one_on(client: Client) -> None:
+    assert "features" not in client.result("GET", "/telemetry")["app"]
+    shown = client.result("GET", "/telemetry?details_level=1")
+    system = shown["app"]["system"]
+    assert system["cores"] >= 1
+    assert system["ram_size"] > 1 << 10
+    assert shown["search_pool"]["high_cpu_threads"] > 0
+    TypeAdapter(models.RunningEnvironmentTelemetry).validate_json(orjson.dumps(system), strict=True)
+
+
+def test_segments_builds_and_recall_of_an_indexed_collection_are_told(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recall, "REST_FACTOR", 0)
+    monkeypatch.setattr(recall, "BUSY_SHARE", 1000.0)
+    settings = {"vectors": {"size": 16, "distance": "Dot"}, "optimizers_config": {"indexing_threshold": 1}}
+    client.result("PUT", "/collections/t", settings)
+    client.result("PUT", "/collections/t/index?wait=true", {"field_name": "n", "field_schema": "integer"})
+    random = np.random.default_rng(7)
+    points = [{"id": i, "vector": random.standard_normal(16).tolist(), "payload": {"n": i}} for i in range(2000)]
+    client.result("PUT", "/collections/t/points?wait=true", {"points": points})
+    while client.result("GET", "/collections/t")["status"] != "green":
+        client.runner.run(asyncio.sleep(0.02))
+    info = client.result("GET", "/collections/t")
+    assert (info["indexed_vectors_count"], info["optimizer_status"]) == (2000, "ok")
+    assert client.recall is not None
+    client.runner.run(client.recall.probe_all())
+
+    shown = client.result("GET", "/telemetry?details_level=4")
+    (reading,) = shown["estimated_recall"]["t"].values()
+    assert 0.9 < reading["recall"] <= 1
+    assert (reading["k"], reading["found"], reading["scanned"]) == (10, 80, 1)
+    (collection,) = shown["collections"]["collections"]
+    local = collection["shards"][0]["local"]
+    TypeAdapter(models.LocalShardTelemetry).validate_json(orjson.dumps(local), strict=True)
+    assert local["total_optimized_points"] == 2000
+    assert local["optimizations"]["optimizations"]["count"] == len(local["optimizations"]["log"]) == 1
+    (segment,) = local["segments"]
+    assert (segment["info"]["segment_type"], segment["info"]["num_indexed_vectors"]) == ("indexed", 2000)
+    assert segment["info"]["index_schema"]["n"]["points"] == 2000
+    assert segment["config"]["vector_data"][""]["index"]["type"] == "hnsw"
+    samples = samples_of(client)
+    assert samples["collection_estimated_recall"] == {("t", ""): reading["recall"]}
+    assert samples["collection_estimated_recall_sample"] == {("t", ""): 80}
+    assert samples["collection_segments"] == {("t",): 1}
+    client.result("DELETE", "/collections/t")
+    client.runner.run(client.recall.probe_all())
+    assert client.recall.readings("t") == {}
+
+
 def test_there_are_no_issues(client: Client) -> None:
     assert client.result("GET", "/issues") == {"issues": []}
     assert client.result("DELETE", "/issues") is True
+
+
+def test_stacks_of_threads_and_slow_requests_are_told(client: Client) -> None:
+    threads = client.result("GET", "/stacktrace")["threads"]
+    assert any("_threads" in frame for thread in threads for frame in thread["frames"])
+    client.result("PUT", "/collections/slow", {"vectors": DOT})
+    slow = client.result("GET", "/profiler/slow_requests?limit=5")["requests"]
+    assert len(slow) <= 5
+    assert [one["duration"] for one in slow] == sorted((one["duration"] for one in slow), reverse=True)
+    client.result("DELETE", "/collections/slow")
+
+
+def test_the_log_level_can_be_changed_and_not_to_anything(client: Client) -> None:
+    before = client.result("GET", "/logger")
+    try:
+        assert client.result("POST", "/logger", {"log_level": "error"}) is True
+        assert client.result("GET", "/logger") == {"log_level": "ERROR"}
+        assert client.error("POST", "/logger", {"log_level": "loud"})[0] == 400
+        assert client.result("GET", "/logger") == {"log_level": "ERROR"}
+    finally:
+        client.result("POST", "/logger", before)
 
 
 def test_unknown_routes_and_methods_get_the_envelope(client: Client) -> None:

@@ -246,3 +246,53 @@ def test_an_upload_is_judged_before_it_is_read(client: Client, collection: str) 
     assert read == []
     for torn in (b"", b"--b\r\n", b'--b\r\nContent-Disposition: form-data; name="snapshot"\r\n\r\nabc', b"--b--\r\n"):
         assert client.error("POST", f"{C}/snapshots/upload", torn, headers=headers)[0] == 400
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("POST", "create"), ("GET", "manifest"), ("POST", "recover"), ("POST", "recover_from")],
+)
+def test_partial_snapshots_are_refused_by_name(client: Client, collection: str, method: str, path: str) -> None:
+    status, text = client.error(method, f"{C}/shards/0/snapshot/partial/{path}", None if method == "GET" else {})
+    assert status == 400
+    assert text.startswith("Bad request: ")
+    assert text.endswith(f"/snapshot/partial/{path} is not supported yet")
+
+
+def test_a_shard_is_recovered_only_where_there_is_one(client: Client, collection: str) -> None:
+    body = {"location": "x.snapshot"}
+    for path in ("/collections/nobody/shards/0", f"{C}/shards/9", f"{C}/shards/x"):
+        assert client.error("PUT", f"{path}/snapshots/recover", body)[0] == 404
+        assert client.error("GET", f"{path}/snapshot")[0] == 404
+    status, text = client.error("PUT", f"{C}/shards/0/snapshots/recover", body)
+    assert (status, text.endswith('x.snapshot" does not exist')) == (400, True)
+
+
+@pytest.mark.parametrize("priority", ["no_sync", "replica"])
+def test_every_priority_restores_what_has_no_other_replica(client: Client, collection: str, priority: str) -> None:
+    name, before = made(client)["name"], everything(client, "s")
+    fill(client, "s", range(7), later=True)
+    location = (client.folder / "snapshots" / "s" / name).as_uri()
+    assert client.result("PUT", f"{C}/snapshots/recover", {"location": location, "priority": priority}) is True
+    assert everything(client, "s") == before
+
+
+def test_all_kinds_of_vectors_are_restored(client: Client, collection: str) -> None:
+    settings = {
+        "vectors": {"one": DOT, "many": {**DOT, "multivector_config": {"comparator": "max_sim"}}},
+        "sparse_vectors": {"words": {"modifier": "idf"}},
+    }
+    points = [
+        {"id": i, "vector": {"one": [i, 1], "many": [[i, 1], [1, i]], "words": {"indices": [i, 99], "values": [1, 2]}}}
+        for i in range(30)
+    ]
+    try:
+        client.result("PUT", "/collections/kinds", settings)
+        client.result("PUT", "/collections/kinds/points?wait=true", {"points": points})
+        before = everything(client, "kinds")
+        described = made(client, "/collections/kinds/snapshots")
+        content = downloaded(client, f"/collections/kinds/snapshots/{described['name']}")
+        assert uploaded(client, "/collections/other/snapshots/upload", content)[0] == 200
+        assert everything(client, "other") == before
+    finally:
+        client.result("DELETE", "/collections/kinds")

@@ -3,15 +3,12 @@
 import asyncio
 from typing import Any
 
-import numpy as np
 import pytest
 
 from qnode.api import older_json, query_json, reads_json, summaries_json
 from qnode.api.strict_reads import cost_of, filters_of
-from qnode.api.strict_writes import check_lengths
-from qnode.errors import BadRequest, OutOfSpace, RateLimited
+from qnode.errors import OutOfSpace, RateLimited
 from qnode.models.collection import CollectionInfo, CollectionStatus
-from qnode.models.operation import SparseColumn
 from qnode.models.strict_mode import StrictMode
 from qnode.quotas import check_memory
 from qnode.shards.strictness import MEASURED_EVERY_WRITES, Strictness
@@ -52,18 +49,6 @@ def test_the_filters_of_all_stages_and_of_batches_are_found() -> None:
     tree = query({"prefetch": [{"query": [1.0], "filter": ONE}], "query": [2.0], "filter": THREE})
     assert len(list(filters_of(tree))) == 2
     assert len(list(filters_of([tree, query({"query": [1.0], "filter": ONE})]))) == 3
-
-
-def test_long_sparse_vectors_are_refused() -> None:
-    offsets = np.array([0, 1, 6], np.int64)
-    column = SparseColumn(np.arange(2, dtype=np.int32), offsets, np.arange(6, dtype=np.uint32), np.ones(6, np.float32))
-    bounds = StrictMode(max_length={"s": 4})
-    with pytest.raises(
-        BadRequest, match=r"^Bad request: Sparse vector 's' has a limit of 4 indices, but 5 were provided!"
-    ):
-        check_lengths({"s": column}, bounds)
-    check_lengths({"other": column}, bounds)
-    check_lengths({"s": column}, StrictMode(max_length={"s": 5}))
 
 
 def test_too_much_resident_memory_is_refused() -> None:

@@ -185,7 +185,8 @@ def test_groups_need_an_index_that_matches(client: Client) -> None:
 
 def test_searches_that_could_only_be_exact_are_refused(client: Client) -> None:
     vectors = {"v": VECTOR, "w": {**VECTOR, "hnsw_config": {"m": 16}}}
-    with collection(client, {"search_allow_exact": False}, vectors=vectors, hnsw_config={"m": 0, "payload_m": 8}):
+    settings = {"hnsw_config": {"m": 0, "payload_m": 8}, "sparse_vectors": {"words": {}}}
+    with collection(client, {"search_allow_exact": False}, vectors=vectors, **settings):
         fault = "Request is forbidden on 'v' because global vector indexing is disabled (hnsw_config.m = 0)"
         query = {"query": [1.0, 0.0], "using": "v"}
         other = {"query": [1.0, 0.0], "using": "w"}
@@ -198,6 +199,7 @@ def test_searches_that_could_only_be_exact_are_refused(client: Client) -> None:
         client.result("POST", f"{POINTS}/query", {**other, "prefetch": query, "filter": CITY})
         client.result("POST", f"{POINTS}/query", other)
         client.result("POST", f"{POINTS}/query", {**query, "prefetch": other})
+        client.result("POST", f"{POINTS}/query", {"query": {"indices": [1], "values": [1.0]}, "using": "words"})
 
 
 def test_payload_indexes_are_counted(client: Client) -> None:
@@ -249,6 +251,18 @@ def test_long_multivectors_are_refused(client: Client) -> None:
         assert refusal(client, "PUT", POINTS, points) == fault
         assert refusal(client, "PUT", f"{POINTS}/vectors", points) == fault
         client.result("PUT", POINTS, {"points": [{"id": 1, "vector": {"m": [[1.0, 2.0]] * 5}}]})
+
+
+def test_long_sparse_vectors_are_refused(client: Client) -> None:
+    settings = {"vectors": {}, "sparse_vectors": {"s": {}}}
+    with collection(client, {"sparse_config": {"s": {"max_length": 4}}}, **settings):
+
+        def words(count: int) -> dict[str, Any]:
+            return {"points": [{"id": 1, "vector": {"s": {"indices": list(range(count)), "values": [1.0] * count}}}]}
+
+        fault = "Sparse vector 's' has a limit of 4 indices, but 5 were provided!"
+        assert refusal(client, "PUT", POINTS, words(5)) == fault
+        client.result("PUT", POINTS, words(4))
 
 
 def test_reads_beyond_their_rate_are_refused_until_later(client: Client) -> None:

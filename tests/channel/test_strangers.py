@@ -60,7 +60,7 @@ def test_a_hello_alone_gets_a_challenge_and_then_nothing() -> None:
     asyncio.run(claim())
 
 
-@pytest.mark.parametrize("said", [b"", HELLO[:1], HELLO[:-1], HELLO])
+@pytest.mark.parametrize("said", [b"", HELLO[:1], HELLO[:-1], HELLO], ids=["nothing", "a byte", "nearly all", "all"])
 def test_who_is_slow_is_closed_when_its_time_is_up(said: bytes) -> None:
     async def claim() -> None:
         async with peers(1, limits=limits(handshake_timeout_seconds=0.1)) as (a,):

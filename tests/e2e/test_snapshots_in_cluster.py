@@ -96,8 +96,30 @@ def test_one_call_snapshots_all_shards_and_any_number_of_nodes_takes_them(
         assert alone.ask("GET", "/collections/alone")["payload_schema"]["version"]["points"] == 300
         assert alone.call("POST", "/collections/alone/snapshots", cluster="true").status_code == 405
         again = downloaded(alone, "alone")
+    cluster[0].upsert("whole", points(range(200, 400), version=9))
     upload(cluster[0], "whole", again)
     replicas_agree(cluster, "whole", expected)
+    assert [list(member.storage.glob("staging/*")) for member in cluster] == [[], [], []]
+
+
+def test_a_restore_that_cannot_reach_a_primary_changes_no_shard(cluster: ClusterOfProcesses) -> None:
+    cluster[0].create("partly", DIM, shard_number=6, replication_factor=1)
+    cluster[0].upsert("partly", points(range(100)))
+    content = downloaded(cluster[0], "partly", cluster="true")
+    cluster[0].upsert("partly", points(range(200), version=1))
+    expected = everything(cluster[0], "partly")
+    away = cluster[2]
+    away.kill()
+    try:
+        answer = cluster[0].client.post(
+            "/collections/partly/snapshots/upload", files={"snapshot": ("any", content)}, timeout=60.0
+        )
+        assert answer.status_code == 503, answer.text
+    finally:
+        away.start()
+        cluster.wait_ready()
+    replicas_agree(cluster, "partly", expected)
+    assert [list(member.storage.glob("staging/*")) for member in cluster] == [[], [], []]
 
 
 def test_shard_keys_are_restored_with_their_shards(cluster: ClusterOfProcesses) -> None:

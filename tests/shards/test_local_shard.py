@@ -8,7 +8,7 @@ import numpy as np
 import orjson
 import pytest
 
-from qnode.errors import Corruption, InternalError, NotPrimary, OutOfSpace
+from qnode.errors import BadInput, Corruption, InternalError, NotPrimary, OutOfSpace
 from qnode.index import BuilderPool, Index
 from qnode.models.field_schema import FieldSchema
 from qnode.models.operation import VectorColumn
@@ -127,3 +127,15 @@ def test_a_log_that_begins_behind_what_was_applied_is_damage(tmp_path):
     Log.open(tmp_path / "wal", next_op=10).close()
     with pytest.raises(Corruption, match="operations 1 to 9"):
         opened(tmp_path)
+
+
+def test_a_write_for_a_vector_that_was_replaced_since_it_was_checked_is_refused(tmp_path):
+    async def act(shard: LocalShard) -> None:
+        await shard.submit(upsert(1))
+        # The vector went, and another one of its name and of more dimensions came, while the write was on its way.
+        await shard.configure(IndexParams((VectorParams("", 1, 8, Distance.DOT),), next_slot=2))
+        with pytest.raises(BadInput, match="expected dim: 8, got 4"):
+            await shard.submit(upsert(2))
+        assert shard.fault is None
+
+    run(tmp_path, act)

@@ -1,6 +1,10 @@
 """Archives hold what was put in, and nothing that was not expected comes out of one."""
 
+import io
+import random
+import shutil
 import tarfile
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -115,3 +119,37 @@ def test_a_manifest_that_says_what_cannot_be_is_refused(old: bytes, new: bytes) 
     assert old in written
     with pytest.raises(BadInput):
         Manifest.from_bytes(written.replace(old, new, 1))
+
+
+def mutated(whole: bytes, chance: random.Random) -> bytes:
+    """Change an archive somewhere in its heads or its manifest; heads get checksums that fit again."""
+    content = bytearray(whole)
+    with tarfile.open(fileobj=io.BytesIO(whole)) as opened:
+        heads = [member.offset for member in opened]
+    for _ in range(chance.choice([1, 1, 2, 5])):
+        head = chance.choice(heads)
+        begin = head + chance.choice([0, 100, 124, 148, 156, 257, 345, 512])
+        for at in range(begin, begin + chance.choice([1, 3, 12])):
+            content[at] = chance.choice([chance.randrange(256), *b"\0 /.0127xgLKS\xff\x80"])
+        if chance.random() < 0.8:
+            block = content[head : head + 512]
+            block[148:156] = b" " * 8
+            content[head + 148 : head + 156] = b"%06o\0 " % sum(block)
+    return bytes(content)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_mutated_archive_is_refused_or_becomes_files_within_its_folder(tmp_path: Path, seed: int) -> None:
+    print(f"seed {seed}")
+    chance, whole, room = random.Random(seed), archive_of(tmp_path).read_bytes(), tmp_path / "a" / "b"
+    room.mkdir(parents=True)
+    there = set(tmp_path.rglob("*"))
+    for number in range(30):
+        (room / "archive").write_bytes(mutated(whole, chance))
+        with suppress(BadInput):
+            unpack(room / "archive", room / str(number))
+        for path in set(room.rglob("*")) - there:
+            assert not path.is_symlink()
+            assert path.stat().st_size <= len(whole)
+        shutil.rmtree(room / str(number), ignore_errors=True)
+        assert set(tmp_path.rglob("*")) - there == {room / "archive"}

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from qnode.disk import sync_file
 from qnode.index.sparse import kernel, sealed
 from qnode.index.sparse.growing import SparseGrowing
-from qnode.index.sparse.postings import Forward
+from qnode.index.sparse.postings import Forward, extremes_of
 from qnode.index.sparse.sealed import Description, SparseSealed
 from qnode.index.vectors import files
 from qnode.models.columns import offsets_of, spread
@@ -100,7 +100,9 @@ def _invert(
     for first, bounds, indices, values in _chunks(directory, offsets):
         lists = np.searchsorted(dims, indices)
         kernel.scatter(lists, bounds, values, first, cursors, rows, weights)
-    facts = {}
+    writer = files.ArrayWriter(directory / "extremes.bin")
+    writer.write(extremes_of(starts, weights).astype("<f4", copy=False))
+    facts = {"extremes.bin": files.FileFacts(writer.bytes, writer.close())}
     written: tuple[tuple[str, npt.NDArray[Any]], ...] = (("rows.bin", rows), ("weights.bin", weights))
     for name, array in written:
         if isinstance(array, np.memmap):

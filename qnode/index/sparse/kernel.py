@@ -22,6 +22,12 @@ NOTHING_BITS = np.uint32(0x80000000)
 BLOCK_ROWS = 8192
 """Posting lists are added up for so many rows at a time: their sums stay in the nearest caches."""
 
+GROUP_ROWS = 64
+"""So many sums are looked at together, since nearly all are too small."""
+
+ROW_COST = 200
+"""To score a row by its own numbers costs as much as so many postings do."""
+
 
 @native.compiled
 def dot(
@@ -131,22 +137,60 @@ def reach(rows_at: int, cursor: int, count: int, row: int) -> int:
 
 
 @native.compiled
-def add(
-    rows_at: int, weights_at: int, begin: int, end: int, asked: np.float32, first: int, sums: npt.NDArray[np.float32]
-) -> None:
+def add(rows_at: int, weights_at: int, begin: int, end: int, asked: np.float32, first: int, sums_at: int) -> None:
     """Add a piece of a posting list to the sums of rows from `first` on."""
+    base = sums_at - 4 * first
     for at in range(begin, end):
-        place = native.load_i32(rows_at + 4 * at) - first
+        sum_at = base + 4 * native.load_i32(rows_at + 4 * at)
         product = np.float32(asked * native.load_f32(weights_at + 4 * at))
-        sums[place] = np.float32(sums[place] + np.float32(product + ZERO))
+        native.store_f32(sum_at, np.float32(native.load_f32(sum_at) + np.float32(product + ZERO)))
+
+
+@native.compiled
+def count_from(sums: npt.NDArray[np.float32], first: int, last: int, least: np.float32) -> int:
+    """Count the sums in [first, last) that are no smaller than `least`; compiled to vector instructions."""
+    count, piece = 0, sums[first:last]
+    for place in range(len(piece)):
+        count += 1 if piece[place] >= least else 0
+    return count
+
+
+@native.compiled
+def split(
+    limits: npt.NDArray[np.float32],
+    order: npt.NDArray[np.int64],
+    worst: np.float32,
+    slack: float,
+    late: npt.NDArray[np.bool_],
+) -> float:
+    """Choose the lists that alone cannot lift a row above `worst`, those first that come first in `order`.
+
+    limits: what each can add at most. late: set for them. Returns what they can add together, 0 if there are none.
+    """
+    late[:] = False
+    total = 0.0
+    for number in order:
+        if not total + limits[number] + slack < worst:
+            break
+        total += limits[number]
+        late[number] = True
+    return total
 
 
 @native.compiled
 def search_postings(
+    offsets_at: int,
+    indices_at: int,
+    values_at: int,
+    query_indices: npt.NDArray[np.uint32],
+    query_values: npt.NDArray[np.float32],
     rows_at: npt.NDArray[np.int64],
     weights_at: npt.NDArray[np.int64],
     counts: npt.NDArray[np.int64],
-    query_values: npt.NDArray[np.float32],
+    asked: npt.NDArray[np.float32],
+    limits: npt.NDArray[np.float32],
+    order: npt.NDArray[np.int64],
+    slack: float,
     first: int,
     last: int,
     alive_at: int,
@@ -160,31 +204,63 @@ def search_postings(
 ) -> int:
     """Offer the wanted ones of rows [first, last), by the posting lists of the query's indices, which ascend.
 
-    rows_at, weights_at, counts: (lists,), of each list, whose rows ascend and begin at `first` or behind. Rows of a
-    score of no more than the k-th best, or below `floor`, are passed over. Returns how many are among the best.
+    rows_at, weights_at, counts, asked: (lists,), of each list, whose rows ascend and begin at `first` or behind, and the
+    query's value. limits, order: see `split`; slack: how much sums in two orders can differ. Rows of a score of no more
+    than the k-th best, or below `floor`, are passed over. Returns how many are among the best.
+
+    Lists that cannot lift a row above the k-th best (max score, Turtle & Flood 1995) are left out of a block's sums, as
+    long as few rows might be lifted by them together with the others; what remains is scored by its own numbers.
     """
     sums = np.empty(BLOCK_ROWS, np.float32)
-    cursors = np.zeros(len(counts), np.int64)
+    sums_at = sums.ctypes.data
+    cursors, late = np.zeros(len(counts), np.int64), np.zeros(len(counts), np.bool_)
     worst = floor
     if found == k:
         worst = max(worst, native.score_in(best[0]))
     for start in range(first, last, BLOCK_ROWS):
         stop = min(start + BLOCK_ROWS, last)
         sums[: stop - start] = NOTHING
+        lifted = split(limits, order, worst, slack, late)
         for number in range(len(counts)):
-            end = reach(rows_at[number], cursors[number], counts[number], stop)
-            add(rows_at[number], weights_at[number], cursors[number], end, query_values[number], start, sums)
-            cursors[number] = end
-        for place in range(stop - start):
-            score = sums[place]
-            if score < worst or native.bits_of(score) == NOTHING_BITS:
+            if not late[number]:
+                end = reach(rows_at[number], cursors[number], counts[number], stop)
+                add(rows_at[number], weights_at[number], cursors[number], end, asked[number], start, sums_at)
+                cursors[number] = end
+        is_partial = bool(late.any())
+        least = worst
+        if is_partial:
+            least = np.float32(worst - lifted - slack)
+            postings = 0
+            for number in range(len(counts)):
+                if late[number]:
+                    cursors[number] = reach(rows_at[number], cursors[number], counts[number], start)
+                    postings += min(counts[number] - cursors[number], stop - start)
+            if count_from(sums, 0, stop - start, least) * ROW_COST > postings:
+                for number in range(len(counts)):
+                    if late[number]:
+                        end = reach(rows_at[number], cursors[number], counts[number], stop)
+                        add(rows_at[number], weights_at[number], cursors[number], end, asked[number], start, sums_at)
+                        cursors[number] = end
+                least = np.float32(worst - slack)
+        for group in range(0, stop - start, GROUP_ROWS):
+            group_end = min(group + GROUP_ROWS, stop - start)
+            if count_from(sums, group, group_end, least) == 0:
                 continue
-            row = start + place
-            if not is_wanted(row, alive_at, points_at, selected_at, capacity):
-                continue
-            found = offer(best, found, k, score, row)
-            if found == k:
-                worst = max(worst, native.score_in(best[0]))
+            for place in range(group, group_end):
+                score, row = sums[place], start + place
+                if score < least or native.bits_of(score) == NOTHING_BITS:
+                    continue
+                if not is_wanted(row, alive_at, points_at, selected_at, capacity):
+                    continue
+                if is_partial:
+                    offset_at = offsets_at + 8 * row
+                    begin, end = native.load_i64(offset_at), native.load_i64(offset_at + 8)
+                    score = dot(indices_at, values_at, begin, end, query_indices, query_values)
+                found = offer(best, found, k, score, row)
+                if found == k:
+                    worst = max(worst, native.score_in(best[0]))
+                    if not is_partial:
+                        least = worst
     return found
 
 
@@ -193,14 +269,14 @@ def add_postings(
     rows_at: npt.NDArray[np.int64],
     weights_at: npt.NDArray[np.int64],
     counts: npt.NDArray[np.int64],
-    query_values: npt.NDArray[np.float32],
+    asked: npt.NDArray[np.float32],
     last: int,
-    sums: npt.NDArray[np.float32],
+    sums_at: int,
 ) -> None:
     """Add all posting lists to the sums of rows [0, last)."""
     for number in range(len(counts)):
         end = reach(rows_at[number], 0, counts[number], last)
-        add(rows_at[number], weights_at[number], 0, end, query_values[number], 0, sums)
+        add(rows_at[number], weights_at[number], 0, end, asked[number], 0, sums_at)
 
 
 @native.compiled

@@ -22,19 +22,31 @@ Floats = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
 Offsets = npt.NDArray[np.int64]
 
+ROUNDING = float(np.finfo(np.float32).eps)
+
 LISTED_COST = 3
 """To compare a number of a row with a query costs so many times what a posting does."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Lists:
-    """The posting lists that a query meets, in the ascending order of its indices: addresses, lengths, the query's values."""
+    """The posting lists that a query meets, in the ascending order of its indices: addresses, lengths, the query's values.
+
+    limits: what each can add to a score at most. slack: how much two sums of the same products can differ by their order.
+    """
 
     rows_at: Offsets
     weights_at: Offsets
     counts: Offsets
     asked: Floats
     places: npt.NDArray[np.intp]
+    limits: Floats
+    slack: float
+
+    @property
+    def order(self) -> npt.NDArray[np.int64]:
+        """In which order lists are best left out: those first that add least for their length."""
+        return np.argsort(self.limits / self.counts, kind="stable")
 
     @property
     def work(self) -> int:
@@ -47,7 +59,7 @@ class Postings:
     """The inverted form of rows [first, last).
 
     dims: (lists,) uint32 ascending. starts: (lists + 1,) where the list of each begins in `rows`, (nnz,) int32 ascending within a
-    list, and in `weights`, (nnz,) float32.
+    list, and in `weights`, (nnz,) float32. extremes: (lists, 2) float32, the smallest and the largest weight of each.
     """
 
     first: int
@@ -56,6 +68,7 @@ class Postings:
     starts: Offsets
     rows: npt.NDArray[np.int32]
     weights: Floats
+    extremes: Floats
 
     def of(self, query: SparseVector) -> Lists:
         """Find the lists of a query's indices."""
@@ -66,13 +79,16 @@ class Postings:
             places[places == len(self.dims)] = 0
             present = np.flatnonzero(self.dims[places] == query.indices)
             places = places[present]
-        begins = self.starts[places]
+        begins, asked = self.starts[places], query.values[present]
+        products = self.extremes[places] * asked[:, None]
         return Lists(
             address_of(self.rows) + 4 * begins,
             address_of(self.weights) + 4 * begins,
             self.starts[places + 1] - begins,
-            query.values[present],
+            asked,
             present,
+            np.maximum(products.max(1, initial=0), 0),
+            2 * (len(asked) + 2) * ROUNDING * float(np.abs(products).max(1, initial=0).sum()),
         )
 
 
@@ -99,7 +115,15 @@ def _grouped(
 ) -> Postings:
     """Make postings of numbers in the order of their indices."""
     begins = np.flatnonzero(np.append(True, dims[1:] != dims[:-1])[: len(dims)])
-    return Postings(first, last, dims[begins], np.append(begins, len(dims)).astype(np.int64), rows, weights)
+    starts = np.append(begins, len(dims)).astype(np.int64)
+    return Postings(first, last, dims[begins], starts, rows, weights, extremes_of(starts, weights))
+
+
+def extremes_of(starts: Offsets, weights: Floats) -> Floats:
+    """The smallest and the largest weight of each list, none of which is empty."""
+    if not len(weights):
+        return np.empty((0, 2), np.float32)
+    return np.stack([np.minimum.reduceat(weights, starts[:-1]), np.maximum.reduceat(weights, starts[:-1])], 1)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -188,8 +212,9 @@ def search(
                 last = min(run.last, view.rows)
                 if len(lists.counts) and run.first < last:
                     found = kernel.search_postings(
-                        lists.rows_at, lists.weights_at, lists.counts, lists.asked, run.first, last, *where, k, least,
-                        best, found,
+                        *view.forward.addresses, query.indices, query.values, lists.rows_at, lists.weights_at,
+                        lists.counts, lists.asked, lists.limits, lists.order, lists.slack, run.first, last, *where, k,
+                        least, best, found,
                     )  # fmt: skip
             found = kernel.search_rows(
                 *view.forward.addresses, 0, view.inverted_rows, view.rows, query.indices, query.values, *where, k,
@@ -226,7 +251,7 @@ def similarities(view: SparseView, query: SparseVector, rows: npt.NDArray[np.int
     sums = np.full(view.rows, kernel.NOTHING, np.float32)
     for run, lists in met:
         last = min(run.last, view.rows)
-        kernel.add_postings(lists.rows_at, lists.weights_at, lists.counts, lists.asked, last, sums)
+        kernel.add_postings(lists.rows_at, lists.weights_at, lists.counts, lists.asked, last, address_of(sums))
     behind = np.arange(view.inverted_rows, view.rows)
     sums[behind] = view.forward.score(query, behind)
     return sums[rows] + kernel.ZERO

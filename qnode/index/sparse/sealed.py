@@ -10,6 +10,7 @@
     starts.bin     (lists + 1,) int64: where the posting list of each stands in the next two
     rows.bin       (nnz,) int32, ascending within a list
     weights.bin    (nnz,) float32
+    extremes.bin   (lists, 2) float32: the smallest and the largest weight of each list
 
 Opening maps the files. Sizes, the description's checksum, and whatever would lead a search out of an array are always checked, the
 contents only if asked.
@@ -97,6 +98,7 @@ class SparseSealed:
             mapped("starts.bin", "<i8", lists + 1),
             mapped("rows.bin", "<i4", numbers),
             mapped("weights.bin", "<f4", numbers),
+            mapped("extremes.bin", "<f4", 2 * lists).reshape(lists, 2),
         )
         _check_bounds(directory, "offsets.bin", forward.offsets, numbers)
         _check_bounds(directory, "starts.bin", postings.starts, numbers)

@@ -43,6 +43,7 @@ _RULES: dict[type[Any], Callable[[Topology, Any], Topology]] = {
     commands.AbortTransfer: transfer_rules.abort_transfer,
     commands.PutMetadata: collection_rules.put_metadata,
     commands.DeleteMetadata: collection_rules.delete_metadata,
+    commands.SetQuotas: collection_rules.set_quotas,
 }
 
 

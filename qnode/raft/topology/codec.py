@@ -40,6 +40,7 @@ def topology_to_bytes(topology: Topology) -> bytes:
         "collections": {name: _entry_content(entry) for name, entry in topology.collections.items()},
         "aliases": topology.aliases,
         "metadata": topology.metadata,
+        "quotas": topology.quotas,
     }
     return orjson.dumps(content, option=orjson.OPT_NON_STR_KEYS)
 
@@ -57,6 +58,7 @@ def topology_from_bytes(value: bytes) -> Topology:
         {name: _read_entry(entry) for name, entry in content["collections"].items()},
         content["aliases"],
         content["metadata"],
+        content.get("quotas", {}),  # not told by the first versions
     )
 
 

@@ -1,4 +1,4 @@
-"""What commands on collections do: their settings, payload indexes, aliases and shard keys; and cluster metadata."""
+"""What commands on collections do: their settings, payload indexes, aliases and shard keys; cluster metadata and quotas."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from qnode.models.topology_commands import (
     PutMetadata,
     RenameAlias,
     SetAlias,
+    SetQuotas,
     SetShardKeyState,
     UpdateCollection,
 )
@@ -184,3 +185,8 @@ def put_metadata(topology: Topology, command: PutMetadata) -> Topology:
 def delete_metadata(topology: Topology, command: DeleteMetadata) -> Topology:
     """Take a key away, if it is there."""
     return replace(topology, metadata=without(topology.metadata, command.key))
+
+
+def set_quotas(topology: Topology, command: SetQuotas) -> Topology:
+    """Replace the quotas."""
+    return replace(topology, quotas=dict(command.quotas))

@@ -55,6 +55,7 @@ _TAGS: dict[str, type[Any]] = {
     "abort_transfer": commands.AbortTransfer,
     "put_metadata": commands.PutMetadata,
     "delete_metadata": commands.DeleteMetadata,
+    "set_quotas": commands.SetQuotas,
     "batch": commands.Batch,
 }
 _HINTS = {made: get_type_hints(made) for made in _TAGS.values()}

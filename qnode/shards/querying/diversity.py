@@ -1,7 +1,8 @@
 """Choosing from candidates those that are near to the query and far from each other: maximal marginal relevance.
 
 The first is the nearest; each further one has the largest λ · relevance - (1 - λ) · (largest similarity to one that was chosen),
-λ = 1 - diversity. Similarities are the internal ones, larger is better. Memory: one row of similarities, not all pairs.
+λ = 1 - diversity. Similarities are the internal ones, larger is better; of multivectors, where it matters which one asks, the one that is
+weighed asks, and the one that was chosen answers. Memory: one row of similarities, not all pairs.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ def chosen(
     """Give the places of those that are chosen, in order. Vectors as `Nearest` has them; stored ones of cosine are normalised."""
     if not candidates:
         return []
-    similar = _similarities(candidates, distance)
+    similar, alike = _similarities(candidates, distance)
     is_turned = distance is Distance.COSINE and isinstance(query, np.ndarray)
     relevance = similar(_normalised(cast("Vector", query)) if is_turned else query)
     weight = np.float32(1 - diversity)
@@ -38,19 +39,24 @@ def chosen(
         pending[at] = pending[-1]
         pending = pending[:-1]
         picked.append(place)
-        np.maximum(nearest_chosen, similar(candidates[place]), out=nearest_chosen)
+        np.maximum(nearest_chosen, alike(candidates[place]), out=nearest_chosen)
         merit = weight * relevance - (np.float32(1) - weight) * nearest_chosen
     return picked
 
 
-def _similarities(candidates: Sequence[AnyVector], distance: Distance) -> Similarities:
-    """Make the function from a vector to its similarities to all candidates, (n,) float32; of multivectors max_sim."""
+def _similarities(candidates: Sequence[AnyVector], distance: Distance) -> tuple[Similarities, Similarities]:
+    """Make two functions from a vector to similarities, (n,) float32: of all candidates to it as a query, of it to each of them as one."""
     if isinstance(candidates[0], SparseVector):
-        return _sparse_similarities(cast("Sequence[SparseVector]", candidates))
+        products = _sparse_similarities(cast("Sequence[SparseVector]", candidates))
+        return products, products
     dense = cast("Sequence[Vector]", candidates)
     if dense[0].ndim == 1:
-        rows = np.stack(dense)
-        return lambda vector: _row_similarities(rows, cast("Vector", vector), distance)
+        stacked = np.stack(dense)
+
+        def similarities(vector: AnyVector) -> Vector:
+            return _row_similarities(stacked, cast("Vector", vector), distance)
+
+        return similarities, similarities
     rows = np.concatenate(dense)
     begins = np.cumsum([0, *[len(vector) for vector in dense[:-1]]])
 
@@ -60,7 +66,14 @@ def _similarities(candidates: Sequence[AnyVector], distance: Distance) -> Simila
             total += np.maximum.reduceat(_row_similarities(rows, row, distance), begins)
         return total
 
-    return max_sim
+    def asked_by_candidates(vector: AnyVector) -> Vector:
+        best = np.full(len(rows), -np.inf, np.float32)
+        for row in cast("Vector", vector).reshape(-1, rows.shape[1]):
+            np.maximum(best, _row_similarities(rows, row, distance), out=best)
+        total: Vector = np.add.reduceat(best, begins)
+        return total
+
+    return max_sim, asked_by_candidates
 
 
 def _sparse_similarities(candidates: Sequence[SparseVector]) -> Similarities:

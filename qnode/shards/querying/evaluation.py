@@ -21,6 +21,7 @@ from qnode.models.point_id import PointKey, id_of
 from qnode.models.query import (
     NO_PAYLOAD,
     NO_VECTORS,
+    Examples,
     Hits,
     Nearest,
     Point,
@@ -116,21 +117,25 @@ class _Evaluation:
             return (yield from self._diverse(stage, query, chosen, wanted, excluded))
         if isinstance(query, OrderBy | Sample):
             return (yield from self._listed(stage, query, chosen, wanted, excluded))
+        target, bound = None, stage.score_threshold
+        if query is not None:
+            vector = named(self._settings.vectors, stage.using)
+            target = search_of(query, vector, source_of(stage), self._looked)
+            if isinstance(target, Examples) and vector.distance.smaller_is_better:
+                bound = None  # of all shards together, once examples are left out: see `leading`
         request = QueryRequest(
-            None
-            if query is None
-            else search_of(query, named(self._settings.vectors, stage.using), source_of(stage), self._looked),
+            target,
             stage.using,
             chosen,
             params,
-            stage.score_threshold,
+            bound,
             min(wanted + len(excluded), MOST_WANTED),
             with_payload=root.with_payload if stage is root else NO_PAYLOAD,
             with_vector=root.with_vector if stage is root else NO_VECTORS,
             shards=root.shards,
         )
-        points = yield from asked(Ask(request))
-        return without(points, excluded)[:wanted]
+        points = without((yield from asked(Ask(request))), excluded)[:wanted]
+        return points if bound == stage.score_threshold else leading(points, stage.score_threshold)
 
     def _listed(
         self, stage: Stage, query: OrderBy | Sample, chosen: Filter | None, wanted: int, excluded: frozenset[PointKey]
@@ -197,6 +202,17 @@ def without(points: Points, excluded: frozenset[PointKey]) -> Points:
         kept = [at for at, point_id in enumerate(points.ids) if point_id not in ids]
         return Hits([points.ids[at] for at in kept], [points.versions[at] for at in kept], points.scores[kept])
     return [point for point in points if point.key not in excluded]
+
+
+def leading(points: Points, threshold: float | None) -> Points:
+    """The first points, as long as their scores are below a threshold.
+
+    Scores by several examples descend for every distance, and Qdrant compares them as the distance is compared: for those of
+    which a smaller one is better, nothing is left where the best score is not below the threshold.
+    """
+    assert threshold is not None
+    is_beyond = scores_of(points) >= np.float32(threshold)
+    return points[: int(is_beyond.argmax())] if is_beyond.any() else points
 
 
 def both(outer: Filter | None, inner: Filter | None) -> Filter | None:

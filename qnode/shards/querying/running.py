@@ -15,6 +15,7 @@ from qnode.models.reads import OrderedRequest
 from qnode.models.universal import Lookup, UniversalRequest
 from qnode.shards import kinds
 from qnode.shards.collection import Collection
+from qnode.shards.local_reads import Part
 from qnode.shards.querying.evaluation import evaluate
 from qnode.shards.querying.steps import Ask, Steps
 from qnode.shards.querying.structure import stages_of
@@ -51,8 +52,7 @@ class _Run:
         self._places = _places(request, find)
         own = frozenset(place for place, found in self._places.items() if found is collection)
         self._steps: Steps[Sequence[Point]] = evaluate(request, collection.settings, own)
-        is_direct = collection.is_direct(request.shards, consistency)
-        self._is_here = is_direct and not self._places.keys() - own
+        self._parts = None if self._places.keys() - own else collection.direct_parts(request.shards, consistency)
 
     async def answer(self) -> Sequence[Point]:
         answers: list[Sequence[Point]] | None = None
@@ -60,33 +60,33 @@ class _Run:
             left = MOST_ON_LOOP
             while True:
                 asks = next(self._steps) if answers is None else self._steps.send(answers)
-                if not self._is_here:
+                if (parts := self._parts) is None:
                     answers = await asyncio.gather(*map(self._gathered, asks))
                     continue
                 answers, left = None, left - len(asks)
                 if left >= 0:
-                    answers = self._now(asks)
+                    answers = self._now(parts, asks)
                 if answers is None:
-                    return await asyncio.to_thread(self._finished, asks)
+                    return await asyncio.to_thread(self._finished, parts, asks)
         except StopIteration as end:
             points: Sequence[Point] = end.value
             return points
 
-    def _now(self, asks: Sequence[Ask]) -> list[Sequence[Point]] | None:
+    def _now(self, parts: list[Part], asks: Sequence[Ask]) -> list[Sequence[Point]] | None:
         """Answer on the event loop; None if something is not quick."""
         answers = []
         for ask in asks:
-            points = self._collection.answered_now(ask.request)
+            points = self._collection.answered_now(parts, ask.request)
             if points is None:
                 return None
             answers.append(points)
         return answers
 
-    def _finished(self, asks: Sequence[Ask]) -> Sequence[Point]:
+    def _finished(self, parts: list[Part], asks: Sequence[Ask]) -> Sequence[Point]:
         """Answer these and whatever else is asked; blocks."""
         try:
             while True:
-                asks = self._steps.send([self._collection.answered_here(ask.request) for ask in asks])
+                asks = self._steps.send([self._collection.answered_here(parts, ask.request) for ask in asks])
         except StopIteration as end:
             points: Sequence[Point] = end.value
             return points

@@ -45,8 +45,9 @@ def test_points_beyond_the_mask_are_passed_over():
     assert selected(column, lambda values: values[0] == 5, 8) == [1]
 
 
-@pytest.mark.parametrize("seed", [random.SystemRandom().randrange(2**32), 0])
+@pytest.mark.parametrize("seed", [random.SystemRandom().randrange(2**32), 0], ids=["a new seed", "0"])
 def test_columns_equal_a_dict_through_many_replacements(seed):
+    print(f"seed {seed}")
     rng = random.Random(seed)
     column, expected = Column(np.int64), {}
     for _ in range(400):

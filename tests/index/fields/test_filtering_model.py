@@ -14,10 +14,11 @@ from qnode.index.fields import Filtering, evaluation
 SEEDS = [random.SystemRandom().randrange(2**32) for _ in range(3)] + [1, 2]
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("seed", SEEDS, ids=range(len(SEEDS)))
 @pytest.mark.parametrize("most_scanned", [0, evaluation.MOST_SCANNED])
 def test_masks_equal_brute_force_while_points_and_indexes_change(tmp_path, monkeypatch, seed, most_scanned):
     monkeypatch.setattr(evaluation, "MOST_SCANNED", most_scanned)
+    print(f"seed {seed}")
     rng = random.Random(seed)
     shard = Shard(tmp_path)
     seen = []

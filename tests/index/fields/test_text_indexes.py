@@ -53,8 +53,9 @@ def shard(tmp_path):
     opened.close()
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("seed", SEEDS, ids=range(len(SEEDS)))
 def test_postings_and_texts_agree_through_random_histories(shard, seed):
+    print(f"seed {seed}")
     rng = random.Random(seed)
 
     def value():

@@ -74,6 +74,7 @@ def _on_collections(topology: Topology, random: Random) -> SingleCommand:
             commands.ChangeAliases(tuple(random.sample(aliases, random.randrange(4)))),
             commands.PutMetadata("m", random.choice([None, 1, {"z": []}])),
             commands.DeleteMetadata("m"),
+            commands.SetQuotas(random.choice([{}, {"enabled": True, "max_disk_usage_percent": 90}])),
         ]
     )
 

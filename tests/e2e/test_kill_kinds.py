@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+
 from tests.e2e.test_check_command import check
 from tests.support.node import Node, wait_for
 

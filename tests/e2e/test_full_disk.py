@@ -164,3 +164,64 @@ def test_a_file_system_that_is_full_refuses_writes_and_goes_on_when_there_is_roo
         check(node, acknowledged)
         node.restart()
         check(node, acknowledged)
+
+
+def kinds_of(i: int) -> dict[str, Any]:
+    """Vectors of the other kinds, by a number."""
+    sparse = {"indices": [i, 4_000_000_000], "values": [float(i + 1), 1.0]}
+    return {"many": [[i, 1.0], [1.0, i]] * (1 + i % 3), "sparse": sparse}
+
+
+def write_kinds(node: Node, first: int) -> int:
+    points = [
+        {"id": i, "vector": kinds_of(i), "payload": {"words": f"word{i} " * 20}} for i in range(first, first + 100)
+    ]
+    answer = node.call("PUT", "/collections/k/points", {"points": points}, wait="true")
+    assert answer.status_code in (200, 507), answer.text
+    return answer.status_code
+
+
+def check_kinds(node: Node, acknowledged: list[int]) -> None:
+    """Points, searches and texts are those that were acknowledged, and no others."""
+    assert node.count("k") == len(acknowledged)
+    found = node.retrieve("k", acknowledged)
+    assert all(found[i]["vector"] == kinds_of(i) for i in acknowledged)
+    query = "/collections/k/points/query"
+    limit = len(acknowledged) + 1
+    common = {"indices": [4_000_000_000], "values": [1.0]}
+    hits = node.ask("POST", query, {"query": common, "using": "sparse", "limit": limit})["points"]
+    assert {hit["id"] for hit in hits} == set(acknowledged)
+    hits = node.ask("POST", query, {"query": [[1.0, 0.0]], "using": "many", "limit": limit})["points"]
+    assert {hit["id"]: hit["score"] for hit in hits} == {i: max(i, 1) for i in acknowledged}
+    i = acknowledged[-1]
+    texts = {"filter": {"must": [{"key": "words", "match": {"text": f"word{i}"}}]}}
+    assert [point["id"] for point in node.ask("POST", "/collections/k/points/scroll", texts)["points"]] == [i]
+
+
+def test_vectors_of_all_kinds_and_texts_outlast_a_full_disk(tmp_path: Path) -> None:
+    with Node(tmp_path, preexec=ignore_the_signal) as node:
+        many = {"size": 2, "distance": "Dot", "multivector_config": {"comparator": "max_sim"}}
+        settings = {"vectors": {"many": many}, "sparse_vectors": {"sparse": {}}}
+        node.ask("PUT", "/collections/k", {**settings, "optimizers_config": {"indexing_threshold": 5}})
+        node.ask("PUT", "/collections/k/index", {"field_name": "words", "field_schema": "text"}, wait="true")
+        acknowledged: list[int] = []
+        for first in range(0, 300, 100):
+            assert write_kinds(node, first) == 200
+            acknowledged += range(first, first + 100)
+        largest = max(path.stat().st_size for path in node.storage.glob("collections/*/*/wal/*") if path.is_file())
+        limit_file_size(node, largest + 5000)
+        for first in range(1000, 3000, 100):
+            if write_kinds(node, first) != 200:
+                break
+            acknowledged += range(first, first + 100)
+        else:
+            pytest.fail("the disk was never full")
+        added = node.call("PUT", "/collections/k/vectors/late", {"sparse": {}})
+        assert added.status_code in (200, 507), added.text
+        check_kinds(node, acknowledged)
+        limit_file_size(node, UNLIMITED)
+        assert write_kinds(node, 5000) == 200
+        acknowledged += range(5000, 5100)
+        check_kinds(node, acknowledged)
+        node.restart()
+        check_kinds(node, acknowledged)

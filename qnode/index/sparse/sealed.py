@@ -10,7 +10,8 @@
     starts.bin     (lists + 1,) int64: where the posting list of each stands in the next two
     rows.bin       (nnz,) int32, ascending within a list
     weights.bin    (nnz,) float32
-    extremes.bin   (lists, 2) float32: the smallest and the largest weight of each list
+    extremes.bin   (lists, 2) float32: the smallest and the largest weight of each list; segments that were written before there
+                   was this file have none, and it is made when they are opened
 
 Opening maps the files. Sizes, the description's checksum, and whatever would lead a search out of an array are always checked, the
 contents only if asked.
@@ -27,7 +28,7 @@ import numpy.typing as npt
 
 from qnode.errors import Corruption
 from qnode.index.sparse import kernel
-from qnode.index.sparse.postings import Forward, Postings, SparseView
+from qnode.index.sparse.postings import Forward, Postings, SparseView, extremes_of
 from qnode.index.vectors import files
 from qnode.index.vectors.native import address_of
 from qnode.models.query import SparseVector
@@ -91,17 +92,15 @@ class SparseSealed:
             mapped("indices.bin", "<u4", numbers),
             mapped("values.bin", "<f4", numbers),
         )
-        postings = Postings(
-            0,
-            rows,
-            mapped("dims.bin", "<u4", lists),
-            mapped("starts.bin", "<i8", lists + 1),
-            mapped("rows.bin", "<i4", numbers),
-            mapped("weights.bin", "<f4", numbers),
-            mapped("extremes.bin", "<f4", 2 * lists).reshape(lists, 2),
-        )
+        starts, weights = mapped("starts.bin", "<i8", lists + 1), mapped("weights.bin", "<f4", numbers)
         _check_bounds(directory, "offsets.bin", forward.offsets, numbers)
-        _check_bounds(directory, "starts.bin", postings.starts, numbers)
+        _check_bounds(directory, "starts.bin", starts, numbers)
+        if "extremes.bin" in description.files:
+            extremes = mapped("extremes.bin", "<f4", 2 * lists).reshape(lists, 2)
+        else:
+            extremes = extremes_of(starts, weights)
+        dims, inverted = mapped("dims.bin", "<u4", lists), mapped("rows.bin", "<i4", numbers)
+        postings = Postings(0, rows, dims, starts, inverted, weights, extremes)
         if numbers and not kernel.ascend_within(np.array(postings.starts), address_of(postings.rows), rows):
             raise Corruption(directory / "rows.bin", "a list of rows does not ascend", files.WAY_OUT_SEGMENT)
         _check_ascending(directory, "points.bin", points)

@@ -105,8 +105,11 @@ class SparseSpace(Space):
 
 
 def _sparse(vector: AnyVector) -> SparseVector:
+    """Give a query as kernels take it: arrays of a peer's message cannot be written, and kernels would be compiled anew for them."""
     assert isinstance(vector, SparseVector)
-    return vector
+    if vector.indices.flags.writeable and vector.values.flags.writeable:
+        return vector
+    return SparseVector(vector.indices.copy(), vector.values.copy())
 
 
 def _segment(part: Part | ShownPart) -> Sparse:

@@ -1,5 +1,6 @@
 """Sparse vectors in the index against brute force: random histories, reopening, building, copies, filters, damage."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from qnode.errors import Corruption
 from qnode.index import Index, check, copying, maintenance, reading, sampling
 from qnode.index.builders import write_job
+from qnode.index.sparse.sealed import DESCRIPTION, Description
 from qnode.index.vectors import BuildJob
 from qnode.index.vectors.build import build as build_segment
 from qnode.models.columns import column_of
@@ -255,3 +257,20 @@ def test_what_would_lead_a_search_astray_is_found_without_looking_at_all_checksu
     content.tofile(sealed.directory / name)
     with pytest.raises(Corruption, match=name):
         Index.open(history.path, history.params, verify=False)
+
+
+def test_a_segment_that_was_written_without_extremes_gives_the_same(tmp_path: Path) -> None:
+    history = History(tmp_path / "shard", 9)
+    for _ in range(30):
+        history.apply(history.step())
+    history.build()
+    (sealed,) = [part.segment.directory for part in history.index.spaces[0].parts if part.is_sealed]
+    history.index.close()
+    described = Description.read(sealed / DESCRIPTION)
+    facts = {name: fact for name, fact in described.files.items() if name != "extremes.bin"}
+    (sealed / "extremes.bin").unlink()
+    (sealed / DESCRIPTION).unlink()
+    replace(described, files=facts).write(sealed / DESCRIPTION)
+    history.index = Index.open(history.path, history.params)
+    history.check()
+    history.index.close()

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from benchmarks import cluster_rows, data, http_rows, report, search_rows, snapshot_rows
+from benchmarks import cluster_rows, data, http_rows, query_rows, report, search_rows, snapshot_rows
 from benchmarks.data import Dataset
 from benchmarks.report import Row
 
@@ -30,6 +30,7 @@ ON_SYNTHETIC: dict[str, Measure] = {
     "upsert": http_rows.upsert,
     "node": http_rows.node,
     "snapshot": snapshot_rows.snapshot,
+    "queries": query_rows.queries,
 }
 ON_REAL: dict[str, Measure] = {"real": search_rows.measure}
 ON_CLUSTER: dict[str, Measure] = {

@@ -40,7 +40,7 @@ def main() -> None:
     parser.add_argument("--queries", type=int, default=100)
     options = parser.parse_args()
     generator = np.random.default_rng(SEED)
-    documents = _drawn(generator, options.documents, NUMBERS)
+    documents = drawn(generator, options.documents, NUMBERS)
     with tempfile.TemporaryDirectory(prefix="qnode-benchmark-") as temporary:
         growing, engines = _qnode(documents, Path(temporary) / "qnode"), {}
         with_edge = _edge(documents, Path(temporary) / "edge")
@@ -49,11 +49,11 @@ def main() -> None:
                 print(f"built in {asyncio.run(_build(growing)):.1f} s")
             engines = {f"qnode, {state}": lambda query: _search(growing, query), "qdrant-edge": with_edge}
             for length in LENGTHS:
-                _compare(engines, _drawn(generator, options.queries, length), length)
+                _compare(engines, drawn(generator, options.queries, length), length)
         growing.close()
 
 
-def _drawn(generator: np.random.Generator, count: int, numbers: int) -> list[SparseVector]:
+def drawn(generator: np.random.Generator, count: int, numbers: int) -> list[SparseVector]:
     """Draw vectors; an index that comes twice counts once."""
     chances = 1 / np.arange(1, DIMENSIONS + 1) ** EXPONENT
     drawn = generator.choice(DIMENSIONS, (count, 2 * numbers), p=chances / chances.sum()).astype(np.uint32)

@@ -5,29 +5,25 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from qnode.index import Index, check, copying, maintenance, reading
-from qnode.index.builders import write_job
-from qnode.index.vectors import BuildJob, scoring
-from qnode.index.vectors.build import build as build_segment
+from qnode.index import Index, check, copying, reading
+from qnode.index.vectors import scoring
 from qnode.index.vectors.query import normalised
 from qnode.models.columns import column_of
 from qnode.models.filter import Filter, HasId
-from qnode.models.operation import Delete, DeleteVectors, Operation, UpdateVectors, Upsert
+from qnode.models.operation import Upsert
 from qnode.models.point_id import PointKey, key_of
 from qnode.models.query import ALL_VECTORS, Nearest, QueryRequest, RetrieveRequest, SearchParams, Vector
 from qnode.models.vector_params import Datatype, Distance, IndexParams, VectorParams
+from tests.index.histories import History
 
 DIM = 8
 
 
-class History:
-    """Random operations on an index, and what the points are after them."""
+class MultiHistory(History[Vector]):
+    """Random operations on an index of multivectors."""
 
     def __init__(self, path: Path, params: VectorParams, seed: int, threshold_kb: int = 4) -> None:
-        self.path, self.params = path, IndexParams((params,), indexing_threshold_kb=threshold_kb)
-        self.random = np.random.default_rng(seed)
-        self.index = Index.open(path, self.params)
-        self.points: dict[PointKey, Vector | None] = {}
+        super().__init__(path, IndexParams((params,), indexing_threshold_kb=threshold_kb), "", seed, ids=150, most=30)
 
     def vector(self, longest: int = 5) -> Vector:
         rows = self.random.standard_normal((self.random.integers(1, longest + 1), DIM)).astype(np.float32)
@@ -38,46 +34,6 @@ class History:
 
     def stored(self, rows: Vector) -> Vector:
         return scoring.to_stored(rows, self.params.vectors[0].datatype).astype(np.float32)
-
-    def apply(self, *operations: Operation) -> None:
-        first = self.index.applied_op + 1
-        self.index.apply([(first + at, operation) for at, operation in enumerate(operations)])
-
-    def step(self) -> Operation:
-        keys = [key_of(int(number)) for number in self.random.choice(150, self.random.integers(1, 30), replace=False)]
-        known = [key for key in keys if key in self.points]
-        at = np.arange(len(keys), dtype=np.int32)
-        match self.random.integers(0, 6):
-            case 0:
-                for key in known:
-                    del self.points[key]
-                return Delete(keys)
-            case 1 if known:
-                vectors = [self.vector() for _ in known]
-                self.points.update({key: self.stored(vector) for key, vector in zip(known, vectors, strict=True)})
-                return UpdateVectors(known, {"": column_of(at[: len(known)], vectors)})
-            case 2 if known:
-                self.points.update(dict.fromkeys(known))
-                return DeleteVectors(known, [""])
-            case _:
-                vectors = [self.vector() for _ in keys]
-                self.points.update({key: self.stored(vector) for key, vector in zip(keys, vectors, strict=True)})
-                return Upsert(keys, [b"{}"] * len(keys), {"": column_of(at, vectors)})
-
-    def reopen(self) -> None:
-        self.index.close()
-        self.index = Index.open(self.path, self.params)
-
-    def build(self) -> None:
-        """Do all builds that are due, and write while each is under way."""
-        while maintenance.is_due(self.index):
-            build = maintenance.begin_build(self.index)
-            if build is not None:
-                job = BuildJob.from_json(write_job(build, threads=1).read_bytes())
-                self.apply(self.step())
-                build_segment(job)
-                maintenance.install(self.index, build)
-                build.clean_up()
 
     def check(self) -> None:
         assert list(check.faults(self.index)) == []
@@ -144,7 +100,7 @@ def test_a_history_of_multivectors_gives_what_brute_force_gives(
 ) -> None:
     seed = 11
     params = VectorParams("", 0, DIM, distance, datatype, m=8, ef_construct=32, multivector=True)
-    history = History(tmp_path / "shard", params, seed)
+    history = MultiHistory(tmp_path / "shard", params, seed)
     for turn in range(2):
         for _ in range(12):
             history.apply(*(history.step() for _ in range(history.random.integers(1, 4))))
@@ -166,7 +122,7 @@ def test_a_history_of_multivectors_gives_what_brute_force_gives(
 def test_a_large_segment_is_searched_by_candidates_and_finds_nearly_all(tmp_path: Path) -> None:
     seed = 12
     params = VectorParams("", 0, DIM, Distance.COSINE, m=16, ef_construct=64, multivector=True)
-    history = History(tmp_path / "shard", params, seed, threshold_kb=64)
+    history = MultiHistory(tmp_path / "shard", params, seed, threshold_kb=64)
     topics = history.random.standard_normal((500, DIM)).astype(np.float32)
 
     def text(rows: int) -> Vector:

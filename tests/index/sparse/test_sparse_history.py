@@ -7,14 +7,11 @@ import numpy as np
 import pytest
 
 from qnode.errors import Corruption
-from qnode.index import Index, check, copying, maintenance, reading, sampling
-from qnode.index.builders import write_job
+from qnode.index import Index, check, copying, reading, sampling
 from qnode.index.sparse.sealed import DESCRIPTION, Description
-from qnode.index.vectors import BuildJob
-from qnode.index.vectors.build import build as build_segment
 from qnode.models.columns import column_of
 from qnode.models.filter import FieldCondition, Filter, HasId, MatchAny
-from qnode.models.operation import Delete, DeleteVectors, Operation, UpdateVectors, Upsert
+from qnode.models.operation import Upsert
 from qnode.models.payload_path import parse_path
 from qnode.models.point_id import PointKey, key_of
 from qnode.models.query import (
@@ -29,22 +26,19 @@ from qnode.models.query import (
 )
 from qnode.models.reads import FrequenciesRequest
 from qnode.models.vector_params import IndexParams, SparseParams
+from tests.index.histories import History
 
 DIMS = 60
 NAME = "s"
 Floats = np.ndarray[tuple[int], np.dtype[np.float32]]
 
 
-class History:
-    """Random operations on an index, and what the points are after them."""
+class SparseHistory(History[SparseVector]):
+    """Random operations on an index of sparse vectors."""
 
     def __init__(self, path: Path, seed: int, threshold_kb: int = 8) -> None:
-        print(f"seed {seed}")
-        self.path = path
-        self.params = IndexParams((), indexing_threshold_kb=threshold_kb, sparse=(SparseParams(NAME, 0),))
-        self.random = np.random.default_rng(seed)
-        self.index = Index.open(path, self.params)
-        self.points: dict[PointKey, SparseVector | None] = {}
+        params = IndexParams((), indexing_threshold_kb=threshold_kb, sparse=(SparseParams(NAME, 0),))
+        super().__init__(path, params, NAME, seed, ids=400, most=60)
 
     def vector(self) -> SparseVector:
         """A vector of few or many numbers, of which some are small integers, so that scores are equal, and 0."""
@@ -57,46 +51,8 @@ class History:
             values = self.random.standard_normal(count).astype(np.float32)
         return SparseVector(indices, values)
 
-    def apply(self, *operations: Operation) -> None:
-        first = self.index.applied_op + 1
-        self.index.apply([(first + at, operation) for at, operation in enumerate(operations)])
-
-    def step(self) -> Operation:
-        keys = [key_of(int(number)) for number in self.random.choice(400, self.random.integers(1, 60), replace=False)]
-        known = [key for key in keys if key in self.points]
-        at = np.arange(len(keys), dtype=np.int32)
-        match self.random.integers(0, 6):
-            case 0:
-                for key in known:
-                    del self.points[key]
-                return Delete(keys)
-            case 1 if known:
-                vectors = [self.vector() for _ in known]
-                self.points.update(zip(known, vectors, strict=True))
-                return UpdateVectors(known, {NAME: column_of(at[: len(known)], vectors)})
-            case 2 if known:
-                self.points.update(dict.fromkeys(known))
-                return DeleteVectors(known, [NAME])
-            case _:
-                vectors = [self.vector() for _ in keys]
-                self.points.update(zip(keys, vectors, strict=True))
-                payloads = [b'{"n":%d}' % (key[-1] % 50) for key in keys]
-                return Upsert(keys, payloads, {NAME: column_of(at, vectors)})
-
-    def reopen(self) -> None:
-        self.index.close()
-        self.index = Index.open(self.path, self.params)
-
-    def build(self) -> None:
-        """Do all builds that are due, and write while each is under way."""
-        while maintenance.is_due(self.index):
-            build = maintenance.begin_build(self.index)
-            if build is not None:
-                job = BuildJob.from_json(write_job(build, threads=1).read_bytes())
-                self.apply(self.step())
-                build_segment(job)
-                maintenance.install(self.index, build)
-                build.clean_up()
+    def payload(self, key: PointKey) -> bytes:
+        return b'{"n":%d}' % (key[-1] % 50)
 
     @property
     def held(self) -> dict[PointKey, SparseVector]:
@@ -163,7 +119,7 @@ def brute_force(query: SparseVector, held: dict[PointKey, SparseVector]) -> list
 
 @pytest.mark.parametrize("seed", [3, 4])
 def test_a_history_of_sparse_vectors_gives_what_brute_force_gives(tmp_path: Path, seed: int) -> None:
-    history = History(tmp_path / "shard", seed)
+    history = SparseHistory(tmp_path / "shard", seed)
     for turn in range(4):
         for _ in range(10):
             history.apply(*(history.step() for _ in range(history.random.integers(1, 4))))
@@ -183,7 +139,7 @@ def test_a_history_of_sparse_vectors_gives_what_brute_force_gives(tmp_path: Path
 
 
 def test_rows_of_a_growing_segment_are_found_however_they_were_added(tmp_path: Path) -> None:
-    history = History(tmp_path / "shard", 5, threshold_kb=10_000)
+    history = SparseHistory(tmp_path / "shard", 5, threshold_kb=10_000)
     number = 0
     for count in (1, 254, 1, 1, 700, 3, 256, 255, 2000, 10):
         keys = [key_of(number + at) for at in range(count)]
@@ -200,7 +156,7 @@ def test_rows_of_a_growing_segment_are_found_however_they_were_added(tmp_path: P
 
 
 def test_examples_give_every_point_a_score(tmp_path: Path) -> None:
-    history = History(tmp_path / "shard", 6)
+    history = SparseHistory(tmp_path / "shard", 6)
     for _ in range(12):
         history.apply(history.step())
     history.build()
@@ -224,7 +180,7 @@ def passes(chosen: Filter | None, key: PointKey, few: frozenset[PointKey]) -> bo
 
 
 def test_damage_of_any_file_of_a_segment_is_found(tmp_path: Path) -> None:
-    history = History(tmp_path / "shard", 7)
+    history = SparseHistory(tmp_path / "shard", 7)
     for _ in range(30):
         history.apply(history.step())
     history.build()
@@ -246,7 +202,7 @@ def test_damage_of_any_file_of_a_segment_is_found(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["rows.bin", "starts.bin", "offsets.bin"])
 def test_what_would_lead_a_search_astray_is_found_without_looking_at_all_checksums(tmp_path: Path, name: str) -> None:
-    history = History(tmp_path / "shard", 8)
+    history = SparseHistory(tmp_path / "shard", 8)
     for _ in range(30):
         history.apply(history.step())
     history.build()
@@ -260,7 +216,7 @@ def test_what_would_lead_a_search_astray_is_found_without_looking_at_all_checksu
 
 
 def test_a_segment_that_was_written_without_extremes_gives_the_same(tmp_path: Path) -> None:
-    history = History(tmp_path / "shard", 9)
+    history = SparseHistory(tmp_path / "shard", 9)
     for _ in range(30):
         history.apply(history.step())
     history.build()

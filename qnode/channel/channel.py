@@ -37,7 +37,7 @@ from typing import Final
 from qnode.channel.addresses import parse_uri
 from qnode.channel.answering import AtOnce, CallAnswerer, MessageReader, StreamAnswerer, Topics
 from qnode.channel.calling import Answered, OutgoingStream
-from qnode.channel.connection import Connection, Network, Receiver, Tcp
+from qnode.channel.connection import Connection, Network, Receiver
 from qnode.channel.credentials import Credentials
 from qnode.channel.dialling import dial
 from qnode.channel.failures import Unreached
@@ -45,6 +45,7 @@ from qnode.channel.handshake import NOBODY, Answering, Dialing, HandshakeFailed,
 from qnode.channel.limits import Limits
 from qnode.channel.link import Link
 from qnode.channel.listening import Listener
+from qnode.channel.tcp import Tcp
 from qnode.errors import TimedOut, Unavailable
 
 _MAX_TOPIC: Final = (1 << 16) - 1

@@ -17,7 +17,6 @@ from typing import Final, Protocol, cast
 from qnode.channel.frames import MAX_HANDSHAKE_FRAME_BYTES, BadFrame, Decoder, Frame
 
 WRITE_BUFFER_BYTES: Final = 128 * 1024
-_LINGERING_CONNECTIONS: Final = 128
 
 
 class Receiver(Protocol):
@@ -157,21 +156,18 @@ class Connection(asyncio.Protocol):
         self.receiver.connection_lost(self._reason)
 
 
+class Listening(Protocol):
+    """What takes connections."""
+
+    def close(self) -> None:
+        """Take no more."""
+
+
 class Network(Protocol):
     """Where connections come from."""
 
-    async def listen(self, accept: Callable[[], asyncio.Protocol], host: str, port: int) -> asyncio.AbstractServer:
+    async def listen(self, accept: Callable[[], asyncio.Protocol], host: str, port: int) -> Listening:
         """Take connections from now on; raise OSError."""
 
     async def dial(self, protocol: asyncio.Protocol, host: str, port: int) -> None:
         """Connect `protocol`; raise OSError."""
-
-
-class Tcp:
-    """The network of the machine."""
-
-    async def listen(self, accept: Callable[[], asyncio.Protocol], host: str, port: int) -> asyncio.AbstractServer:
-        return await asyncio.get_running_loop().create_server(accept, host, port, backlog=_LINGERING_CONNECTIONS)
-
-    async def dial(self, protocol: asyncio.Protocol, host: str, port: int) -> None:
-        await asyncio.get_running_loop().create_connection(lambda: protocol, host, port)

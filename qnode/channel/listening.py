@@ -12,7 +12,7 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
-from qnode.channel.connection import Connection, Network, Receiver
+from qnode.channel.connection import Connection, Listening, Network, Receiver
 from qnode.channel.credentials import Credentials
 from qnode.channel.handshake import Answering, HandshakeFailed, Refusal, Session
 from qnode.channel.limits import Limits
@@ -44,7 +44,7 @@ class Listener:
         self._answering = answering
         self._met = met
         self._is_closed = False
-        self._server: asyncio.AbstractServer | None = None
+        self._server: Listening | None = None
         self._strangers: dict[Connection, asyncio.TimerHandle] = {}
         self._upgrades: set[asyncio.Task[None]] = set()
         self._warned_at = float("-inf")

@@ -94,10 +94,12 @@ def test_a_peer_that_starts_again_elsewhere_is_found_again() -> None:
 def test_a_peer_that_dials_in_after_its_restart_replaces_its_old_link() -> None:
     async def claim() -> None:
         async with peers(2) as (a, b):
-            again = Peer(2)  # the former process is still there, as after a pause
+            again = Peer(2)  # the former process is still there, as after a pause, and dials again itself
+            assert await again.channel.meet(a.uri, TIMEOUT_SECONDS) == 1
+            assert a.events[-2:] == [("down", 2), ("up", 2)]
+            await b.channel.close()
             assert await again.channel.meet(a.uri, TIMEOUT_SECONDS) == 1
             assert await a.channel.call(2, ECHO, b"new", TIMEOUT_SECONDS) == b"new"
-            await b.channel.close()
             assert a.channel.is_connected(2)
             await again.channel.close()
 

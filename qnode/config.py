@@ -127,7 +127,7 @@ class Consensus(_Section):
     tick_period_ms: int = Field(default=100, ge=10)
     bootstrap_timeout_sec: int = Field(default=15, ge=1)
     compact_wal_entries: int = Field(default=128, ge=0)
-    read_lease_ticks: int = Field(default=10, ge=0)
+    read_lease_ticks: int = Field(default=5, ge=0)
 
 
 class Cluster(_Section):

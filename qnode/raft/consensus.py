@@ -46,7 +46,7 @@ class ConsensusSettings:
     timing: Timing = DEFAULT_TIMING
     tick_seconds: float = 0.05
     compact_after: int = 128
-    lease_seconds: float = 1.0
+    lease_seconds: float = 0.5
 
 
 class Consensus:

@@ -1,18 +1,20 @@
 """Random histories of one vector of an index: what was done, and what the points are after it."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from qnode.index import Index, maintenance
+from qnode.index import Index, copying, maintenance, reading
 from qnode.index.builders import write_job
 from qnode.index.vectors import BuildJob
 from qnode.index.vectors.build import build as build_segment
 from qnode.models.columns import column_of
 from qnode.models.operation import Delete, DeleteVectors, Operation, UpdateVectors, Upsert
 from qnode.models.point_id import PointKey, key_of
+from qnode.models.query import ALL_VECTORS, RetrieveRequest
 from qnode.models.vector_params import IndexParams
 
 Kind = TypeVar("Kind")
@@ -66,6 +68,45 @@ class History(ABC, Generic[Kind]):
         vectors = [self.vector() for _ in keys]
         self.points.update({key: self.stored(vector) for key, vector in zip(keys, vectors, strict=True)})
         return np.arange(len(keys), dtype=np.int32), vectors
+
+    @property
+    def held(self) -> dict[PointKey, Kind]:
+        """The points that have the vector."""
+        return {key: vector for key, vector in self.points.items() if vector is not None}
+
+    @abstractmethod
+    def check(self) -> None:
+        """Compare the index with what it should be."""
+
+    def check_read_back(self, assert_same: Callable[[Any, Kind], None]) -> None:
+        """Compare all points, as they are read, with what they should be."""
+        read = reading.retrieve(self.index, RetrieveRequest(tuple(self.points), with_vector=ALL_VECTORS))
+        assert {point.key for point in read} == set(self.points)
+        for point in read:
+            vector = self.points[point.key]
+            assert point.vectors is not None
+            assert set(point.vectors) == (set() if vector is None else {self.name})
+            if vector is not None:
+                assert_same(point.vectors[self.name], vector)
+
+    def live(self, rounds: int, steps: int, copied_in: int) -> None:
+        """Write, build, and reopen again and again, checking in between; in round `copied_in` go on with a copy."""
+        for turn in range(rounds):
+            for _ in range(steps):
+                self.apply(*(self.step() for _ in range(self.random.integers(1, 4))))
+            self.check()
+            self.build()
+            assert any(part.is_sealed for part in self.index.spaces[0].parts)
+            self.check()
+            if turn == copied_in:
+                copy = self.path.with_name("copy")
+                copying.copy_index(self.index, copy)
+                self.index.close()
+                self.path, self.index = copy, Index.open(copy, self.params)
+            else:
+                self.reopen()
+            self.check()
+        self.index.close()
 
     def reopen(self) -> None:
         self.index.close()

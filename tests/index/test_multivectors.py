@@ -5,14 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from qnode.index import Index, check, copying, reading
+from qnode.index import check, reading
 from qnode.index.vectors import scoring
 from qnode.index.vectors.query import normalised
 from qnode.models.columns import column_of
 from qnode.models.filter import Filter, HasId
 from qnode.models.operation import Upsert
 from qnode.models.point_id import PointKey, key_of
-from qnode.models.query import ALL_VECTORS, Nearest, QueryRequest, RetrieveRequest, SearchParams, Vector
+from qnode.models.query import Nearest, QueryRequest, SearchParams, Vector
 from qnode.models.vector_params import Datatype, Distance, IndexParams, VectorParams
 from tests.index.histories import History
 
@@ -37,15 +37,10 @@ class MultiHistory(History[Vector]):
 
     def check(self) -> None:
         assert list(check.faults(self.index)) == []
-        held = {key: rows for key, rows in self.points.items() if rows is not None}
+        held = self.held
         space = self.index.spaces[0]
         assert space.count == len(held)
-        read = reading.retrieve(self.index, RetrieveRequest(tuple(self.points), with_vector=ALL_VECTORS))
-        assert {point.key for point in read} == set(self.points)
-        for point in read:
-            rows = self.points[point.key]
-            assert point.vectors is not None
-            assert np.array_equal(point.vectors[""], rows) if rows is not None else point.vectors == {}
+        self.check_read_back(assert_equal)
         query = self.vector()
         expected = brute_force(self.params.vectors[0], query, held)
         for exact in (True, False):
@@ -56,6 +51,11 @@ class MultiHistory(History[Vector]):
         few = set(list(self.points)[::20])
         found = reading.search(self.index, QueryRequest(None, filter=Filter(must=(HasId(frozenset(few)),))), query)
         assert_same(found, [(score, key) for score, key in expected if key in few][:10])
+
+
+def assert_equal(got: object, rows: Vector) -> None:
+    assert isinstance(got, np.ndarray)
+    assert np.array_equal(got, rows)
 
 
 def assert_same(found: object, expected: list[tuple[float, PointKey]]) -> None:
@@ -101,22 +101,7 @@ def test_a_history_of_multivectors_gives_what_brute_force_gives(
     seed = 11
     params = VectorParams("", 0, DIM, distance, datatype, m=8, ef_construct=32, multivector=True)
     history = MultiHistory(tmp_path / "shard", params, seed)
-    for turn in range(2):
-        for _ in range(12):
-            history.apply(*(history.step() for _ in range(history.random.integers(1, 4))))
-        history.check()
-        history.build()
-        assert any(part.is_sealed for part in history.index.spaces[0].parts)
-        history.check()
-        if turn:
-            copying.copy_index(history.index, tmp_path / "copy")
-            history.index.close()
-            history.path = tmp_path / "copy"
-            history.index = Index.open(history.path, history.params)
-        else:
-            history.reopen()
-        history.check()
-    history.index.close()
+    history.live(rounds=2, steps=12, copied_in=1)
 
 
 def test_a_large_segment_is_searched_by_candidates_and_finds_nearly_all(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from qnode.errors import Corruption
-from qnode.index import Index, check, copying, reading, sampling
+from qnode.index import Index, check, reading, sampling
 from qnode.index.sparse.sealed import DESCRIPTION, Description
 from qnode.models.columns import column_of
 from qnode.models.filter import FieldCondition, Filter, HasId, MatchAny
@@ -15,12 +15,10 @@ from qnode.models.operation import Upsert
 from qnode.models.payload_path import parse_path
 from qnode.models.point_id import PointKey, key_of
 from qnode.models.query import (
-    ALL_VECTORS,
     Examples,
     ExamplesKind,
     Nearest,
     QueryRequest,
-    RetrieveRequest,
     SearchParams,
     SparseVector,
 )
@@ -54,10 +52,6 @@ class SparseHistory(History[SparseVector]):
     def payload(self, key: PointKey) -> bytes:
         return b'{"n":%d}' % (key[-1] % 50)
 
-    @property
-    def held(self) -> dict[PointKey, SparseVector]:
-        return {key: vector for key, vector in self.points.items() if vector is not None}
-
     def found(self, query: SparseVector, chosen: Filter | None = None, limit: int = 10) -> list[tuple[float, PointKey]]:
         request = QueryRequest(Nearest(query), NAME, chosen, SearchParams(), limit=limit)
         return [(float(point.score or 0), point.key) for point in reading.search(self.index, request, query)]
@@ -66,17 +60,7 @@ class SparseHistory(History[SparseVector]):
         assert list(check.faults(self.index)) == []
         held = self.held
         assert self.index.spaces[0].count == self.index.spaces[0].indexed_count == len(held)
-        read = reading.retrieve(self.index, RetrieveRequest(tuple(self.points), with_vector=ALL_VECTORS))
-        assert {point.key for point in read} == set(self.points)
-        for point in read:
-            vector = self.points[point.key]
-            assert point.vectors is not None
-            assert set(point.vectors) == (set() if vector is None else {NAME})
-            if vector is not None:
-                got = point.vectors[NAME]
-                assert isinstance(got, SparseVector)
-                assert np.array_equal(got.indices, vector.indices)
-                assert np.array_equal(got.values, vector.values)
+        self.check_read_back(assert_equal)
         for _ in range(5):
             query = self.vector()
             expected = brute_force(query, held)
@@ -103,6 +87,12 @@ class SparseHistory(History[SparseVector]):
             ]
 
 
+def assert_equal(got: object, vector: SparseVector) -> None:
+    assert isinstance(got, SparseVector)
+    assert np.array_equal(got.indices, vector.indices)
+    assert np.array_equal(got.values, vector.values)
+
+
 def product(query: SparseVector, vector: SparseVector) -> float | None:
     """The sum in the order of indices, in float32; None without a common index."""
     _, here, there = np.intersect1d(query.indices, vector.indices, assume_unique=True, return_indices=True)
@@ -120,22 +110,7 @@ def brute_force(query: SparseVector, held: dict[PointKey, SparseVector]) -> list
 @pytest.mark.parametrize("seed", [3, 4])
 def test_a_history_of_sparse_vectors_gives_what_brute_force_gives(tmp_path: Path, seed: int) -> None:
     history = SparseHistory(tmp_path / "shard", seed)
-    for turn in range(4):
-        for _ in range(10):
-            history.apply(*(history.step() for _ in range(history.random.integers(1, 4))))
-        history.check()
-        history.build()
-        assert any(part.is_sealed for part in history.index.spaces[0].parts)
-        history.check()
-        if turn == 2:
-            copying.copy_index(history.index, tmp_path / "copy")
-            history.index.close()
-            history.path = tmp_path / "copy"
-            history.index = Index.open(history.path, history.params)
-        else:
-            history.reopen()
-        history.check()
-    history.index.close()
+    history.live(rounds=4, steps=10, copied_in=2)
 
 
 def test_rows_of_a_growing_segment_are_found_however_they_were_added(tmp_path: Path) -> None:

@@ -141,12 +141,11 @@ class Scatter:
         if self._remote.is_alone:
             return
         for number in pending:
-            left = [
-                peer for peer in self._routes.active(number) if peer != self._routes.me and (peer, number) not in tried
-            ]
             while all((peer, number) in tried for peer in self._candidates(number)):
                 if self._may_become_fresh(number, tried) and await self._freshness.until_holds(LEASE_PATIENCE_SECONDS):
                     continue
+                others = (peer for peer in self._routes.active(number) if peer != self._routes.me)
+                left = [peer for peer in others if (peer, number) not in tried]
                 if not await self._remote.wait_for_link(left):  # one that is there may be gone again by now
                     break
                 deadline.check()

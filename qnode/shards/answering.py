@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import nullcontext
+from functools import partial
 
 from qnode import deadline
 from qnode.channel import Channel
@@ -102,12 +103,8 @@ class Answering:
         if collection is None or call.shard not in collection.shards:
             raise NotPrimary(f"shard {call.shard} of {call.folder} is not here")
         queued = collection.submit_here(call.shard, call.request, wait=call.wait)
-        began = asyncio.get_running_loop().time()
-        op_num = await finished(queued, call.seconds, lambda: collection.is_sure(call.shard))
-        if op_num is not None and call.wait:
-            used = asyncio.get_running_loop().time() - began
-            left = None if call.seconds is None else max(0.0, call.seconds - used)
-            op_num = op_num if await collection.settled(call.shard, left) else None
+        settled = partial(collection.settled, call.shard) if call.wait else None
+        op_num = await finished(queued, call.seconds, lambda: collection.is_sure(call.shard), settled)
         return wire.encode(op_num)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Collection, Sequence
+from collections.abc import Awaitable, Collection, Mapping, Sequence
 from itertools import count
 from typing import Any, Final, Protocol, TypeVar
 
@@ -88,7 +88,7 @@ class Scatter:
 
     def first_choice(self, numbers: Numbers) -> list[tuple[int, Numbers]]:
         """Choose whom to ask for which shards before anybody has failed; raise InternalError if nobody has a shard."""
-        return self._grouped(numbers, set(), None)
+        return self._grouped(self._untried(numbers, set()), None)
 
     async def _read_one_each(self, numbers: Numbers, reading: Reading[Result]) -> list[Result]:
         pending, answers = numbers, []
@@ -98,10 +98,13 @@ class Scatter:
         lost: Counter[int] = Counter()
         fault: QnodeError | None = None
         while pending:
-            await self._wait_for_links(pending, tried)
-            if not_served and asyncio.get_running_loop().time() < patient_until:
-                await self._ask_again(pending, tried, not_served)
-            groups = self._grouped(pending, tried, fault)
+            candidates = self._untried(pending, tried)
+            if not all(candidates.values()):
+                await self._wait_for_links(pending, tried)
+                if not_served and asyncio.get_running_loop().time() < patient_until:
+                    await self._ask_again(pending, tried, not_served)
+                candidates = self._untried(pending, tried)
+            groups = self._grouped(candidates, fault)
             asking = [self._ask(peer, group, reading) for peer, group in groups]
             outcomes = [await _outcome(asking[0])] if len(asking) == 1 else await asyncio.gather(*map(_outcome, asking))
             left: list[int] = []
@@ -150,20 +153,21 @@ class Scatter:
                     break
                 deadline.check()
 
-    def _grouped(
-        self, pending: Numbers, tried: set[tuple[int, int]], fault: QnodeError | None
-    ) -> list[tuple[int, Numbers]]:
-        """Choose whom to ask for which shards; raise the last fault, or that nobody has a shard."""
-        candidates = {
+    def _untried(self, pending: Numbers, tried: set[tuple[int, int]]) -> dict[int, list[int]]:
+        """List by shard whom to ask for it, this peer first, or last."""
+        return {
             number: [peer for peer in self._candidates(number) if (peer, number) not in tried] for number in pending
         }
+
+    def _grouped(self, candidates: Mapping[int, list[int]], fault: QnodeError | None) -> list[tuple[int, Numbers]]:
+        """Choose whom to ask for which shards; raise the last fault, or that nobody has a shard."""
         for number, peers in candidates.items():
             if not peers:
                 raise fault or self._nobody(number, "has no active replica")
         me = self._routes.me
         mine = tuple(number for number, peers in candidates.items() if peers[0] == me)
         groups = [(me, mine)] if mine else []
-        rest = [number for number in pending if candidates[number][0] != me]
+        rest = [number for number, peers in candidates.items() if peers[0] != me]
         while rest:
             votes = Counter(peer for number in rest for peer in candidates[number] if peer != me)
             most = max(votes.values())

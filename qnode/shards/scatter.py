@@ -202,20 +202,32 @@ class Scatter:
                 wanted = replicas // 2 + 1
             case int(factor):
                 wanted = min(factor, replicas)
-        peers = self._candidates(number)
         answers: list[Result] = []
+        tried: set[tuple[int, int]] = set()
+        not_served: set[tuple[int, int]] = set()
+        patient_until = asyncio.get_running_loop().time() + LEASE_PATIENCE_SECONDS
         fault: QnodeError | None = None
-        while len(answers) < wanted:
-            missing = wanted - len(answers)
+        while (missing := wanted - len(answers)) > 0:
+            peers = self._untried((number,), tried)[number][:missing]
             if len(peers) < missing:
-                raise fault or self._nobody(number, "does not have enough active replicas")
-            asked, peers = peers[:missing], peers[missing:]
-            for outcome in await asyncio.gather(*(_outcome(self._ask(peer, (number,), reading)) for peer in asked)):
+                may_be_sure_soon = not_served or self._may_become_fresh(number, tried)
+                if not may_be_sure_soon or asyncio.get_running_loop().time() >= patient_until:
+                    raise fault or self._nobody(number, "does not have enough active replicas")
+                await asyncio.sleep(ASK_AGAIN_SECONDS)
+                deadline.check()
+                tried -= not_served
+                not_served.clear()
+                continue
+            tried.update((peer, number) for peer in peers)
+            outcomes = await asyncio.gather(*(_outcome(self._ask(peer, (number,), reading)) for peer in peers))
+            for peer, outcome in zip(peers, outcomes, strict=True):
                 if isinstance(outcome, QnodeError):
                     deadline.check()
                     fault = outcome
                 elif not isinstance(outcome, NotServed):
                     answers.append(outcome)
+                elif self._freshness.is_bounded:  # it may be without a lease
+                    not_served.add((peer, number))
         needed = len(answers) // 2 + 1 if consistency is Agreement.MAJORITY else len(answers)
         return reading.agreed(answers, needed)
 

@@ -132,7 +132,7 @@ class Scatter:
     async def _ask_again(self, pending: Numbers, tried: set[tuple[int, int]], not_served: set[tuple[int, int]]) -> None:
         """Where nobody is left for a shard, give those that did not serve it a moment to be sure of what they have."""
         for number in pending:
-            if all((peer, number) in tried for peer in self._candidates(number)):
+            if not self._untried((number,), tried)[number]:
                 await asyncio.sleep(ASK_AGAIN_SECONDS)
                 deadline.check()
                 tried -= not_served
@@ -144,7 +144,7 @@ class Scatter:
         if self._remote.is_alone:
             return
         for number in pending:
-            while all((peer, number) in tried for peer in self._candidates(number)):
+            while not self._untried((number,), tried)[number]:
                 if self._may_become_fresh(number, tried) and await self._freshness.until_holds(LEASE_PATIENCE_SECONDS):
                     continue
                 others = (peer for peer in self._routes.active(number) if peer != self._routes.me)
@@ -155,8 +155,10 @@ class Scatter:
 
     def _untried(self, pending: Numbers, tried: set[tuple[int, int]]) -> dict[int, list[int]]:
         """List by shard whom to ask for it, this peer first, or last."""
+        is_fresh = self.is_fresh
         return {
-            number: [peer for peer in self._candidates(number) if (peer, number) not in tried] for number in pending
+            number: [peer for peer in self._candidates(number, is_fresh=is_fresh) if (peer, number) not in tried]
+            for number in pending
         }
 
     def _grouped(self, candidates: Mapping[int, list[int]], fault: QnodeError | None) -> list[tuple[int, Numbers]]:
@@ -177,11 +179,11 @@ class Scatter:
             rest = [number for number in rest if peer not in candidates[number]]
         return groups
 
-    def _candidates(self, number: int) -> list[int]:
+    def _candidates(self, number: int, *, is_fresh: bool) -> list[int]:
         """List the peers that can be asked for a shard, this one first, or last."""
         me, connected = self._routes.me, self._remote.is_connected
         others = [peer for peer in self._routes.active(number) if peer != me and connected(peer)]
-        if number not in self._sole_here and not self._freshness.holds():
+        if number not in self._sole_here and not is_fresh:
             return others
         if number in self._readable_here:
             return [me, *others]
@@ -190,7 +192,7 @@ class Scatter:
     def _may_become_fresh(self, number: int, tried: set[tuple[int, int]]) -> bool:
         """Say whether a replica here could be read as soon as it is sure to be new."""
         is_here = number in self._readable_here or number in self._spare_here
-        return is_here and (self._routes.me, number) not in tried and not self._freshness.holds()
+        return is_here and (self._routes.me, number) not in tried and not self.is_fresh
 
     async def _read_several(self, number: int, reading: Reading[Result], consistency: Consistency) -> Result:
         """Ask as many replicas of a shard as are to agree, and keep what they agree on."""

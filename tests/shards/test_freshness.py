@@ -96,7 +96,7 @@ def test_a_read_of_several_replicas_waits_for_their_leases_too(tmp_path: Path, t
                 looks[peer] -= 1
                 return looks[peer] < 0
 
-            return ReadLease(holds, WAIT_SECONDS)
+            return ReadLease(holds, lambda: WAIT_SECONDS)
 
         async with nodes(tmp_path, 3, lease=lease) as group, asyncio.timeout(25):
             await group.create(((1, 2),))

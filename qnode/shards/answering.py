@@ -50,6 +50,10 @@ class Answering:
         if isinstance(call.request, ReachedRequest):
             await self._reached(call.request.index, call.seconds)
             return wire.encode(None)
+        if isinstance(call.request, FieldsRequest):  # of whatever is here, whether it may be read or not
+            if (held := self._find(call.folder)) is not None:
+                await held.wait_for_fields_here([number for number in call.shards if number in held.shards])
+            return wire.encode(None)
         collection = self._serving(call)
         if isinstance(collection, NotServed):
             return wire.encode(collection)
@@ -82,9 +86,6 @@ class Answering:
 
     async def _answer(self, collection: Collection, call: ReadCall) -> bytes:
         numbers, request = call.shards, call.request
-        if isinstance(request, FieldsRequest):
-            await collection.wait_for_fields_here(numbers)
-            return wire.encode(None)
         kind = KINDS.get(type(request))
         if kind is None:
             raise wire.BadWire(f"a {type(request).__name__} is no read")

@@ -7,7 +7,7 @@ and the reads beside it look at the local shards directly.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol, TypeVar
 
@@ -383,7 +383,7 @@ class Collection:
         if isinstance(outcomes[0], BaseException):
             raise outcomes[0]
 
-    async def wait_for_fields_here(self, numbers: Numbers) -> None:
+    async def wait_for_fields_here(self, numbers: Iterable[int]) -> None:
         """Return when the payload indexes of shards here are built."""
         await asyncio.gather(*(self.shards[number].wait_for_fields() for number in numbers))
 

@@ -1,6 +1,7 @@
 """Reads and writes of several nodes, one of which hears of the topology no more, or is without a lease."""
 
 import asyncio
+import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -105,6 +106,22 @@ def test_a_read_of_several_replicas_waits_for_their_leases_too(tmp_path: Path, t
             assert await collection(group, through).count(CountRequest(), Agreement.ALL) == 1
 
     asyncio.run(act())
+
+
+def test_payload_indexes_of_a_peer_without_a_lease_are_waited_for_too(tmp_path: Path) -> None:
+    async def act(group: Group, lent: Lent) -> None:
+        await group.create(((1, 2),))
+        lent.nodes[2] = False
+        goes_on = threading.Event()
+        building = asyncio.create_task(collection(group, 2).shards[0].run(goes_on.wait))
+        await asyncio.sleep(0)
+        waiting = asyncio.create_task(collection(group, 1).wait_for_fields(None))
+        early, _ = await asyncio.wait({waiting}, timeout=0.2)
+        goes_on.set()
+        await asyncio.gather(building, waiting)
+        assert not early
+
+    run(tmp_path, 2, act)
 
 
 def test_a_shard_of_a_single_replica_needs_no_lease(tmp_path: Path) -> None:

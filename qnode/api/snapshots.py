@@ -209,14 +209,13 @@ def _told_to_nobody(task: asyncio.Task[Any]) -> None:
 async def _recovery(request: Request, base: Path | None) -> tuple[Location, Priority, str | None]:
     """Read what is to be recovered. `base`: where a plain name of a file is looked up."""
     given = reading.mapping(json_of(await call_of(request)), "struct SnapshotRecover")
-    if given.get("location") is None:
-        raise reading.missing("location")
+    uri = reading.required(given, "location")
     checksum, api_key = (_optional_text(given.get(name)) for name in ("checksum", "api_key"))
     _check_checksum(checksum, "JSON body")
     priority = given.get("priority")
     if priority is not None:
         reading.one_of(*_PRIORITIES)(priority)
-    location = Location(reading.text(given["location"]), api_key, base)
+    location = Location(reading.text(uri), api_key, base)
     return location, Priority(priority or Priority.SNAPSHOT), checksum
 
 

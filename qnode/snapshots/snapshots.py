@@ -127,8 +127,9 @@ class Snapshots:
 
     async def create_of_shard(self, name: str, number: int) -> SnapshotDescription:
         """Make a snapshot of a shard of this node."""
-        shelf = self.of_shard(name, number)
-        return await self._create(self._resolved(name), shelf, {self._me: [number]})
+        shelf, name = self.of_shard(name, number), self._resolved(name)
+        async with self._busy(name):
+            return await self._create(name, shelf, {self._me: [number]})
 
     async def create_of_storage(self) -> SnapshotDescription:
         """Make a snapshot of all collections, as far as they are on this node."""
@@ -250,11 +251,12 @@ class Snapshots:
                     await self._restoring.restore_shard(name, shard, file, folder, priority)
 
     async def restore_storage(self, file: Path, *, replaces: bool) -> None:
-        """Restore all collections, and aliases, of a snapshot of the whole storage."""
+        """Restore all collections, and aliases, of a snapshot of the whole storage; none of them if one may not be replaced."""
         async with self._staging.place() as place:
             found = await asyncio.to_thread(storage_archive.unpack, file, place)
-            for name, path in found.files.items():
+            for name in found.files:
                 self.check_may_replace(name, replaces=replaces)
+            for name, path in found.files.items():
                 await self.restore(name, path, Priority.SNAPSHOT)
             await self._topology_log.change_aliases(found.aliases)
 

@@ -9,6 +9,7 @@ orjson lets no other thread run while it writes, so many points are written in p
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from time import perf_counter
 from typing import Any
 
@@ -40,6 +41,11 @@ def failed(text: str, started: float) -> bytes:
 def bare(result: object) -> bytes:
     """Give a result without an envelope."""
     return orjson.dumps(result)
+
+
+def shown_time(seconds: float) -> str:
+    """Show a point in time, in seconds since 1970, in UTC."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
 
 
 def is_quick(points: Sequence[Point]) -> bool:

@@ -12,10 +12,11 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Callable
-from datetime import UTC, datetime
+from time import time
 from typing import TYPE_CHECKING, Any
 
 from qnode import machine
+from qnode.api.answers import shown_time
 from qnode.api.observed import Observed
 from qnode.api.segments_json import show_optimizations, show_segments
 from qnode.metrics import EndpointCount, memory_bytes
@@ -55,7 +56,7 @@ class Telemetry:
         self._recall = observed.recall
         self._id = str(uuid.uuid4())
         self._cpu = machine.CpuMeter()
-        self._app = {"name": name, "version": version, "startup": _shown_time(datetime.now(UTC).timestamp())}
+        self._app = {"name": name, "version": version, "startup": shown_time(time())}
 
     def show(self, level: int, *, anonymous: bool = False, per_collection: bool = False) -> dict[str, Any]:
         """Build the answer; `level` as `details_level`, per_collection: count answers by collection too."""
@@ -187,7 +188,7 @@ def _show_endpoint(endpoint: EndpointCount) -> dict[str, Any]:
             "min_duration_micros": 1e6 * count.min_seconds,
             "max_duration_micros": 1e6 * count.max_seconds,
             "total_duration_micros": int(1e6 * count.total_seconds),
-            "last_responded": _shown_time(count.last_responded),
+            "last_responded": shown_time(count.last_responded),
         }
         for status, count in endpoint.by_status.items()
     }
@@ -199,7 +200,7 @@ def _show_reading(reading: RecallReading) -> dict[str, Any]:
         "k": PROBED_K,
         "found": reading.neighbours,
         "scanned": reading.scanned,
-        "at": _shown_time(reading.at),
+        "at": shown_time(reading.at),
     }
 
 
@@ -227,7 +228,3 @@ def _show_inside(collection: Collection, number: int, level: int, name_of: Namin
         left_out = local_reads.left_out([shard], collection.settings.vectors.values())
         shown["indexed_only_excluded_vectors"] = {name_of(name): count for name, count in left_out.items() if count}
     return shown
-
-
-def _shown_time(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")

@@ -296,7 +296,7 @@ def build_application(
     cold.include_router(inspection.routes(counts))
     cold.include_router(issues.routes(points.issues))
     cold.include_router(quota_routes.routes(quotas))
-    hot = points.routes() | Summaries(collections, points).routes()
+    hot = points.routes() | Summaries(points).routes()
     documentation.complete(cold, hot)
     return Application(
         hot,

@@ -23,14 +23,12 @@ from qnode.shards.matrices import Matrix, matrix_of
 
 if TYPE_CHECKING:
     from qnode.shards.collection import Collection
-    from qnode.shards.collections import Collections
 
 
 class Summaries:
-    """The endpoints over the node's collections; `points` reads their bodies."""
+    """The endpoints over the node's collections, which `points` finds, and whose bodies it reads."""
 
-    def __init__(self, collections: Collections, points: Points) -> None:
-        self._collections = collections
+    def __init__(self, points: Points) -> None:
         self._points = points
 
     def routes(self) -> dict[tuple[str, str], Endpoint]:
@@ -92,10 +90,8 @@ class Summaries:
         return groups
 
     def _looked_up_in(self, call: Call, name: str) -> Collection:
-        if call.access is not None:
-            call.access.check_collection(name)
         try:
-            return self._collections.get(name)
+            return self._points.finder(call)(name)
         except NotFound:
             raise NotFound(f"Collection {name} not found") from None
 

@@ -73,26 +73,17 @@ def listed(points: Sequence[Point], show: Callable[[Point], dict[str, Any]]) -> 
 
 def hit(point: Point) -> dict[str, Any]:
     """Show a point that a query found."""
-    score = point.score
-    shown: dict[str, Any] = {
-        "id": id_of(point.key),
-        "version": point.version,
-        "score": _LIST_ORDER_SCORE if score is None else score,
-    }
-    if point.payload is not None:
-        shown["payload"] = orjson.Fragment(point.payload)
-    if point.vectors is not None:
-        shown["vector"] = _vectors(point)
-    if point.shard_key is not None:
-        shown["shard_key"] = point.shard_key
-    if point.order_value is not None:
-        shown["order_value"] = point.order_value
-    return shown
+    score = _LIST_ORDER_SCORE if point.score is None else point.score
+    return _with_parts({"id": id_of(point.key), "version": point.version, "score": score}, point)
 
 
 def record(point: Point) -> dict[str, Any]:
     """Show a point that was asked for by id or page."""
-    shown: dict[str, Any] = {"id": id_of(point.key)}
+    return _with_parts({"id": id_of(point.key)}, point)
+
+
+def _with_parts(shown: dict[str, Any], point: Point) -> dict[str, Any]:
+    """Add what is there of a point beside its id."""
     if point.payload is not None:
         shown["payload"] = orjson.Fragment(point.payload)
     if point.vectors is not None:

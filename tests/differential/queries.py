@@ -32,7 +32,9 @@ class Queries:
         asked = self.simple() if rng.random() < 0.4 else self.stage()
         asked["with_payload"] = values.with_payload()
         asked["with_vector"] = values.with_vectors()
-        if rng.random() < 0.3:
+        # Without offset over prefetches, which local mode does not skip in a random sample.
+        is_sample = isinstance(asked.get("query"), models.SampleQuery) and "prefetch" in asked
+        if rng.random() < 0.3 and not is_sample:
             asked["offset"] = rng.randrange(6)
         if rng.random() < 0.3:
             asked["params"] = models.SearchParams(exact=rng.random() < 0.5, hnsw_ef=rng.choice([None, 16, 200]))

@@ -42,7 +42,9 @@ class Calls:
             case 3 | 4:
                 return "upsert", {"points": self.columns(), **self.condition()}
             case 5:
-                return "delete", {"points_selector": self.selector()}
+                # Seldom by filter, which often takes most points away.
+                few = models.PointIdsList(points=values.known_ids())
+                return "delete", {"points_selector": self.selector() if rng.random() < 0.4 else few}
             case 6:
                 points = [models.PointVectors(id=each, vector=values.vector_struct()) for each in values.known_ids()]
                 return "update_vectors", {"points": points, "update_filter": rng.choice([None, None, values.filter()])}

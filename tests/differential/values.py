@@ -191,13 +191,15 @@ class Values:
         return self.rng.choice(["n", "k", "k", "city", "o.x", "o.y.z", "parts[].q", "z", "flag", "uid", "missing"])
 
     def optional_filter(self) -> models.Filter | None:
-        return self.filter() if self.rng.random() < 0.6 else None
+        return self.filter() if self.rng.random() < 0.45 else None
 
     def filter(self, depth: int = 0) -> models.Filter:
         rng = self.rng
         clauses: dict[str, Any] = {}
-        for clause in rng.sample(("must", "should", "must_not", "min_should"), rng.choice((1, 1, 2))):
-            conditions = [self.condition(depth) for _ in range(rng.choice((1, 1, 2, 3)))]
+        for clause in rng.sample(("must", "should", "must_not", "min_should"), rng.choice((1, 1, 1, 2))):
+            # Few that all must hold: nothing passes many of them.
+            count = rng.choice((1, 1, 1, 2) if clause == "must" else (1, 1, 2, 3))
+            conditions = [self.condition(depth) for _ in range(count)]
             if clause == "min_should":
                 clauses[clause] = models.MinShould(conditions=conditions, min_count=rng.randint(1, 2))
             else:

@@ -45,9 +45,9 @@ class Group:
 
 
 def groups_of(payload: dict[str, Any], path: PayloadPath) -> list[GroupId]:
-    """List the groups that a point is in, each once: texts and 64-bit integers; values of other types make none."""
-    values = (value for value in elements_at(payload, path) if _is_group_id(value))
-    return list(dict.fromkeys(values))
+    """List the groups that a point is in, each once: texts and 64-bit integers; with one value of another type, it is in none."""
+    values = list(elements_at(payload, path))
+    return list(dict.fromkeys(values)) if all(map(_is_group_id, values)) else []
 
 
 def looked_up_key(group: GroupId) -> PointKey | None:

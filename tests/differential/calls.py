@@ -40,12 +40,14 @@ class Calls:
             case 0 | 1 | 2:
                 return "upsert", {"points": [values.point(each) for each in values.ids()], **self.condition()}
             case 3 | 4:
-                return "upsert", {"points": self.columns()}
+                return "upsert", {"points": self.columns(), **self.condition()}
             case 5:
-                return "delete", {"points_selector": self.selector()}
+                # Seldom by filter, which often takes most points away.
+                few = models.PointIdsList(points=values.known_ids())
+                return "delete", {"points_selector": self.selector() if rng.random() < 0.4 else few}
             case 6:
                 points = [models.PointVectors(id=each, vector=values.vector_struct()) for each in values.known_ids()]
-                return "update_vectors", {"points": points}
+                return "update_vectors", {"points": points, "update_filter": rng.choice([None, None, values.filter()])}
             case 7:
                 # By filter: local mode refuses unknown ids, Qdrant passes over them.
                 return "delete_vectors", {
@@ -93,6 +95,7 @@ class Calls:
             fields = models.SetPayload(payload={"n": self.rng.randrange(9)}, filter=values.filter())
             gone = models.DeletePayload(keys=["n", "o.x"], filter=values.filter())
             cleared = models.FilterSelector(filter=values.filter())
+            plain = models.DeleteVectors(filter=values.filter(), vector=[values.name()])
             made.append(
                 self.rng.choice(
                     [
@@ -102,9 +105,14 @@ class Calls:
                         models.OverwritePayloadOperation(overwrite_payload=fields),
                         models.DeletePayloadOperation(delete_payload=gone),
                         models.ClearPayloadOperation(clear_payload=cleared),
+                        models.DeleteVectorsOperation(delete_vectors=plain),
                     ]
                 )
             )
+        if self.rng.random() < 0.3:
+            # The first of all: the points must be there, or local mode updates the others and a node none.
+            vectors = [models.PointVectors(id=each, vector=values.vector_struct()) for each in values.known_ids()]
+            made.insert(0, models.UpdateVectorsOperation(update_vectors=models.UpdateVectors(points=vectors)))
         return made
 
     def reshape(self) -> Call:
@@ -112,21 +120,25 @@ class Calls:
         values, rng = self.values, self.rng
         added = [name for name in ("late", "later") if name not in values.names]
         if added and rng.random() < 0.6:
-            params = values.dense_params()
-            values.dense[added[0]] = params
-            config = models.DenseVectorConfig(
-                size=params.size, distance=params.distance, multivector_config=params.multivector_config
-            )
-            return "create_vector_name", {
-                "vector_name": added[0],
-                "vector_name_config": models.DenseVectorNameConfig(dense=config),
-            }
-        present = [name for name in ("late", "later") if name in values.dense]
+            return "create_vector_name", {"vector_name": added[0], "vector_name_config": self.late_vector(added[0])}
+        present = [name for name in ("late", "later") if name in values.names]
         if not present:
             return "get_collection_aliases", {}
         name = rng.choice(present)
-        del values.dense[name]
+        del (values.dense if name in values.dense else values.sparse)[name]  # type: ignore[attr-defined]
         return "delete_vector_name", {"vector_name": name}
+
+    def late_vector(self, name: str) -> Any:
+        """How a vector that is added is made; `Values` is told."""
+        values = self.values
+        if self.rng.random() < 0.3:
+            sparse = values.sparse[name] = values.sparse_params()
+            return models.SparseVectorNameConfig(sparse=models.SparseVectorConfig(modifier=sparse.modifier))
+        params = values.dense[name] = values.dense_params()
+        config = models.DenseVectorConfig(
+            size=params.size, distance=params.distance, multivector_config=params.multivector_config
+        )
+        return models.DenseVectorNameConfig(dense=config)
 
     # Reads
 
@@ -145,8 +157,7 @@ class Calls:
                     asked["offset"] = rng.choice(IDS)
                 return "scroll", asked | shown
             case 8:
-                direction = rng.choice([None, *models.Direction])
-                order = models.OrderBy(key="own", direction=direction, start_from=rng.choice([None, 0.5]))
+                order = self.queries.order(rng.choice(("own", "when", "marks")))
                 return "scroll", {"order_by": order, "scroll_filter": values.optional_filter(), "limit": 7} | shown
             case 9:
                 return "count", {"count_filter": values.optional_filter(), "exact": True}
@@ -154,7 +165,7 @@ class Calls:
                 # Each id once: local mode gives a point as often as it is asked for, Qdrant once.
                 return "retrieve", {"ids": values.ids()} | shown
             case 12:
-                asked = {"key": rng.choice(("city", "n")), "facet_filter": values.optional_filter()}
+                asked = {"key": rng.choice(("city", "n", "flag", "uid")), "facet_filter": values.optional_filter()}
                 return "facet", asked | {"limit": rng.choice((1, 3, 100)), "exact": True}
             case 13 | 14:
                 return "query_points_groups", self.groups()
@@ -164,13 +175,22 @@ class Calls:
         return method, asked | {"using": values.name() or None}
 
     def groups(self) -> dict[str, Any]:
-        asked = with_the_clients_names(self.queries.simple())
+        rng, values = self.rng, self.values
+        asked = with_the_clients_names(self.queries.simple() if rng.random() < 0.7 else self.queries.over_all())
         if isinstance(asked.get("query"), models.SampleQuery | models.ContextQuery):
             del asked["query"]  # the order of groups whose points tie is left to chance
-        asked |= {"group_by": self.rng.choice(("n", "city")), "limit": 100, "group_size": self.rng.choice((1, 3))}
-        if self.rng.random() < 0.3:
-            asked["with_lookup"] = self.other
-        return asked | {"with_payload": self.values.with_payload()}
+        key = rng.choice(("n", "city", "k", "o.y.z", "parts[].q", "flag", "uid"))
+        # Where a search depends on how many points it is asked for, or on which it may find, all of the groups: how often and for how much
+        # it is asked is left to the server; local mode asks once, for everything.
+        is_free = "prefetch" not in asked and getattr(asked.get("query"), "mmr", None) is None
+        limit = rng.choice((1, 3, 100)) if is_free else 100
+        asked |= {"group_by": key, "limit": limit, "group_size": rng.choice((1, 3))}
+        if key in ("n", "city", "uid") and rng.random() < 0.5:
+            whole = models.WithLookup(
+                collection=self.other, with_payload=values.with_payload(), with_vectors=values.with_vectors()
+            )
+            asked["with_lookup"] = rng.choice([self.other, whole])
+        return asked | {"with_payload": values.with_payload()}
 
     # What is refused
 

@@ -32,11 +32,19 @@ class Queries:
         asked = self.simple() if rng.random() < 0.4 else self.stage()
         asked["with_payload"] = values.with_payload()
         asked["with_vector"] = values.with_vectors()
-        if rng.random() < 0.3:
+        # Without offset over prefetches, which local mode does not skip in a random sample.
+        is_sample = isinstance(asked.get("query"), models.SampleQuery) and "prefetch" in asked
+        if rng.random() < 0.3 and not is_sample:
             asked["offset"] = rng.randrange(6)
         if rng.random() < 0.3:
             asked["params"] = models.SearchParams(exact=rng.random() < 0.5, hnsw_ef=rng.choice([None, 16, 200]))
+        if self.counts_rarity(asked.get("using")) and rng.random() < 0.4:
+            corpus = models.IdfCorpusParams(corpus=values.filter())
+            asked["params"] = models.SearchParams(idf=rng.choice([corpus, corpus, models.IdfScope.GLOBAL]))
         return asked
+
+    def counts_rarity(self, name: str | None) -> bool:
+        return name in self.values.sparse and self.values.sparse[name].modifier is models.Modifier.IDF
 
     def simple(self) -> dict[str, Any]:
         """A query without prefetches, under any filter."""
@@ -46,8 +54,7 @@ class Queries:
         if chance < 0.1:
             return asked
         if chance < 0.2:
-            direction = rng.choice([None, models.Direction.ASC, models.Direction.DESC])
-            return asked | {"query": models.OrderByQuery(order_by=models.OrderBy(key="own", direction=direction))}
+            return asked | {"query": models.OrderByQuery(order_by=self.order(rng.choice(("own", "own", "when"))))}
         if chance < 0.25:
             # All of them: which ones a smaller limit gives is left to chance.
             return asked | {"query": models.SampleQuery(sample=models.Sample.RANDOM), "limit": 1000}
@@ -61,6 +68,13 @@ class Queries:
         query = models.ContextQuery(context=self.pairs(name)) if rng.random() < 0.1 else self.alone(name)
         return asked | {"query": query, "using": name or None}
 
+    def order(self, key: str) -> models.OrderBy:
+        """By values that no two points share: of equal ones, local mode has those first that were written first."""
+        rng = self.rng
+        start: Any = rng.choice([None, "2024-01-04T12:00:00Z" if key == "when" else rng.random()])
+        direction = rng.choice([None, models.Direction.ASC, models.Direction.DESC])
+        return models.OrderBy(key=key, direction=direction, start_from=start)
+
     def stage(self, depth: int = 0, *, may_tie: bool = True) -> dict[str, Any]:
         """A query with prefetches, perhaps, or one of these; `may_tie`: whether it does not matter which of equal scores comes first."""
         rng, name = self.rng, self.values.name()
@@ -72,17 +86,38 @@ class Queries:
             if combines:
                 if depth and may_tie:
                     stage["limit"] = 100
+                if rng.random() < 0.2:
+                    stage["score_threshold"] = rng.uniform(0, 1)
                 return stage | {"query": self.combining(count, may_tie=may_tie)}
+        if rng.random() < 0.1:
+            return stage | self.without_scores(depth, may_tie=may_tie)
         if rng.random() < 0.3:
             stage["score_threshold"] = rng.uniform(-1, 6)
         if depth and rng.random() < 0.05 and "prefetch" not in stage:
             return {"filter": stage["filter"], "limit": stage["limit"]}
         if rng.random() < 0.1 and not name.startswith("late"):
             # Of vectors that the other collection has: local mode minds the others only when it looks an example up.
-            stage["lookup_from"] = models.LookupLocation(collection=self.other)
+            others = [other for other in self.values.alike(name) if not other.startswith("late")]
+            vector = rng.choice([None, *others]) or None
+            stage["lookup_from"] = models.LookupLocation(collection=self.other, vector=vector)
         self.nameable = OTHER_IDS if "lookup_from" in stage else (self.values.known or IDS) if not depth else []
         self.may_miss = "prefetch" not in stage and not depth
         return stage | {"query": self.alone(name), "using": name or None}
+
+    def over_all(self) -> dict[str, Any]:
+        """A query over prefetches that lose no point: for groups, limits of prefetches mean something else."""
+        below = [self.stage(2, may_tie=False) | {"limit": 1000} for _ in range(2)]
+        name = self.values.name()
+        self.nameable, self.may_miss = [], False
+        alone = {"query": self.alone(name), "using": name or None}
+        combined = {"query": self.combining(len(below), may_tie=False)}
+        return {"prefetch": [models.Prefetch(**each) for each in below]} | self.rng.choice([alone, combined])
+
+    def without_scores(self, depth: int, *, may_tie: bool) -> dict[str, Any]:
+        """A query whose hits are all alike: in an order, or in none, and then all of them."""
+        if self.rng.random() < 0.6 or not may_tie:
+            return {"query": models.OrderByQuery(order_by=self.order(self.rng.choice(("own", "when"))))}
+        return {"query": models.SampleQuery(sample=models.Sample.RANDOM), "limit": 1000}
 
     def narrow_filter(self) -> models.Filter | None:
         """Never with `should`: what Qdrant rescores need not pass that of both levels, in local mode it must."""
@@ -101,7 +136,7 @@ class Queries:
             case 1:
                 return self.example(name)
             case 2:
-                return self.recommend(name, None)
+                return self.recommend(name, rng.choice([None, models.RecommendStrategy.AVERAGE_VECTOR]))
             case 3 | 4:
                 # With as much diversity as relevance, Manhattan distances to the query and to a chosen point cancel out: ties.
                 diversity = rng.choice([0.4, rng.random()] if self.is_manhattan(name) else [None, rng.random()])
@@ -129,8 +164,9 @@ class Queries:
         return name in self.values.dense and self.values.dense[name].distance is models.Distance.MANHATTAN
 
     def recommend(self, name: str, strategy: models.RecommendStrategy | None) -> models.RecommendQuery:
-        positive = [self.example(name) for _ in range(self.rng.randint(1, 3))]
-        negative = [self.example(name) for _ in range(self.rng.randint(0, 3))]
+        averages = strategy in (None, models.RecommendStrategy.AVERAGE_VECTOR)
+        positive = [self.example(name) for _ in range(self.rng.randint(1 if averages else 0, 3))]
+        negative = [self.example(name) for _ in range(self.rng.randint(0 if positive else 1, 3))]
         return models.RecommendQuery(
             recommend=models.RecommendInput(positive=positive, negative=negative, strategy=strategy)
         )
@@ -157,13 +193,20 @@ class Queries:
 
     def combining(self, prefetches: int, *, may_tie: bool) -> Any:
         rng = self.rng
-        match rng.randrange(3) if may_tie else 0:
+        match rng.randrange(4) if may_tie else 0:
             case 0:
                 # Weights, so that no two points have the same places in both lists with the same weight.
                 weights = [rng.uniform(0.1, 2) for _ in range(prefetches)]
                 return models.RrfQuery(rrf=models.Rrf(k=rng.choice([None, 1, 60]), weights=weights))
             case 1:
                 return models.FusionQuery(fusion=models.Fusion.DBSF)
+            case 2:
+                return rng.choice(
+                    [
+                        models.FusionQuery(fusion=models.Fusion.RRF),
+                        models.RrfQuery(rrf=models.Rrf(k=rng.choice([None, 3]))),
+                    ]
+                )
         return self.formula()
 
     def formula(self) -> models.FormulaQuery:

@@ -16,8 +16,15 @@ OTHER_IDS: list[Any] = list(range(12))
 """The ids of the points of the other collection, which have all of its vectors."""
 MISSING: list[Any] = [1000, 1001, str(uuid.UUID(int=5))]
 CITIES = ("Berlin", "Oslo", "Rome", "Rome West", "ü")
-INDEXES = {"own": "float", "n": "integer", "city": "keyword"}
-"""Payload fields that every collection has an index on from the start, with values of one type: what orders and counts needs one."""
+UUIDS = [str(uuid.UUID(int=i * 2**90 + 3)) for i in range(4)]
+SAYINGS = ("Dark blue sea", "the SEA, the dark sea!", "blue-green", "Ünder the sea 42", "", "dark")
+WORDS = models.TextIndexParams(type="text", tokenizer=models.TokenizerType.WORD, lowercase=True, phrase_matching=True)
+INDEXES: dict[str, Any] = {
+    "own": "float", "n": "integer", "city": "keyword", "when": "datetime", "marks": "float", "flag": "bool", "uid": "uuid", "say": WORDS,
+}  # fmt: skip
+"""Payload fields that every collection has an index on from the start, with values of one type: what orders and counts needs one, and
+only with one does version 1.19 read texts as local mode does.
+"""
 
 _Dense = models.VectorParams
 _DISTANCES = list(models.Distance)
@@ -36,7 +43,12 @@ class Values:
     def _shape(self) -> dict[str, models.VectorParams]:
         if self.rng.random() < 0.3:
             return {"": self.dense_params()}
-        return {name: self.dense_params() for name in ("one", "two", "three")[: self.rng.randint(1, 3)]}
+        names = ("one", "two", "three")[: self.rng.randint(1, 3)]
+        made = {name: self.dense_params() for name in names}
+        if self.rng.random() < 0.3:
+            # Of one size, so that one may be searched with another's.
+            made = {name: params.model_copy(update={"size": made["one"].size}) for name, params in made.items()}
+        return made
 
     def dense_params(self) -> models.VectorParams:
         several = models.MultiVectorConfig(comparator=models.MultiVectorComparator.MAX_SIM)
@@ -70,6 +82,16 @@ class Values:
         if self.is_multi(name):
             return [self.row(name) for _ in range(self.rng.randint(1, 3))]
         return self.row(name)
+
+    def alike(self, name: str) -> list[str]:
+        """The other vectors that a vector of this name could be searched with."""
+        if name not in self.dense:
+            return [other for other in self.sparse if other != name]
+        return [
+            other
+            for other, params in self.dense.items()
+            if other != name and params.size == self.dense[name].size and self.is_multi(other) == self.is_multi(name)
+        ]
 
     def row(self, name: str) -> list[float]:
         return [self.rng.uniform(-2, 2) for _ in range(self.dense[name].size)]
@@ -111,7 +133,14 @@ class Values:
         return {"lon": self.rng.uniform(-180, 180), "lat": self.rng.uniform(-80, 80)}
 
     def payload(self) -> dict[str, Any]:
-        return {"own": self.rng.random()} | self.shared_payload()
+        """A point's payload: with the fields by which points are ordered, so that no two are alike in them."""
+        rng = self.rng
+        made: dict[str, Any] = {"own": rng.random()}
+        if rng.random() < 0.7:
+            made["when"] = f"2024-01-{rng.randrange(1, 9):02}T00:00:{rng.randrange(10, 60)}.{rng.randrange(10**6):06}Z"
+        if rng.random() < 0.4:
+            made["marks"] = [rng.uniform(-5, 5) for _ in range(rng.randrange(4))]
+        return made | self.shared_payload()
 
     def shared_payload(self) -> dict[str, Any]:
         """A payload that several points may have: without `own`, by which they are ordered."""
@@ -138,39 +167,71 @@ class Values:
         if rng.random() < 0.2:
             # No null in an array: whether `is_null` finds it there depends on the version of Qdrant.
             made["z"] = rng.choice([None, [], 1])
+        if rng.random() < 0.3:
+            made["gaps"] = rng.choice([[None], [None, 1], [1, 2], []])
+        if rng.random() < 0.5:
+            made["say"] = rng.choice(SAYINGS)
+        if rng.random() < 0.4:
+            made["flag"] = rng.choice([True, False, [True, False], []])
+        if rng.random() < 0.4:
+            made["uid"] = rng.choice([rng.choice(UUIDS), rng.sample(UUIDS, 2)])
+        if rng.random() < 0.3:
+            made["crates"] = [
+                {
+                    "fruits": [{"q": rng.randrange(3), "c": rng.choice("ab")} for _ in range(rng.randrange(3))],
+                    "c": rng.choice("ab"),
+                }
+                for _ in range(rng.randrange(3))
+            ]
         return made
 
     # Filters
 
     def key(self) -> str:
-        return self.rng.choice(["n", "k", "k", "city", "o.x", "o.y.z", "parts[].q", "z", "missing"])
+        return self.rng.choice(["n", "k", "k", "city", "o.x", "o.y.z", "parts[].q", "z", "flag", "uid", "missing"])
 
     def optional_filter(self) -> models.Filter | None:
-        return self.filter() if self.rng.random() < 0.6 else None
+        return self.filter() if self.rng.random() < 0.45 else None
 
     def filter(self, depth: int = 0) -> models.Filter:
         rng = self.rng
         clauses: dict[str, Any] = {}
-        for clause in rng.sample(("must", "should", "must_not", "min_should"), rng.choice((1, 1, 2))):
-            conditions = [self.condition(depth) for _ in range(rng.choice((1, 1, 2, 3)))]
+        for clause in rng.sample(("must", "should", "must_not", "min_should"), rng.choice((1, 1, 1, 2))):
+            # Few that all must hold: nothing passes many of them.
+            count = rng.choice((1, 1, 1, 2) if clause == "must" else (1, 1, 2, 3))
+            conditions = [self.condition(depth) for _ in range(count)]
             if clause == "min_should":
                 clauses[clause] = models.MinShould(conditions=conditions, min_count=rng.randint(1, 2))
             else:
-                clauses[clause] = conditions
+                clauses[clause] = conditions[0] if len(conditions) == 1 and rng.random() < 0.3 else conditions
         return models.Filter(**clauses)
 
     def condition(self, depth: int = 0) -> Any:
         rng = self.rng
-        match rng.randrange(6):
+        match rng.randrange(7):
             case 0 | 1:
                 return models.FieldCondition(key=self.key(), match=self.match())
+            case 6:
+                return models.FieldCondition(key="say", match=self.words())
             case 2:
                 return self.bounds()
             case 3:
-                return models.FieldCondition(key="place", **self.area())
+                return models.FieldCondition(key=rng.choice(("place", "home")), **self.area())
             case 4:
                 return self.presence()
         return self.filter(depth + 1) if depth < 2 else models.HasIdCondition(has_id=IDS[:12])
+
+    def words(self) -> Any:
+        """A match of a field with a text index."""
+        said = self.rng.choice(
+            ("dark", "sea", "SEA the", "blue sea", "sea dark", "the sea", "blue-green", "ünder", "42", "none", "")
+        )
+        match self.rng.randrange(3):
+            case 0:
+                return models.MatchText(text=said)
+            case 1:
+                return models.MatchTextAny(text_any=said)
+        return models.MatchPhrase(phrase=said)
 
     def match(self) -> Any:
         rng = self.rng
@@ -178,13 +239,13 @@ class Values:
         # 1.19 looks for parts of the value; the local mode of later clients compares words in lower case.
         match rng.randrange(8):
             case 0 | 1:
-                value = rng.choice([self.scalar(), rng.choice(CITIES)])
+                value = rng.choice([self.scalar(), rng.choice(CITIES), rng.choice(UUIDS)])
                 return models.MatchValue(value=3 if isinstance(value, float) else value)
             case 2:
-                listed: Any = rng.choice([["red", "Oslo"], [1, 2, 3], ["a"], [0], ["Rome"]])
+                listed: Any = rng.choice([["red", "Oslo"], [1, 2, 3], ["a"], [0], ["Rome"], [], UUIDS[:2]])
                 return models.MatchAny(any=listed)
             case 3:
-                listed = rng.choice([["red", "Oslo"], [1, 2, 3]])
+                listed = rng.choice([["red", "Oslo"], [1, 2, 3], [], UUIDS[:2]])
                 return models.MatchExcept(**{"except": listed})
             case 4:
                 return models.MatchText(text=rng.choice(["red", "Rome", "dark blue", "West"]))
@@ -204,10 +265,13 @@ class Values:
                 )
             case 1:
                 day = f"2024-01-{rng.randrange(1, 9):02}T00:00:00Z"
-                bound = rng.choice(("gt", "gte", "lt", "lte"))
-                return models.FieldCondition(key=rng.choice(("t", "k")), range=models.DatetimeRange(**{bound: day}))
-        count = models.ValuesCount(**{rng.choice(("gt", "gte", "lt", "lte")): rng.randrange(4)})
-        return models.FieldCondition(key=rng.choice(("k", "parts", "z", "missing", "n")), values_count=count)
+                names = rng.sample(("gt", "gte", "lt", "lte"), rng.randint(1, 2))
+                days = models.DatetimeRange(**dict.fromkeys(names, day) | {names[0]: "2024-01-04T12:00:00+02:00"})
+                return models.FieldCondition(key=rng.choice(("t", "k", "when")), range=days)
+        names = rng.sample(("gt", "gte", "lt", "lte"), rng.randint(1, 2))
+        count = models.ValuesCount(**{name: rng.randrange(4) for name in names})
+        keys = ("k", "parts", "z", "missing", "n", "gaps", "o", "place", "marks", "crates[].fruits")
+        return models.FieldCondition(key=rng.choice(keys), values_count=count)
 
     def area(self) -> dict[str, Any]:
         rng = self.rng
@@ -224,14 +288,25 @@ class Values:
                 return {"geo_bounding_box": box}
         west, south = rng.uniform(-170, 0), rng.uniform(-80, 0)
         ring = [(west, south), (west + 150, south), (west + 90, south + 75), (west, south)]
-        line = models.GeoLineString(points=[models.GeoPoint(lon=lon, lat=lat) for lon, lat in ring])
-        return {"geo_polygon": models.GeoPolygon(exterior=line)}
+        hole = [(west + 60, south + 10), (west + 100, south + 10), (west + 85, south + 45), (west + 60, south + 10)]
+        outer, inner = (
+            models.GeoLineString(points=[models.GeoPoint(lon=lon, lat=lat) for lon, lat in line])
+            for line in (ring, hole)
+        )
+        return {"geo_polygon": models.GeoPolygon(exterior=outer, interiors=rng.choice([None, [], [inner]]))}
 
     def presence(self) -> Any:
         rng = self.rng
-        match rng.randrange(6):
+        match rng.randrange(8):
             case 0:
-                return models.IsEmptyCondition(is_empty=models.PayloadField(key=self.key()))
+                return models.IsEmptyCondition(
+                    is_empty=models.PayloadField(key=rng.choice((self.key(), "gaps", "crates[].fruits")))
+                )
+            case 5:
+                keys = (self.key(), "gaps", "marks", "place", "say")
+                return models.FieldCondition(
+                    key=rng.choice(keys), **{rng.choice(("is_empty", "is_null")): rng.random() < 0.5}
+                )
             case 1:
                 return models.IsNullCondition(is_null=models.PayloadField(key=self.key()))
             case 2:
@@ -241,13 +316,24 @@ class Values:
             case 4:
                 total = rng.randint(1, 4)
                 return models.SliceCondition(slice=models.Slice(total=total, index=rng.randrange(total)))
-        inner = models.Filter(
-            must=[
-                models.FieldCondition(key="q", range=models.Range(gte=rng.randrange(4))),
-                models.FieldCondition(key="c", match=models.MatchValue(value=rng.choice("ab"))),
-            ]
-        )
-        return models.NestedCondition(nested=models.Nested(key=rng.choice(("parts", "parts[]")), filter=inner))
+        return models.NestedCondition(nested=self.nested())
+
+    def nested(self) -> models.Nested:
+        """A filter of single objects of an array, perhaps with one of objects within these."""
+        rng = self.rng
+        names = models.FieldCondition(key="c", match=models.MatchValue(value=rng.choice("ab")))
+        counts = models.FieldCondition(key="q", range=models.Range(gte=rng.randrange(4)))
+        inner = models.Filter(**{rng.choice(("must", "must", "must_not", "should")): [counts, names]})
+        match rng.randrange(4):
+            case 0:
+                fruits = models.NestedCondition(nested=models.Nested(key="fruits", filter=inner))
+                return models.Nested(key="crates", filter=models.Filter(must=[names], must_not=[fruits]))
+            case 1:
+                fruits = models.NestedCondition(nested=models.Nested(key="fruits[]", filter=inner))
+                return models.Nested(key="crates", filter=models.Filter(must=[fruits]))
+            case 2:
+                return models.Nested(key="crates[].fruits", filter=inner)
+        return models.Nested(key=rng.choice(("parts", "parts[]")), filter=inner)
 
     # What is shown
 

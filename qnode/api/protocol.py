@@ -29,7 +29,13 @@ class EnvelopeProtocol(HttpToolsProtocol):
     """One connection. What follows invalid HTTP cannot be told apart, so the connection ends there."""
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse what could not be read as a request."""
+        """Refuse what could not be read as a request. A whole one before it, under way, is answered instead: it may have effects."""
+        if self.cycle is not None and not self.cycle.response_complete:
+            if not self.cycle.more_body:
+                self.cycle.keep_alive = False  # its answer ends the connection
+                return
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
         body = answers.failed(str(BadRequest(msg)), perf_counter())
         self.transport.write(_REFUSAL % (len(body), body))
         self.transport.close()

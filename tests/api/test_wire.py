@@ -2,6 +2,7 @@
 
 import re
 import socket
+import struct
 from collections.abc import Iterator
 
 import orjson
@@ -116,6 +117,19 @@ def test_whole_requests_are_answered_though_garbage_follows(node: Node, count: i
 def test_a_body_that_breaks_off_in_garbage_is_refused_once(node: Node) -> None:
     answer = answers_to(node, chunked([b"{"]).removesuffix(b"0\r\n\r\n") + b"GARBAGE\r\n")
     assert re.findall(rb"HTTP/1\.1 (\d+) ", answer) == [b"400"]
+    assert statuses(node) == [200]
+    assert b"Traceback" not in node.log.read_bytes()
+
+
+def test_a_client_that_leaves_before_several_answers_does_no_harm(node: Node) -> None:
+    write = post(b'{"points":[{"id":1,"vector":[1,1]}]}', b"/collections/c/points?wait=true").replace(
+        b"POST", b"PUT", 1
+    )
+    for _ in range(3):
+        with socket.create_connection(("127.0.0.1", node.port), 30) as connection:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            connection.sendall(write * 5)
+        node.upsert("c", [{"id": 1, "vector": [1.0, 1.0]}])
     assert statuses(node) == [200]
     assert b"Traceback" not in node.log.read_bytes()
 

@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import re
 import secrets
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
 from qnode.disk import fault_of, make_directory, sync_directory, write_file_durably
-from qnode.errors import BadInput, NotFound
+from qnode.errors import BadInput, NotFound, QnodeError
 from qnode.models.topology import STANDALONE_PEER
 
 SUFFIX: Final = ".snapshot"
@@ -66,13 +67,17 @@ class Shelf:
         """Give a complete, durable file a name, and keep its checksum beside it."""
         made_at = datetime.now(UTC)
         prefix = self._prefix.encode()[:_MOST_PREFIX_BYTES].decode(errors="ignore")
-        while (path := self.folder / f"{prefix}-{made_at.strftime(_STAMP)}{SUFFIX}").exists():
+        while not _claim(path := self.folder / f"{prefix}-{made_at.strftime(_STAMP)}{SUFFIX}"):
             made_at += timedelta(seconds=1)  # two within a second must not have one name
-        write_file_durably(path.with_name(path.name + _CHECKSUM), checksum.encode())
         try:
+            write_file_durably(_checksum_of(path), checksum.encode())
             part.rename(path)
-        except OSError as error:
-            raise fault_of(error, f"{path} could not be made") from error
+        except (OSError, QnodeError) as error:
+            with suppress(OSError):
+                _checksum_of(path).unlink()
+            if isinstance(error, OSError):
+                raise fault_of(error, f"{path} could not be made") from error
+            raise
         sync_directory(self.folder)
         return _described(path)
 
@@ -94,10 +99,27 @@ class Shelf:
         path = self.find(name)
         try:
             path.unlink()
-            path.with_name(path.name + _CHECKSUM).unlink(missing_ok=True)
+            _checksum_of(path).unlink(missing_ok=True)
         except OSError as error:
             raise fault_of(error, f"{path} could not be removed") from error
         sync_directory(self.folder)
+
+
+def _checksum_of(path: Path) -> Path:
+    return path.with_name(path.name + _CHECKSUM)
+
+
+def _claim(path: Path) -> bool:
+    """Take a name, unless it is taken: by the file of the checksum, which one alone of several at a time can make."""
+    if path.exists():
+        return False
+    try:
+        _checksum_of(path).touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        raise fault_of(error, f"{path} could not be made") from error
+    return True
 
 
 def shelf_of_collection(root: Path, name: str, peer: int) -> Shelf:
@@ -138,7 +160,7 @@ def _is_snapshot(path: Path) -> bool:
 def _described(path: Path) -> SnapshotDescription:
     stat = path.stat()
     try:
-        checksum = path.with_name(path.name + _CHECKSUM).read_text("ascii").strip()
+        checksum = _checksum_of(path).read_text("ascii").strip()
     except (OSError, ValueError):
         checksum = ""
     made_at = datetime.fromtimestamp(stat.st_mtime, UTC)

@@ -2,6 +2,7 @@
 
 import re
 import socket
+import struct
 from collections.abc import Iterator
 
 import orjson
@@ -48,6 +49,16 @@ def statuses(node: Node, *requests: bytes, piece_bytes: int = 1 << 30) -> list[i
     return [int(status) for status in re.findall(rb"HTTP/1\.1 (\d+) ", answer)]
 
 
+def answers_to(node: Node, sent: bytes) -> bytes:
+    """Send something, and give all that comes until the node closes the connection."""
+    with socket.create_connection(("127.0.0.1", node.port), 30) as connection:
+        connection.sendall(sent)
+        answer = b""
+        while piece := connection.recv(1 << 16):
+            answer += piece
+    return answer
+
+
 def test_a_connection_goes_on_after_errors(node: Node) -> None:
     unknown = b"GET /nowhere HTTP/1.1\r\n%b\r\n" % HEAD
     long_name = post(b"{}", b"/collections/%b/points/count" % (b"x" * 300))
@@ -64,11 +75,7 @@ def test_a_connection_goes_on_after_a_body_over_the_limit(node: Node) -> None:
 
 def test_a_body_that_is_declared_huge_is_refused_by_its_head(node: Node) -> None:
     for path in (b"/collections/c/points", b"/collections/d"):
-        with socket.create_connection(("127.0.0.1", node.port), 30) as connection:
-            connection.sendall(b"PUT %b HTTP/1.1\r\n%bContent-Length: 99999999999\r\n\r\n" % (path, HEAD))
-            answer = b""
-            while piece := connection.recv(1 << 16):
-                answer += piece
+        answer = answers_to(node, b"PUT %b HTTP/1.1\r\n%bContent-Length: 99999999999\r\n\r\n" % (path, HEAD))
         assert answer.startswith(b"HTTP/1.1 400 ")
         assert b"\r\nconnection: close\r\n" in answer
         assert b"JSON payload (99999999999 bytes) is larger than allowed (limit: 1048576 bytes)." in answer
@@ -90,18 +97,41 @@ def test_a_request_in_many_pieces_is_one_request(node: Node) -> None:
     ids=["words", "version", "header", "length", "tls"],
 )
 def test_what_is_no_http_is_refused_in_the_envelope_and_does_no_harm(node: Node, sent: bytes) -> None:
-    with socket.create_connection(("127.0.0.1", node.port), 30) as connection:
-        connection.sendall(sent)
-        answer = b""
-        while piece := connection.recv(1 << 16):
-            answer += piece
-    head, _, body = answer.partition(b"\r\n\r\n")
+    head, _, body = answers_to(node, sent).partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 400 ")
     assert {b"content-type: application/json", b"connection: close"} <= set(head.split(b"\r\n"))
     envelope = orjson.loads(body)
     assert list(envelope) == ["status", "time"]
     assert envelope["status"] == {"error": "Bad request: Invalid HTTP request received."}
     assert statuses(node) == [200]
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_whole_requests_are_answered_though_garbage_follows(node: Node, count: int) -> None:
+    answer = answers_to(node, post(b'{"exact":true}', more=b"Origin: there\r\n") * count + b"GARBAGE\r\n\r\n")
+    assert re.findall(rb"HTTP/1\.1 (\d+) ", answer) == [b"200"] * count
+    assert answer.count(b"connection: close\r\n") == 1
+    assert b"Traceback" not in node.log.read_bytes()
+
+
+def test_a_body_that_breaks_off_in_garbage_is_refused_once(node: Node) -> None:
+    answer = answers_to(node, chunked([b"{"]).removesuffix(b"0\r\n\r\n") + b"GARBAGE\r\n")
+    assert re.findall(rb"HTTP/1\.1 (\d+) ", answer) == [b"400"]
+    assert statuses(node) == [200]
+    assert b"Traceback" not in node.log.read_bytes()
+
+
+def test_a_client_that_leaves_before_several_answers_does_no_harm(node: Node) -> None:
+    write = post(b'{"points":[{"id":1,"vector":[1,1]}]}', b"/collections/c/points?wait=true").replace(
+        b"POST", b"PUT", 1
+    )
+    for _ in range(3):
+        with socket.create_connection(("127.0.0.1", node.port), 30) as connection:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            connection.sendall(write * 5)
+        node.upsert("c", [{"id": 1, "vector": [1.0, 1.0]}])
+    assert statuses(node) == [200]
+    assert b"Traceback" not in node.log.read_bytes()
 
 
 def test_a_client_that_leaves_before_its_body_is_complete_changes_nothing(node: Node) -> None:

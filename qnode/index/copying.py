@@ -208,7 +208,8 @@ def _link(source: Path, target: Path) -> None:
 
 
 def _write(file: SourceFile, target: Path) -> None:
-    with target.open("xb", buffering=0) as written:
+    with target.open("xb") as written:  # buffered: a disk that fills up takes a part, and an unbuffered file is content with it
         for piece in file.pieces():
             written.write(piece)
+        written.flush()
         os.fsync(written.fileno())

@@ -208,7 +208,7 @@ def _link(source: Path, target: Path) -> None:
 
 
 def _write(file: SourceFile, target: Path) -> None:
-    with target.open("xb") as written:  # buffered: a disk that fills up takes a part, and an unbuffered file is content with it
+    with target.open("xb") as written:  # buffered: it goes on where a disk that fills up took a part of what it was given
         for piece in file.pieces():
             written.write(piece)
         written.flush()

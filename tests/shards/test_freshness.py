@@ -1,6 +1,7 @@
 """Reads and writes of several nodes, one of which hears of the topology no more, or is without a lease."""
 
 import asyncio
+import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 
 from qnode.errors import QnodeError, Unavailable
 from qnode.models.point_id import key_of
-from qnode.models.query import CountRequest, Nearest, QueryRequest
+from qnode.models.query import Agreement, CountRequest, Nearest, QueryRequest
 from qnode.models.topology import ReplicaState
 from qnode.models.topology_commands import AddReplica, ChangePrimary, DropReplica, SetReplicaState
 from qnode.models.write import Selector, SetPayloadRequest, UpdateStatus
@@ -29,7 +30,7 @@ class Lent:
 
     def of(self, peer: int) -> ReadLease:
         self.nodes[peer] = True
-        return ReadLease(lambda: self.nodes[peer], WAIT_SECONDS)
+        return ReadLease(lambda: self.nodes[peer], lambda: WAIT_SECONDS)
 
 
 def run(folder: Path, count: int, act: Callable[[Group, Lent], Awaitable[None]]) -> None:
@@ -86,6 +87,43 @@ def test_a_read_waits_for_the_lease_that_an_election_has_interrupted(tmp_path: P
     run(tmp_path, 3, act)
 
 
+@pytest.mark.parametrize("through", [1, 3])
+def test_a_read_of_several_replicas_waits_for_their_leases_too(tmp_path: Path, through: int) -> None:
+    async def act() -> None:
+        looks = {1: 0, 2: 0, 3: 0}
+
+        def lease(peer: int) -> ReadLease:
+            def holds() -> bool:
+                looks[peer] -= 1
+                return looks[peer] < 0
+
+            return ReadLease(holds, lambda: WAIT_SECONDS)
+
+        async with nodes(tmp_path, 3, lease=lease) as group, asyncio.timeout(25):
+            await group.create(((1, 2),))
+            await collection(group, 1).write(upsert(1), wait=True)
+            looks.update({1: 4, 2: 4, 3: 4})  # so often each has none
+            assert await collection(group, through).count(CountRequest(), Agreement.ALL) == 1
+
+    asyncio.run(act())
+
+
+def test_payload_indexes_of_a_peer_without_a_lease_are_waited_for_too(tmp_path: Path) -> None:
+    async def act(group: Group, lent: Lent) -> None:
+        await group.create(((1, 2),))
+        lent.nodes[2] = False
+        goes_on = threading.Event()
+        building = asyncio.create_task(collection(group, 2).shards[0].run(goes_on.wait))
+        await asyncio.sleep(0)
+        waiting = asyncio.create_task(collection(group, 1).wait_for_fields(None))
+        early, _ = await asyncio.wait({waiting}, timeout=0.2)
+        goes_on.set()
+        await asyncio.gather(building, waiting)
+        assert not early
+
+    run(tmp_path, 2, act)
+
+
 def test_a_shard_of_a_single_replica_needs_no_lease(tmp_path: Path) -> None:
     async def act(group: Group, lent: Lent) -> None:
         await group.create(((1,),))
@@ -136,7 +174,7 @@ def test_a_peer_that_says_nothing_is_waited_for_as_long_as_its_lease_may_last(tm
         before = group.topology.collections["c"]
         shard = before.shards[0]
         remote = collection(group, 1)._place.remote
-        freshness = Freshness(ReadLease(lambda: True, 0.2), remote)
+        freshness = Freshness(ReadLease(lambda: True, lambda: 0.2), remote)
         freshness.follow(before)
         assert await freshness.settled(before.folder, 0, None)
         group.deaf.add(2)
@@ -156,7 +194,7 @@ def test_a_node_that_has_just_started_does_not_know_who_was_taken_out(tmp_path: 
         assert group.apply(AddReplica("c", 0, 2)) is None
         assert group.apply(DropReplica("c", 0, 2, untouched.shards[0].epoch)) is None
         for entry, is_settled in ((untouched, True), (group.topology.collections["c"], False)):
-            freshness = Freshness(ReadLease(lambda: True, WAIT_SECONDS), collection(group, 1)._place.remote)
+            freshness = Freshness(ReadLease(lambda: True, lambda: WAIT_SECONDS), collection(group, 1)._place.remote)
             freshness.follow(entry)
             assert await freshness.settled(entry.folder, 0, 0.0) is is_settled
             await freshness.close()

@@ -15,8 +15,9 @@ from pathlib import Path
 import lmdb
 
 from qnode.disk import remove_tree, sync_directory, sync_file
+from qnode.errors import Corruption
 from qnode.index.refilling import fill, new_environment
-from qnode.index.store import DATABASES, Store, compacted_path
+from qnode.index.store import DATABASES, RESTORE, Store, compacted_path
 
 SMALLEST_BYTES = 32 << 20
 """A smaller file is left alone."""
@@ -36,14 +37,18 @@ def is_due(store: Store) -> bool:
 def _copy_items(store: Store, folder: Path) -> None:
     with new_environment(folder) as copy, store.reading() as txn:
         for name in DATABASES:
-            with txn.cursor(db=getattr(store, name)) as cursor:
-                fill(copy, name, cursor.iternext())
+            database = getattr(store, name)
+            with txn.cursor(db=database) as cursor:
+                _, added = fill(copy, name, cursor.iternext())
+            if added != txn.stat(database)["entries"]:  # else what cannot be found any more would be gone for good
+                raise Corruption(store.path / "data.mdb", f"its {name} are not in their order", RESTORE)
 
 
 def compact(store: Store) -> None:
     """Exchange the store for a copy of it without free pages; for the writer thread. A full disk leaves it as it is.
 
     So does a long read that has begun since this was found due: the exchange would wait for its end, and all others with it.
+    Raises Corruption if not all can be copied; the store stays as it is.
     """
     if store.is_held:
         return
@@ -59,6 +64,9 @@ def compact(store: Store) -> None:
         remove_tree(unfinished)
         _log.warning("%s could not be made smaller: %s", path, error)
         return
+    except Corruption:
+        remove_tree(unfinished)
+        raise
     sync_directory(unfinished)
     unfinished.rename(compacted)
     sync_directory(path.parent)

@@ -208,7 +208,9 @@ def _link(source: Path, target: Path) -> None:
 
 
 def _write(file: SourceFile, target: Path) -> None:
-    with target.open("xb", buffering=0) as written:
+    # Buffered, for that goes on where a disk that fills up took a part of what it was given.
+    with target.open("xb") as written:
         for piece in file.pieces():
             written.write(piece)
+        written.flush()
         os.fsync(written.fileno())

@@ -21,6 +21,7 @@ import numpy.typing as npt
 from qnode.index.index import Index
 from qnode.index.space import Shown, ShownPart, Space
 from qnode.index.store import Numbers
+from qnode.index.vectors.multi import begins
 from qnode.models.query import AnyVector, SearchParams
 from qnode.models.vector_params import VectorParams
 
@@ -127,11 +128,9 @@ def _living(part: ShownPart, first: int) -> tuple[Numbers, OpNums, int]:
     """Give the points whose vectors begin in a window, of a multivector with its first row, and how many of its rows are alive."""
     rows = slice(first, first + WINDOW_ROWS)
     points, ops, alive = part.points[rows], part.op_nums[rows], part.alive[rows]
-    begins = np.ones(len(points), np.bool_)
-    before = first > 0 and part.points[first - 1] == points[0] and part.op_nums[first - 1] == ops[0]
-    begins[0] = not before
-    begins[1:] = (points[1:] != points[:-1]) | (ops[1:] != ops[:-1])
-    kept = alive & begins
+    kept = alive & begins(points, ops)
+    if first > 0 and part.points[first - 1] == points[0] and part.op_nums[first - 1] == ops[0]:
+        kept[0] = False
     return points[kept], ops[kept], int(np.count_nonzero(alive))
 
 

@@ -1,6 +1,7 @@
 """A copy of an index, made while it changes: it holds one state, whole."""
 
 import gc
+import resource
 import shutil
 import threading
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 import xxhash
 
-from qnode.errors import Corruption, InternalError
+from qnode.errors import Corruption, InternalError, OutOfSpace
 from qnode.index import Index, compaction, maintenance, reading
 from qnode.index.builders import write_job
 from qnode.index.check import faults
@@ -176,6 +177,18 @@ def test_a_growing_file_that_is_too_short_is_named(driver: Driver, tmp_path: Pat
         shortened.truncate(10)
     with closing(hold(driver.index)) as held, pytest.raises(Corruption, match=r"entries\.bin"):
         held.write(tmp_path / "copy")
+
+
+def test_a_copy_whose_last_bytes_find_no_room_is_refused(driver: Driver, tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with closing(hold(driver.index)) as held:
+        most_bytes = max(file.size_bytes for file in held.files() if not file.is_final)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes - 1, hard))
+        try:
+            with pytest.raises(OutOfSpace):
+                held.write(tmp_path / "copy")
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_the_files_of_a_copy_are_listed_and_nothing_else_is_taken_for_one(driver: Driver, tmp_path: Path) -> None:

@@ -419,6 +419,22 @@ def test_an_exchange_of_the_store_may_be_cut_off_anywhere(one, step):
     assert sorted(child.name for child in one.path.iterdir()) == ["segments", "store"]
 
 
+def test_a_store_of_which_not_all_can_be_copied_stays_as_it_is(one):
+    one.apply(upsert(range(100), vectors(100)))
+    with one.index.store.reading() as txn:
+        number = txn.get(key_of(7), db=one.index.store.ids)
+    one.index.close()
+    file = one.path / "store" / "data.mdb"
+    file.write_bytes(file.read_bytes().replace(key_of(7) + number, key_of(1000) + number))
+    one.index = Index.open(one.path, ONE)
+    before = file.stat().st_ino
+    with pytest.raises(Corruption, match="ids"):
+        compaction.compact(one.index.store)
+    assert file.stat().st_ino == before
+    assert not (one.path / "store.copy").exists()
+    assert one.index.points_count == 100
+
+
 def test_a_store_without_room_is_refused_as_such_and_made_when_there_is_room(tmp_path):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))

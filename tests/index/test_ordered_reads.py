@@ -1,6 +1,7 @@
 """Reads in order, at random and by counts, while the writer changes what they look at."""
 
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import orjson
 import pytest
 
 from qnode.index import Index, maintenance, ordering, sampling
+from qnode.index.fields import facets
 from qnode.models.field_schema import FieldSchema
 from qnode.models.filter import FieldCondition, Filter, MatchValue, Range
 from qnode.models.operation import Delete, OverwritePayload, Upsert, VectorColumn
@@ -114,6 +116,18 @@ def test_facets_count_points_by_values_and_not_by_spellings(index: Index) -> Non
     assert most_frequent(sampling.facet(index, FacetRequest("u", filter=first)), 10) == [(UUID, 1)]
     index.apply([(2, Delete([key_of(1)]))])
     assert most_frequent(sampling.facet(index, FacetRequest("k")), 10) == [(long, 1)]
+
+
+def test_facets_within_a_filter_count_values_of_few_and_of_many_points(index: Index, monkeypatch) -> None:
+    monkeypatch.setattr(facets, "_PIECE", 7)
+    payloads = {number: {"k": [f"{number // each} of {each}" for each in (1, 3, 30)]} for number in range(POINTS)}
+    put(index, 1, {number: {**payload, "n": number} for number, payload in payloads.items()})
+    index_field(index, "k", "keyword")
+    for below in (0, 1, 50, POINTS):
+        expected = Counter(value for number in range(below) for value in payloads[number]["k"])
+        chosen = Filter(must=(FieldCondition(parse_path("n"), range=Range(lt=below)),))
+        counted = sampling.facet(index, FacetRequest("k", filter=chosen))
+        assert dict(most_frequent(counted, 10 * POINTS)) == expected
 
 
 def test_a_sample_is_within_the_filter_and_each_point_is_drawn_about_as_often(index: Index) -> None:

@@ -5,8 +5,9 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from qnode.index import reading
-from qnode.models.filter import FieldCondition, Filter, HasId, MatchValue
+from qnode.index import maintenance, reading
+from qnode.models.field_schema import FieldSchema
+from qnode.models.filter import FieldCondition, Filter, HasId, MatchText, MatchValue
 from qnode.models.operation import Delete, DeleteVectors, MultiColumn, Upsert
 from qnode.models.payload_path import parse_path
 from qnode.models.point_id import key_of
@@ -103,6 +104,20 @@ def test_a_point_that_changes_behind_a_remembered_mask_is_judged_anew(driver):
     driver.apply(upsert([200, 201], values, [{"even": False}, {"even": True}]))
     assert [key for key, _, _ in hits(driver, TARGETS[0], 5, chosen)] == [key_of(201)]
     driver.apply(upsert([200, 201], values, [{"even": True}, {"even": False}]))
+
+
+def test_a_text_is_about_tokens_once_there_is_an_index_whatever_was_remembered(driver):
+    driver.apply(upsert([200, 201], vectors(2), [{"t": "reddish"}, {"t": "red"}]))
+    keys, text = frozenset(map(key_of, (200, 201))), FieldCondition(parse_path("t"), MatchText("red"))
+    chosen = Filter(must=(HasId(keys), text))
+    assert len(hits(driver, TARGETS[0], 5, Filter(must=(text,)))) == 2
+    assert {key for key, _, _ in hits(driver, TARGETS[0], 5, chosen)} == keys
+    maintenance.create_field(driver.index, "t", FieldSchema("text"))
+    while not maintenance.step_fields(driver.index, POINTS):
+        pass
+    assert [key for key, _, _ in hits(driver, TARGETS[0], 5, chosen)] == [key_of(201)]
+    maintenance.drop_field(driver.index, "t")
+    driver.apply(upsert([200, 201], vectors(POINTS, seed=4)[[200, 201]], [{"even": True}, {"even": False}]))
 
 
 @pytest.mark.parametrize("target", TARGETS, ids=NAMES)

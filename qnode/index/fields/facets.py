@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
+from itertools import islice
 from typing import cast
 
 import lmdb
@@ -27,8 +28,11 @@ _TAGS: dict[str, frozenset[int]] = {
 }
 """The values that are counted, by field type."""
 
-_LOOK_AT_CLOCK = 4096
-"""Values between two looks at the deadline."""
+_PIECE = 4096
+"""So many values are counted at once, between two looks at the deadline."""
+
+_FEW = 16
+"""Fewer points of a value are read one by one from where the values are read; more take as long as to look the value up."""
 
 
 def facet_field(fields: FieldIndexes, txn: lmdb.Transaction, name: str) -> Field:
@@ -50,33 +54,47 @@ def count_values(
     """Count the points of each value, of those `within` if that is given."""
     counts: dict[FacetValue, int] = {}
     spellings: dict[str, list[bytes]] = {}
-    for at, (key, first, length) in enumerate(_postings(store, txn, field)):
-        if at % _LOOK_AT_CLOCK == 0:
-            deadline.check()
+    within = None if within is None else np.append(within, False)
+    for key, first, count in _counted(fields, store, txn, field, within):
         if key[TAG_AT] == Tag.UUID_TEXT:
             spellings.setdefault(str(uuid.UUID(key[HEAD_BYTES:].decode())), []).append(key)
-            continue
-        if within is None:
-            count = length
-        elif length == 1:
-            number = int.from_bytes(first, "little")
-            count = int(number < len(within) and within[number])
-        else:
-            count = _count_within(fields.numbers_with(txn, key), within)
-        if count:
+        elif count:
             counts[_value_of(key, first, txn, population, field)] = count
     encode = encoder_of(field.schema.type, field.id)
     for value, keys in spellings.items():
         canonical = encode(value)
         assert canonical is not None
         numbers = np.unique(np.concatenate([fields.numbers_with(txn, key) for key in (canonical, *keys)]))
-        if count := len(numbers) if within is None else _count_within(numbers, within):
+        if count := len(numbers) if within is None else int(np.count_nonzero(_passing(numbers, within))):
             counts[value] = count
     return FacetCounts(list(counts), np.fromiter(counts.values(), np.int64, len(counts)))
 
 
-def _postings(store: FieldStore, txn: lmdb.Transaction, field: Field) -> Iterator[tuple[bytes, bytes, int]]:
-    """Give each counted key, its first point number as bytes, and how many it has."""
+def _counted(
+    fields: FieldIndexes, store: FieldStore, txn: lmdb.Transaction, field: Field, within: Mask | None
+) -> Iterator[tuple[bytes, bytes, int]]:
+    """Give each counted key, its first point number as bytes, and how many points it has, of those `within`."""
+    postings = _postings(store, txn, field, few=0 if within is None else _FEW)
+    while piece := list(islice(postings, _PIECE)):
+        deadline.check()
+        if within is None:
+            yield from ((key, first, length) for key, first, length, _ in piece)
+            continue
+        passed = _passing(np.frombuffer(b"".join([numbers for _, _, _, numbers in piece]), "<u4"), within)
+        sums = [0, *np.cumsum(passed).tolist()]
+        end = 0
+        for key, first, length, numbers in piece:
+            if numbers:
+                begin, end = end, end + length
+                yield key, first, sums[end] - sums[begin]
+            else:
+                yield key, first, int(np.count_nonzero(_passing(fields.numbers_with(txn, key), within)))
+
+
+def _postings(
+    store: FieldStore, txn: lmdb.Transaction, field: Field, few: int
+) -> Iterator[tuple[bytes, bytes, int, bytes]]:
+    """Give each counted key, its first point number as bytes, how many it has, and all of them if they are fewer than `few`."""
     prefix, tags = field_prefix(field.id), _TAGS[field.schema.type]
     with txn.cursor(db=store.postings) as cursor:
         if not cursor.set_range(prefix):
@@ -85,11 +103,15 @@ def _postings(store: FieldStore, txn: lmdb.Transaction, field: Field) -> Iterato
             if key[:FIELD_ID_BYTES] != prefix:
                 return
             if key[TAG_AT] in tags:
-                yield key, first, cursor.count()
+                length = cursor.count()
+                # One step more than `length`, and the cursor would not know its place any more.
+                yield key, first, length, b"".join(islice(cursor.iternext_dup(), length)) if length < few else b""
 
 
-def _count_within(numbers: Numbers, within: Mask) -> int:
-    return int(np.count_nonzero(within[numbers[numbers < len(within)]]))
+def _passing(numbers: Numbers, within: Mask) -> Mask:
+    """Which of the points are within, and not behind what the mask, whose last place is no point's, reaches."""
+    passing: Mask = within[np.minimum(numbers, len(within) - 1, dtype=np.intp)]
+    return passing
 
 
 def _value_of(key: bytes, first: bytes, txn: lmdb.Transaction, population: FieldPoints, field: Field) -> FacetValue:

@@ -58,7 +58,7 @@ class Filtering:
 
     def remembered(self, txn: lmdb.Transaction, population: FieldPoints, chosen: Filter) -> Mask | None:
         """Give the points that pass, if that is known without an evaluation."""
-        known = self._remembered(txn, population, merged(chosen))
+        known = self._remembered(txn, population, self._merged(txn, chosen))
         return None if known is None else known.mask
 
     def matches(self, txn: lmdb.Transaction, population: FieldPoints, chosen: Filter, numbers: Numbers) -> Mask:

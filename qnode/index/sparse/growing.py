@@ -13,24 +13,20 @@ number is moved often. The last rows, fewer than RUN_ROWS, have none.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import xxhash
 
-from qnode.disk import sync_directory
 from qnode.errors import Corruption
 from qnode.index.sparse.postings import Forward, Postings, SparseView, merged, postings_of
 from qnode.index.vectors import files
-from qnode.index.vectors.appended import AppendedEntries, AppendedFile, grown
+from qnode.index.vectors.appended import Appendable, grown
 from qnode.models.operation import SparseColumn
 from qnode.models.query import SparseVector
 from qnode.models.vector_params import SparseParams
 
 ENTRY = np.dtype([("op_num", "<u8"), ("end", "<u8"), ("point", "<u4")])
-NAMES = ("entries.bin", "indices.bin", "values.bin")
 NUMBER_BYTES = 4
 
 RUN_ROWS = 256
@@ -40,44 +36,18 @@ RUN_FACTOR = 2
 """A run is merged with the one behind it unless it is more than so many times as long."""
 
 
-class SparseGrowing:
-    """An appendable segment. Only the owner appends and publishes; a read-only one publishes what the owner has committed.
+class SparseGrowing(Appendable[SparseParams]):
+    """An appendable segment. One that is not `for_search` makes no postings."""
 
-    One that is not `for_search` makes no postings: it is there to read rows from.
-    """
-
+    NAMES = ("entries.bin", "indices.bin", "values.bin")
     indexed = True
-    is_sealed = False
 
     def __init__(self, directory: Path, params: SparseParams, *, read_only: bool, for_search: bool = True) -> None:
-        self.directory, self.params = directory, params
-        self._for_search = for_search
-        flags = os.O_RDONLY if read_only else os.O_RDWR
-        self._entry_file, self._index_file, self._value_file = (AppendedFile(directory / name, flags) for name in NAMES)
-        self._entries = AppendedEntries()
+        super().__init__(directory, params, read_only=read_only, for_search=for_search)
+        self._entry_file, self._index_file, self._value_file = self._files.values()
         self._offsets = np.zeros(1, np.int64)
-        self._pending = self._pending_end = 0
-        self.rows = 0
+        self._pending_end = 0
         self._view = self._make_view(0, ())
-
-    @classmethod
-    def create(cls, directory: Path, params: SparseParams) -> SparseGrowing:
-        """Make an empty segment; the directory must not exist."""
-        directory.mkdir(parents=True)
-        for name in NAMES:
-            files.ArrayWriter(directory / name).close()
-        sync_directory(directory)
-        sync_directory(directory.parent)
-        return cls(directory, params, read_only=False)
-
-    @classmethod
-    def open(
-        cls, directory: Path, params: SparseParams, rows: int, *, read_only: bool = False, for_search: bool = True
-    ) -> SparseGrowing:
-        """Open with the first `rows` rows published; raise Corruption if there are not so many."""
-        segment = cls(directory, params, read_only=read_only, for_search=for_search)
-        segment.publish(rows)
-        return segment
 
     @property
     def points(self) -> npt.NDArray[np.uint32]:
@@ -92,15 +62,11 @@ class SparseGrowing:
         return self._view.forward
 
     @property
-    def disk_bytes(self) -> int:
-        return self._entry_file.size + self._index_file.size + self._value_file.size
-
-    @property
     def vector_bytes(self) -> int:
         return 2 * NUMBER_BYTES * int(self._offsets[self.rows])
 
     def lengths_bytes(self, rows: int) -> dict[str, int]:
-        """Tell how much of each of its files the first `rows` rows are."""
+        """Tell how much of each of its files the first `rows` rows are, pending ones included."""
         numbers = self._end_of(rows) * NUMBER_BYTES
         return {"entries.bin": rows * ENTRY.itemsize, "indices.bin": numbers, "values.bin": numbers}
 
@@ -117,8 +83,7 @@ class SparseGrowing:
         self._index_file.write(begin * NUMBER_BYTES, column.indices.astype("<u4", copy=False))
         self._value_file.write(begin * NUMBER_BYTES, column.values.astype("<f4", copy=False))
         self._entry_file.write(first * ENTRY.itemsize, entries)
-        for file in (self._index_file, self._value_file, self._entry_file):
-            file.sync()
+        self._sync()
         self._pending, self._pending_end = first + len(points), begin + len(column.indices)
         return first
 
@@ -137,23 +102,6 @@ class SparseGrowing:
         self.rows = self._pending = rows
         self._pending_end = int(self._offsets[rows])
         self._entries.note(before, rows)
-
-    def checksum(self, first: int, last: int) -> int:
-        """Return a 64-bit checksum of the bytes of rows [first, last), pending ones included."""
-        begin, end = self._end_of(first) * NUMBER_BYTES, self._end_of(last) * NUMBER_BYTES
-        digest = xxhash.xxh3_64()
-        for file, start, stop in (
-            (self._entry_file, first * ENTRY.itemsize, last * ENTRY.itemsize),
-            (self._index_file, begin, end),
-            (self._value_file, begin, end),
-        ):
-            for at in range(start, stop, files.CHUNK_BYTES):
-                digest.update(file.read(at, min(files.CHUNK_BYTES, stop - at)))
-        return digest.intdigest()
-
-    def find(self, points: npt.NDArray[np.uint32], op_nums: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
-        """Return the published row that each operation made of each point, or -1; see `AppendedEntries.find`."""
-        return self._entries.find(points, op_nums)
 
     def read(self, rows: npt.NDArray[np.int64]) -> list[SparseVector]:
         """Return vectors."""

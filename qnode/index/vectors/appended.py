@@ -1,4 +1,4 @@
-"""What can be appended to: files that grow in steps, and the entries of rows, by which a point's rows are found.
+"""What can be appended to: files that grow in steps, the entries of rows, by which a point's rows are found, and segments of both.
 
 One writer; any number of threads read. Arrays are only appended to, or replaced as a whole.
 """
@@ -7,15 +7,20 @@ from __future__ import annotations
 
 import mmap
 import os
+from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+import xxhash
 
-from qnode.disk import fault_of
+from qnode.disk import fault_of, sync_directory
 from qnode.errors import Corruption
 from qnode.index.vectors import files
+from qnode.models.vector_params import SlotParams
+
+Params = TypeVar("Params", bound=SlotParams)
 
 FIRST_STEP_BYTES = 1 << 20
 LARGEST_STEP_BYTES = 1 << 28
@@ -151,3 +156,71 @@ class AppendedFile:
                 raise Corruption(self.path, f"it has {self.size} bytes of {wanted}", files.WAY_OUT_SEGMENT)
             self._map = mmap.mmap(self._handle, self.size, prot=mmap.PROT_READ)
         return self._map
+
+
+class Appendable(ABC, Generic[Params]):
+    """A segment that rows are appended to, in files that grow. NAMES: what these are.
+
+    Only the owner appends and publishes; a read-only one publishes what the owner has committed. One that is not `for_search` is
+    there to read rows from.
+    """
+
+    NAMES: ClassVar[tuple[str, ...]]
+    is_sealed = False
+
+    def __init__(self, directory: Path, params: Params, *, read_only: bool, for_search: bool = True) -> None:
+        self.directory, self.params = directory, params
+        self._for_search = for_search
+        flags = os.O_RDONLY if read_only else os.O_RDWR
+        self._files = {name: AppendedFile(directory / name, flags) for name in self.NAMES}
+        self._entries = AppendedEntries()
+        self._pending = 0
+        self.rows = 0
+
+    @classmethod
+    def create(cls, directory: Path, params: Params) -> Self:
+        """Make an empty segment; the directory must not exist."""
+        directory.mkdir(parents=True)
+        for name in cls.NAMES:
+            files.ArrayWriter(directory / name).close()
+        sync_directory(directory)
+        sync_directory(directory.parent)
+        return cls(directory, params, read_only=False)
+
+    @classmethod
+    def open(
+        cls, directory: Path, params: Params, rows: int, *, read_only: bool = False, for_search: bool = True
+    ) -> Self:
+        """Open with the first `rows` rows published; raise Corruption if there are not so many."""
+        segment = cls(directory, params, read_only=read_only, for_search=for_search)
+        segment.publish(rows)
+        return segment
+
+    @abstractmethod
+    def publish(self, rows: int) -> None:
+        """Let searches see rows [0, rows); pending ones behind them are forgotten. Raise Corruption."""
+
+    @abstractmethod
+    def lengths_bytes(self, rows: int) -> dict[str, int]:
+        """Tell how much of each of its files the first `rows` rows are, pending ones included."""
+
+    @property
+    def disk_bytes(self) -> int:
+        return sum(file.size for file in self._files.values())
+
+    def checksum(self, first: int, last: int) -> int:
+        """Return a 64-bit checksum of the bytes of rows [first, last), pending ones included."""
+        digest = xxhash.xxh3_64()
+        begins, ends = self.lengths_bytes(first), self.lengths_bytes(last)
+        for name, file in self._files.items():
+            for at in range(begins[name], ends[name], files.CHUNK_BYTES):
+                digest.update(file.read(at, min(files.CHUNK_BYTES, ends[name] - at)))
+        return digest.intdigest()
+
+    def find(self, points: npt.NDArray[np.uint32], op_nums: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
+        """Return the published row that each operation made of each point, or -1; see `AppendedEntries.find`."""
+        return self._entries.find(points, op_nums)
+
+    def _sync(self) -> None:
+        for file in self._files.values():
+            file.sync()

@@ -14,18 +14,15 @@ a search that does not ask to be exact lose a row once in a million (`sketches`)
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import xxhash
 
-from qnode.disk import sync_directory
-from qnode.index.vectors import codes, files, hadamard, scoring, sketches
-from qnode.index.vectors.appended import AppendedEntries, AppendedFile, grown
+from qnode.index.vectors import codes, hadamard, scoring, sketches
+from qnode.index.vectors.appended import Appendable, grown
 from qnode.index.vectors.codes import BOUND_VALUES, CodeKind, code_bytes
 from qnode.index.vectors.examples import ExamplesQuery
 from qnode.index.vectors.lookups import BLOCK_ROWS
@@ -45,29 +42,18 @@ CODED_BLOCK = 1024
 USUAL_BYTES = 36 << 20
 """Room is made at once for the codes of so many bytes of vectors."""
 
-CHECKSUM_ROWS = 4096
 
+class GrowingSegment(Appendable[VectorParams]):
+    """An appendable segment. One that is not `for_search` makes no codes and no sketches, and scans slowly."""
 
-class GrowingSegment:
-    """An appendable segment. Only the owner appends and publishes; a read-only one publishes what the owner has committed.
-
-    One that is not `for_search` makes no codes and no sketches: it is there to read rows from, and scans slowly.
-    """
-
+    NAMES = ("vectors.bin", "entries.bin")
     indexed = False
-    is_sealed = False
 
     def __init__(self, directory: Path, params: VectorParams, *, read_only: bool, for_search: bool = True) -> None:
-        self.directory, self.params = directory, params
-        self._for_search = for_search
+        super().__init__(directory, params, read_only=read_only, for_search=for_search)
         self._dtype = scoring.STORED_TYPE[params.datatype]
         self._row_bytes = self._dtype.itemsize * params.size
-        flags = os.O_RDONLY if read_only else os.O_RDWR
-        self._vector_file = AppendedFile(directory / "vectors.bin", flags)
-        self._entry_file = AppendedFile(directory / "entries.bin", flags)
-        self._pending = 0
-        self.rows = 0
-        self._entries = AppendedEntries()
+        self._vector_file, self._entry_file = self._files.values()
         self._vectors = np.empty((0, params.size), self._dtype)
         width = code_bytes(CodeKind.INT8, params.size)
         self._coded = Codes(
@@ -76,26 +62,6 @@ class GrowingSegment:
         self._sketched: Sketches | None = None
         self._view = self._make_view(0)
 
-    @classmethod
-    def create(cls, directory: Path, params: VectorParams) -> GrowingSegment:
-        """Make an empty segment; the directory must not exist."""
-        directory.mkdir(parents=True)
-        for name in ("vectors.bin", "entries.bin"):
-            files.ArrayWriter(directory / name).close()
-        sync_directory(directory)
-        sync_directory(directory.parent)
-        return cls(directory, params, read_only=False)
-
-    @classmethod
-    def open(
-        cls, directory: Path, params: VectorParams, rows: int, *, read_only: bool = False, for_search: bool = True
-    ) -> GrowingSegment:
-        """Open with the first `rows` rows published; raise Corruption if there are not so many."""
-        segment = cls(directory, params, read_only=read_only, for_search=for_search)
-        segment._pending = rows
-        segment.publish(rows)
-        return segment
-
     @property
     def points(self) -> npt.NDArray[np.uint32]:
         return self._view.points
@@ -103,10 +69,6 @@ class GrowingSegment:
     @property
     def op_nums(self) -> npt.NDArray[np.uint64]:
         return self._entries.op_nums[: self._view.rows]
-
-    @property
-    def disk_bytes(self) -> int:
-        return self._vector_file.size + self._entry_file.size
 
     @property
     def vector_bytes(self) -> int:
@@ -118,7 +80,7 @@ class GrowingSegment:
         return self._view.scan_bytes
 
     def lengths_bytes(self, rows: int) -> dict[str, int]:
-        """Tell how much of each of its files the first `rows` rows are."""
+        """Tell how much of each of its files the first `rows` rows are, pending ones included."""
         return {"vectors.bin": rows * self._row_bytes, "entries.bin": rows * ENTRY.itemsize}
 
     def append(
@@ -136,8 +98,7 @@ class GrowingSegment:
         stored = scoring.to_stored(values, self.params.datatype)
         self._vector_file.write(first * self._row_bytes, stored)
         self._entry_file.write(first * ENTRY.itemsize, entries)
-        self._vector_file.sync()
-        self._entry_file.sync()
+        self._sync()
         self._pending = first + len(points)
         return first
 
@@ -154,19 +115,6 @@ class GrowingSegment:
         self._view = self._make_view(rows)
         self.rows = self._pending = rows
         self._entries.note(before, rows)
-
-    def checksum(self, first: int, last: int) -> int:
-        """Return a 64-bit checksum of the bytes of rows [first, last), pending ones included."""
-        digest = xxhash.xxh3_64()
-        for file, width in ((self._vector_file, self._row_bytes), (self._entry_file, ENTRY.itemsize)):
-            for start in range(first, last, CHECKSUM_ROWS):
-                end = min(start + CHECKSUM_ROWS, last)
-                digest.update(file.read(start * width, (end - start) * width))
-        return digest.intdigest()
-
-    def find(self, points: npt.NDArray[np.uint32], op_nums: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
-        """Return the published row that each operation made of each point, or -1; see `AppendedEntries.find`."""
-        return self._entries.find(points, op_nums)
 
     def read(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
         """Return the stored vectors as (n, dim) float32."""

@@ -3,9 +3,9 @@
 The points that the tree names as examples are looked up first, all at once. Then the stages are evaluated from the leaves: a leaf is
 one search; a stage above combines the lists of its prefetches, or searches again among the points in them.
 
-Points of this collection that are examples anywhere in the tree are found nowhere in it: a leaf looks for so many more, and drops
-them. A stage that searches again looks at the points of its prefetches alone, which have passed all filters already.
-Combining happens at the node that was asked, over what all shards have found, so that the number of shards does not show.
+Points of this collection that are examples anywhere in the tree are found nowhere in it: a leaf's search leaves them out, or
+its filter where points are listed. A stage that searches again looks at the points of its prefetches alone, which have passed all
+filters already. Combining happens at the node that was asked, over what all shards have found, so that the number of shards does not show.
 """
 
 from __future__ import annotations
@@ -17,12 +17,11 @@ import numpy as np
 
 from qnode.models.filter import Filter, HasId, MinShould
 from qnode.models.formula import Formula
-from qnode.models.point_id import PointKey, id_of
+from qnode.models.point_id import PointKey
 from qnode.models.query import (
     NO_PAYLOAD,
     NO_VECTORS,
     Examples,
-    Hits,
     Nearest,
     Point,
     QueryRequest,
@@ -115,35 +114,33 @@ class _Evaluation:
         params = replace(stage.params, exact=True) if stage.prefetches else stage.params
         if isinstance(query, Mmr):
             return (yield from self._diverse(stage, query, chosen, wanted, excluded))
+        if excluded and (query is None or isinstance(query, OrderBy | Sample)):
+            chosen = both(chosen, Filter(must_not=(HasId(excluded),)))
         if isinstance(query, OrderBy | Sample):
-            return (yield from self._listed(stage, query, chosen, wanted, excluded))
+            return (yield from self._listed(stage, query, chosen, wanted))
         target, bound = None, stage.score_threshold
         if query is not None:
             vector = named(self._settings.vectors, stage.using)
-            target = search_of(query, vector, source_of(stage), self._looked)
+            target = replace(search_of(query, vector, source_of(stage), self._looked), excluded=excluded)
             if isinstance(target, Examples) and vector.distance.smaller_is_better:
-                bound = None  # of all shards together, once examples are left out: see `leading`
+                bound = None  # of all shards together: see `leading`
         request = QueryRequest(
             target,
             stage.using,
             chosen,
             params,
             bound,
-            min(wanted + len(excluded), MOST_WANTED),
+            min(wanted, MOST_WANTED),
             with_payload=root.with_payload if stage is root else NO_PAYLOAD,
             with_vector=root.with_vector if stage is root else NO_VECTORS,
             shards=root.shards,
         )
-        points = without((yield from asked(Ask(request))), excluded)[:wanted]
+        points = yield from asked(Ask(request))
         return points if bound == stage.score_threshold else leading(points, stage.score_threshold)
 
-    def _listed(
-        self, stage: Stage, query: OrderBy | Sample, chosen: Filter | None, wanted: int, excluded: frozenset[PointKey]
-    ) -> Steps[Points]:
+    def _listed(self, stage: Stage, query: OrderBy | Sample, chosen: Filter | None, wanted: int) -> Steps[Points]:
         """List points that are not ranked by a score."""
         root = self._root
-        if excluded:  # by the filter, for a point may be listed several times
-            chosen = both(chosen, Filter(must_not=(HasId(excluded),)))
         payload = root.with_payload if stage is root else NO_PAYLOAD
         vectors = root.with_vector if stage is root else NO_VECTORS
         request: OrderedRequest | SampleRequest
@@ -165,16 +162,16 @@ class _Evaluation:
         assert isinstance(nearest, Nearest)
         candidates = stage.limit if query.candidates is None else query.candidates
         request = QueryRequest(
-            nearest,
+            replace(nearest, excluded=excluded),
             stage.using,
             chosen,
             stage.params,
             stage.score_threshold,
-            min(candidates + len(excluded), MOST_WANTED),
+            min(candidates, MOST_WANTED),
             with_vector=VectorSelector(True, (stage.using,)),
             shards=self._root.shards,
         )
-        points = without((yield from asked(Ask(request))), excluded)[:candidates]
+        points = yield from asked(Ask(request))
         vectors = [point.vectors[stage.using] for point in points if point.vectors is not None]
         assert nearest.vector is not None
         places = diversity.chosen(nearest.vector, vectors, params.distance, query.diversity, wanted)
@@ -191,17 +188,6 @@ class _Evaluation:
             for point in points
             if point.key in held
         ]
-
-
-def without(points: Points, excluded: frozenset[PointKey]) -> Points:
-    """Leave some points out."""
-    if not excluded:
-        return points
-    if isinstance(points, Hits):
-        ids = frozenset(map(id_of, excluded))
-        kept = [at for at, point_id in enumerate(points.ids) if point_id not in ids]
-        return Hits([points.ids[at] for at in kept], [points.versions[at] for at in kept], points.scores[kept])
-    return [point for point in points if point.key not in excluded]
 
 
 def leading(points: Points, threshold: float | None) -> Points:

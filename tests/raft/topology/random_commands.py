@@ -88,7 +88,7 @@ def _on_mirrorings(name: str, entry: CollectionEntry, random: Random) -> SingleC
     known = random.choice(entry.mirrorings)
     started = known.started - (random.random() < 0.1)
     number = random.choice([*known.stages, 0])
-    if random.random() < 0.1:
+    if random.random() < 0.25:
         to_number = random.choice([*entry.keys[known.target].shards, number])
         return commands.AbortMirroring(name, number, to_number, random.choice([None, started]))
     epoch = known.epochs.get(number, 0) + (random.random() < 0.1)

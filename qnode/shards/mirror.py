@@ -17,7 +17,8 @@ What holds, and why nothing is lost:
 3. Such a write goes to the source first (`Routes.steps`). So whatever stands at the target by it is logged at the source, and what
    is passed on last is no older.
 4. The end is one moment on the writer's thread at which all that is logged at the source is applied and passed on, after every
-   peer has said that no write is under way any more that it has routed by an older topology. Only then is the target the only one
+   peer has said that no write is under way any more that it has routed by an older topology; one that is down is waited for until
+   it is back or removed, and both keys are written as long. Only then is the target the only one
    that is written: nothing from the source comes behind that.
 
 Whatever else happens ends it visibly: a new epoch of the source (the leader gives it up), a target that takes no writes for long, too
@@ -37,7 +38,7 @@ from collections.abc import Coroutine, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from qnode.errors import QnodeError, Unavailable
+from qnode.errors import BadInput, BadRequest, QnodeError, Unavailable
 from qnode.index import Index, reading
 from qnode.models.filter import Filter, HasId
 from qnode.models.filter_json import parse_filter
@@ -62,7 +63,10 @@ PAGE_POINTS: Final = 100
 MOST_CHANGED: Final = 1 << 20
 """So many points may wait to be passed on again; if there are more, it is given up."""
 
-ATTEMPTS: Final = 3
+ATTEMPTS: Final = 2
+WRITE_SECONDS: Final = 5.0
+"""So often, for so long each, a write to the target is tried; writes to the source that are waited for wait meanwhile."""
+
 RETRY_SECONDS: Final = 0.2
 LEASE_SECONDS: Final = 10.0
 PAUSE_SECONDS: Final = 1.0
@@ -139,9 +143,7 @@ class Mirror:
 
     async def _last_op_of(self, number: int) -> int:
         """Tell the last operation of a target shard, by one that does nothing."""
-        op_num = await self._deliver({number: DeleteRequest(Selector(keys=()))})
-        assert op_num is not None, "a write without a time ends or raises"
-        return op_num
+        return await self._deliver({number: DeleteRequest(Selector(keys=()))})
 
     async def _copy(self) -> None:
         """Pass on all that was there, and what changes meanwhile."""
@@ -193,7 +195,13 @@ class Mirror:
         table = table_of(points)
         assert isinstance(table, Table)
         payloads = [payload or b"{}" for payload in table.payloads or [None] * len(points)]
-        await self._write(UpsertRequest(table.keys, payloads, dict(table.vectors or {})), is_old=is_old)
+        try:
+            await self._write(UpsertRequest(table.keys, payloads, dict(table.vectors or {})), is_old=is_old)
+        except BadRequest:
+            if len(points) == 1:
+                raise
+            for half in (points[: len(points) // 2], points[len(points) // 2 :]):  # together they are too large
+                await self._put(half, is_old=is_old)
 
     async def _write(self, request: WriteRequest, *, is_old: bool = False) -> None:
         parts = ring_of(self._target).split(request)
@@ -205,18 +213,23 @@ class Mirror:
             }
         await self._deliver(parts)
 
-    async def _deliver(self, parts: dict[int, WriteRequest]) -> int | None:
+    async def _deliver(self, parts: dict[int, WriteRequest]) -> int:
         """Write; each of these writes may be repeated, so what is not known is done again."""
         for attempt in range(1, ATTEMPTS + 1):
             if not await self._place.freshness.until_holds(LEASE_SECONDS):
                 raise Unavailable("this node is cut off from the others")
             try:
-                return await self._collection.delivery(wait=True).deliver(parts)
+                op_num = await self._collection.delivery(wait=True, timeout_seconds=WRITE_SECONDS).deliver(parts)
+            except (BadRequest, BadInput):  # it is no better when it is done again
+                raise
             except QnodeError:
                 if attempt == ATTEMPTS:
                     raise
                 await asyncio.sleep(RETRY_SECONDS)
-        return None
+            else:
+                if op_num is not None:
+                    return op_num
+        raise Unavailable(f"a write was not completed in {WRITE_SECONDS:g} s, nor was it when it was repeated")
 
     # How it ends
 
@@ -227,13 +240,13 @@ class Mirror:
         """Have the topology note how far this shard is, and pass on changes until it does."""
         command = AdvanceMirroring(self._collection.name, self._started, self._number, self._epoch, stage)
         while (current := self._current()) is not None and current.stages[self._number] is not stage:
-            with contextlib.suppress(QnodeError):
-                await self._pass_on_while(self._propose(command))
+            await self._pass_on_while(self._propose(command))
             if (current := self._current()) is not None and current.stages[self._number] is not stage:
                 await self._pass_on_while(asyncio.sleep(RETRY_SECONDS))
 
     async def _propose(self, command: AdvanceMirroring) -> None:
-        await self._topology_log.propose(command)
+        with contextlib.suppress(QnodeError):  # what became of it, the topology shows
+            await self._topology_log.propose(command)
 
     async def _pass_on_while(self, waits: Coroutine[Any, Any, None]) -> None:
         """Pass on changes until something has ended; raise what it raises."""

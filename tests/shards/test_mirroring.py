@@ -25,7 +25,7 @@ from qnode.models.topology_commands import (
 from qnode.models.write import DeleteRequest, Selector, SetPayloadRequest, UpdateStatus, WriteRequest
 from qnode.shards import Collection, mirror
 from qnode.shards.placement import ReconcileSettings, reconcile
-from tests.shards.nodes import Group, ids, nodes, upsert
+from tests.shards.nodes import LIMITS, Group, ids, nodes, upsert
 
 TENANT = {"must": [{"key": "tenant", "match": {"value": "x"}}]}
 PAGE = 10
@@ -251,7 +251,7 @@ def test_the_target_may_get_another_primary_meanwhile(tmp_path: Path) -> None:
 
 
 def test_a_target_that_takes_no_writes_ends_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("qnode.shards.delivery.DELIVERY_SECONDS", 0.05)
+    monkeypatch.setattr(mirror, "WRITE_SECONDS", 0.05)
     monkeypatch.setattr(mirror, "RETRY_SECONDS", 0.01)
 
     async def act(group: Group) -> None:
@@ -269,5 +269,24 @@ def test_a_target_that_takes_no_writes_ends_it(tmp_path: Path, monkeypatch: pyte
         assert state(group, "x") is KeyState.PARTIAL
         assert not collection.shards[1].mirrors
         assert (await collection.write(under(upsert(3), "all"), wait=True)).status is UpdateStatus.COMPLETED
+
+    run(tmp_path, act)
+
+
+def test_points_that_are_too_large_together_are_passed_on_in_parts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits = replace(LIMITS, max_message_bytes=64 << 10, max_backlog_bytes=1 << 20)
+    monkeypatch.setattr("tests.shards.nodes.LIMITS", limits)
+
+    async def act(group: Group) -> None:
+        await make_key(group, "all", ((1,),))
+        await make_key(group, "x", ((2,),))
+        collection = group[1].collections.get("c")
+        for number in range(20):
+            await collection.write(under(upsert(number, text="x" * 10_000), "all"), wait=True)
+        assert group.apply(StartMirroring("c", "all", "x", None)) is None
+        await over(group)
+        assert set(await contents(group[2].collections.get("c"), "x")) == set(range(20))
 
     run(tmp_path, act)

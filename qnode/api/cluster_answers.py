@@ -7,7 +7,16 @@ from time import time
 from typing import TYPE_CHECKING, Any
 
 from qnode.api.answers import shown_time
-from qnode.models.topology import CollectionEntry, Shard, ShardingMethod, Topology, Transfer
+from qnode.models.topology import (
+    CollectionEntry,
+    MirrorStage,
+    ReplicaState,
+    Shard,
+    ShardingMethod,
+    Topology,
+    Transfer,
+    TransferMethod,
+)
 
 if TYPE_CHECKING:
     from qnode.cluster import ClusterStatus, PeerStatus
@@ -61,9 +70,11 @@ def collection(entry: CollectionEntry, me: int, points_count: PointsCount, told:
         for peer, state in sorted(shard.replicas.items()):
             shown = {"shard_id": number, **_key(shard, "shard_key")}
             if peer == me:
-                local.append({**shown, "points_count": points_count(number), "state": state})
+                local.append(
+                    {**shown, "points_count": points_count(number), "state": _shown_state(entry, shard, state)}
+                )
             else:
-                remote.append({**shown, "peer_id": peer, "state": state})
+                remote.append({**shown, "peer_id": peer, "state": _shown_state(entry, shard, state)})
     return {
         "peer_id": me,
         "shard_count": len(numbers),
@@ -71,6 +82,11 @@ def collection(entry: CollectionEntry, me: int, points_count: PointsCount, told:
         "remote_shards": remote,
         "shard_transfers": transfers(entry, told),
     }
+
+
+def _shown_state(entry: CollectionEntry, shard: Shard, state: ReplicaState) -> str:
+    """Show a replica that is in sync as its shard key is: one that is being filled is not simply Active."""
+    return state if shard.key is None or state is not ReplicaState.ACTIVE else entry.keys[shard.key].state
 
 
 def transfers(entry: CollectionEntry, told: Comment) -> list[dict[str, Any]]:
@@ -87,7 +103,29 @@ def transfers(entry: CollectionEntry, told: Comment) -> list[dict[str, Any]]:
         if (text := told(entry, transfer)) is not None:
             one["comment"] = text
         shown.append(one)
-    return shown
+    return shown + mirrorings(entry)
+
+
+def mirrorings(entry: CollectionEntry) -> list[dict[str, Any]]:
+    """Show the copying of points from key to key: from each source shard to each target shard, by their primaries."""
+    return [
+        {
+            "shard_id": number,
+            "to_shard_id": to_number,
+            "from": entry.shards[number].primary,
+            "to": entry.shards[to_number].primary,
+            "sync": True,
+            "method": TransferMethod.STREAM_RECORDS,
+        }
+        for mirroring in entry.mirrorings
+        for number in sorted(mirroring.stages)
+        for to_number in sorted(entry.keys[mirroring.target].shards)
+        if mirroring.stages[number] is not MirrorStage.ENDED and not {number, to_number} & _headless(entry)
+    ]
+
+
+def _headless(entry: CollectionEntry) -> set[int]:
+    return {number for number, shard in entry.shards.items() if shard.primary is None}
 
 
 def comment(copy: CopyProgress) -> str:

@@ -3,7 +3,7 @@
 What can be told from the body alone is checked here; whether peers, shards and transfers are there is decided by the rules
 of the topology. The shards of a new key need peers first, so that operation is read into a value of its own.
 
-Left out: resharding, which is refused as Qdrant refuses it where it is off, and copying points from key to key.
+Left out: resharding, which is refused as Qdrant refuses it where it is off.
 """
 
 from __future__ import annotations
@@ -15,12 +15,15 @@ from typing import Any
 from qnode.errors import BadRequest, MalformedBody, ValidationFailed
 from qnode.models import reading
 from qnode.models.collection import MAX_SHARDS
+from qnode.models.filter_json import parse_filter
 from qnode.models.topology import KeyState, ShardKey, TransferMethod
 from qnode.models.topology_commands import (
+    AbortMirroring,
     AbortTransfer,
     DropReplica,
     DropShardKey,
     RestartTransfer,
+    StartMirroring,
     StartTransfer,
 )
 
@@ -69,7 +72,16 @@ class NewShardKey:
     state: KeyState | None
 
 
-Operation = StartTransfer | AbortTransfer | RestartTransfer | DropReplica | DropShardKey | NewShardKey
+Operation = (
+    StartTransfer
+    | AbortTransfer
+    | RestartTransfer
+    | DropReplica
+    | DropShardKey
+    | StartMirroring
+    | AbortMirroring
+    | NewShardKey
+)
 
 
 def read_operation(body: object, name: str) -> Operation:
@@ -130,7 +142,11 @@ def _restart(given: Mapping[str, Any], name: str, operation: str) -> RestartTran
     return RestartTransfer(name, shard, source, target, _transfer_method(_METHOD(given["method"])))
 
 
-def _abort(given: Mapping[str, Any], name: str, operation: str) -> AbortTransfer:
+def _abort(given: Mapping[str, Any], name: str, operation: str) -> AbortTransfer | AbortMirroring:
+    """Read which transfer is to be given up: of a replica, or, where another shard is named, of points."""
+    if given.get("to_shard_id") is not None:
+        _require(given, *_ENDS)
+        return AbortMirroring(name, reading.unsigned_32(given["shard_id"]), reading.unsigned_32(given["to_shard_id"]))
     return AbortTransfer(name, *_ends(given, operation))
 
 
@@ -151,7 +167,10 @@ def _replicate_points(given: Mapping[str, Any], name: str, operation: str) -> Op
     _require(given, "from_shard_key", "to_shard_key")
     if shard_key(given["from_shard_key"]) == shard_key(given["to_shard_key"]):
         raise ValidationFailed([("to_shard_key", "Validation error: must be different from from_shard_key [{}]")])
-    raise BadRequest("replicate_points is not supported yet")
+    chosen = given.get("filter")
+    if chosen is not None:
+        parse_filter(chosen)
+    return StartMirroring(name, shard_key(given["from_shard_key"]), shard_key(given["to_shard_key"]), chosen)
 
 
 def _refuse_resharding(given: Mapping[str, Any], name: str, operation: str) -> Operation:

@@ -9,7 +9,7 @@ Left out: the order of operations (that is the log's), routing, and when to buil
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -56,6 +56,8 @@ class Index:
         self.manifest = Manifest()
         self.spaces: dict[int, Space] = {}
         self.points_count = 0
+        self.watchers: tuple[Callable[[Sequence[tuple[int, Operation]]], None], ...] = ()
+        """Told on the writer thread what was just applied, when reads show it; never raise."""
 
     @classmethod
     def open(cls, path: Path, params: IndexParams, *, read_only: bool = False, verify: bool = True) -> Index:
@@ -215,6 +217,8 @@ class Index:
             self.fields.publish(staged)
         self.points_count = points_count
         self.population.publish(changed, live, records, group.next_number, applied_op)
+        for watcher in self.watchers:
+            watcher(operations)
 
     def _write_rows(self, txn: lmdb.Transaction, group: Group) -> list[tuple[Part, int]]:
         appended = []

@@ -54,6 +54,16 @@ class ReachedRequest:
     index: int
 
 
+@dataclass(frozen=True, slots=True)
+class RoutedRequest:
+    """None, when the peer routes by the topology of this index, or a later one, and all its earlier writes are over.
+
+    Of the collection that the call names, no shard.
+    """
+
+    index: int
+
+
 ReadRequest = (
     QueryRequest
     | ScrollRequest
@@ -75,7 +85,7 @@ class ReadCall:
 
     folder: str
     shards: tuple[int, ...]
-    request: ReadRequest | ReachedRequest
+    request: ReadRequest | ReachedRequest | RoutedRequest
     seconds: float | None = None
 
 

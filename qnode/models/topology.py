@@ -11,6 +11,7 @@ What holds in every topology that commands can lead to:
 - `added` names the peers of `replicas`.
 - Numbers of shards, folders of collections and ids of peers that were removed are never given again.
 - Only an Active replica is the source of a transfer, and the two transfers of a shard have no peer in common.
+- The two keys of a mirroring are there, and no other mirroring writes to either.
 
 Left out: resharding, and replicas that only listen.
 """
@@ -29,6 +30,8 @@ __all__ = [
     "STANDALONE_PEER",
     "CollectionEntry",
     "KeyState",
+    "MirrorStage",
+    "Mirroring",
     "Peer",
     "ReplicaState",
     "Shard",
@@ -151,6 +154,32 @@ class ShardKeyEntry:
     state: KeyState = KeyState.ACTIVE
 
 
+class MirrorStage(StrEnum):
+    """How far a source shard is mirrored. copying: not all of it is at the target; following: what was answered is there.
+
+    ended: nothing more is passed on.
+    """
+
+    COPYING = "copying"
+    FOLLOWING = "following"
+    ENDED = "ended"
+
+
+@dataclass(frozen=True, slots=True)
+class Mirroring:
+    """The points under one shard key that pass a filter (as JSON; None: all), being copied to another key.
+
+    started: index of the command that began it. epochs: of the source's shards, then; in any other, it is given up.
+    """
+
+    source: ShardKey
+    target: ShardKey
+    filter: Any
+    started: int
+    epochs: Mapping[int, int]
+    stages: Mapping[int, MirrorStage]
+
+
 @dataclass(frozen=True, slots=True)
 class CollectionEntry:
     """A collection: its settings and payload indexes (field path to schema) as JSON values, its shards by number."""
@@ -162,6 +191,7 @@ class CollectionEntry:
     keys: Mapping[ShardKey, ShardKeyEntry] = field(default_factory=dict)
     next_shard: int = 0
     transfers: tuple[Transfer, ...] = ()
+    mirrorings: tuple[Mirroring, ...] = ()
 
     @property
     def sharding_method(self) -> ShardingMethod:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from qnode.models.topology import KeyState, ReplicaState, ShardKey, TransferMethod
+from qnode.models.topology import KeyState, MirrorStage, ReplicaState, ShardKey, TransferMethod
 
 Placement = tuple[tuple[int, ...], ...]
 """For each shard to be made the peers that hold it, the primary first."""
@@ -291,6 +291,40 @@ class AbortTransfer:
 
 
 @dataclass(frozen=True, slots=True)
+class StartMirroring:
+    """Begin to copy the points under a shard key that pass a filter (JSON; None: all) to another key."""
+
+    name: str
+    source: ShardKey
+    target: ShardKey
+    filter: Any
+
+
+@dataclass(frozen=True, slots=True)
+class AdvanceMirroring:
+    """A source shard has been mirrored further, by its primary of this epoch.
+
+    When all are following, a Partial target is ActiveRead; when all have ended, it is Active, and the mirroring over.
+    """
+
+    name: str
+    started: int
+    shard: int
+    epoch: int
+    stage: MirrorStage
+
+
+@dataclass(frozen=True, slots=True)
+class AbortMirroring:
+    """Give up the mirroring between the keys of two shards. `started` None: whichever there is."""
+
+    name: str
+    shard: int
+    to_shard: int
+    started: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class PutMetadata:
     """Keep a JSON value under a key for the users of the cluster; null takes the key away."""
 
@@ -337,6 +371,9 @@ SingleCommand = (
     | RestartTransfer
     | FinishTransfer
     | AbortTransfer
+    | StartMirroring
+    | AdvanceMirroring
+    | AbortMirroring
     | PutMetadata
     | DeleteMetadata
     | SetQuotas

@@ -120,6 +120,7 @@ _CLASSES: Final[dict[int, type]] = {
     66: query.Idf,
     67: reads.FrequenciesRequest,
     68: reads.Frequencies,
+    69: shard_calls.RoutedRequest,
 }
 _RECURRING: Final = frozenset(
     {query.PayloadSelector, query.VectorSelector, query.QuantizationParams, query.SearchParams}

@@ -38,7 +38,10 @@ class Selector:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class UpsertRequest:
-    """Insert or replace whole points. A vector given without a name stands under ""."""
+    """Insert or replace whole points. A vector given without a name stands under "".
+
+    not_after: points that are there and were changed by a later operation of their shard are passed over.
+    """
 
     keys: list[PointKey]
     payloads: list[bytes]
@@ -46,6 +49,7 @@ class UpsertRequest:
     update_filter: Filter | None = None
     update_mode: UpdateMode = UpdateMode.UPSERT
     shards: ShardChoice | None = None
+    not_after: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

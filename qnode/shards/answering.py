@@ -20,7 +20,15 @@ from qnode.channel import Channel
 from qnode.errors import NotPrimary
 from qnode.models import search_wire, wire
 from qnode.models.query import QueryRequest
-from qnode.models.shard_calls import FieldsRequest, NotServed, ReachedRequest, ReadCall, WriteCall, table_of
+from qnode.models.shard_calls import (
+    FieldsRequest,
+    NotServed,
+    ReachedRequest,
+    ReadCall,
+    RoutedRequest,
+    WriteCall,
+    table_of,
+)
 from qnode.shards.collection import Collection
 from qnode.shards.delivery import finished
 from qnode.shards.kinds import KINDS, QUERY, Settings
@@ -53,6 +61,11 @@ class Answering:
         if isinstance(call.request, FieldsRequest):  # of whatever is here, whether it may be read or not
             if (held := self._find(call.folder)) is not None:
                 await held.wait_for_fields_here([number for number in call.shards if number in held.shards])
+            return wire.encode(None)
+        if isinstance(call.request, RoutedRequest):
+            await self._reached(call.request.index, call.seconds)
+            if (routing := self._find(call.folder)) is not None:
+                await routing.flights.over()
             return wire.encode(None)
         collection = self._serving(call)
         if isinstance(collection, NotServed):

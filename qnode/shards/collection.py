@@ -7,13 +7,13 @@ and the reads beside it look at the local shards directly.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
-from qnode.errors import NotFound, TimedOut, Unavailable
+from qnode.errors import NotFound, Unavailable
 from qnode.models.collection import CollectionConfig, CollectionInfo
 from qnode.models.field_schema import FieldSchema
 from qnode.models.point_id import PointKey, id_of
@@ -29,13 +29,15 @@ from qnode.models.query import (
     ScrollRequest,
 )
 from qnode.models.reads import FrequenciesRequest, OrderedRequest, SampleRequest
-from qnode.models.shard_calls import FieldsRequest, InfoRequest, VectorRequest
+from qnode.models.shard_calls import InfoRequest, VectorRequest
 from qnode.models.shard_choice import ShardChoice
 from qnode.models.strict_mode import StrictMode
 from qnode.models.topology import CollectionEntry
 from qnode.models.write import UpdateResult, UpdateStatus, WriteRequest
 from qnode.shards import kinds, local_reads, quick
 from qnode.shards.delivery import Delivery
+from qnode.shards.fields import wait_for_fields
+from qnode.shards.flights import Flights
 from qnode.shards.kinds import Kind, Settings
 from qnode.shards.local_reads import Part
 from qnode.shards.local_shard import LocalShard
@@ -70,6 +72,7 @@ class Collection:
         self.shards: dict[int, LocalShard] = {}
         self.settings = Settings({}, {})
         self.is_removed = False
+        self.flights = Flights()
         self._place = place
         self.reconfigure(CollectionConfig.from_json(entry.config))
         self.follow(entry, is_current=is_current)
@@ -131,19 +134,21 @@ class Collection:
         time: without `wait`, too, the answer comes when the write is durable.
         """
         check(request, self.settings.vectors)
-        parts = self._routes.split(request)
-        if not parts:
-            return UpdateResult(self.last_op, UpdateStatus.COMPLETED if wait else UpdateStatus.ACKNOWLEDGED)
-        delivery = Delivery(
-            self._current_routes, self.shards, self._place.remote, self._place.news,
-            wait=wait, timeout_seconds=timeout_seconds, settled=self.settled, is_sure=self.is_sure,
-        )  # fmt: skip
-        if len(parts) > 1:
-            await delivery.check_existing(request, parts)
-        op_num = await delivery.deliver(parts)
+        with self.flights.one():
+            steps = self._routes.steps(request)
+            if not steps[0]:
+                return UpdateResult(self.last_op, UpdateStatus.COMPLETED if wait else UpdateStatus.ACKNOWLEDGED)
+            op_num = await self.delivery(wait=wait, timeout_seconds=timeout_seconds).carry_out(request, steps)
         if op_num is None:
             return UpdateResult(self.last_op, UpdateStatus.WAIT_TIMEOUT)
         return UpdateResult(op_num, UpdateStatus.COMPLETED if wait else UpdateStatus.ACKNOWLEDGED)
+
+    def delivery(self, *, wait: bool, timeout_seconds: float | None = None) -> Delivery:
+        """Make what brings one request to its shards."""
+        return Delivery(
+            self._current_routes, self.shards, self._place.remote, self._place.news, wait=wait,
+            timeout_seconds=timeout_seconds, settled=self.settled, is_sure=self.is_sure, flights=self.flights,
+        )  # fmt: skip
 
     def submit_here(self, number: int, request: WriteRequest, *, wait: bool) -> asyncio.Future[int]:
         """Queue a write of another peer; raise NotPrimary and whatever else it is refused with."""
@@ -151,7 +156,12 @@ class Collection:
         return self.shards[number].submit(request, wait=wait)
 
     async def settled(self, number: int, seconds: float | None) -> bool:
-        """Wait until what a shard shows now is what any node would read of it; False if that takes longer."""
+        """Wait until what a shard shows now is what any node would read of it, and is where it is copied to; False if that takes longer."""
+        shard = self.shards.get(number)
+        if shard is not None and shard.mirrors:
+            waiting = [mirror.caught_up(shard.last_op, seconds) for mirror in shard.mirrors]
+            if not all(await asyncio.gather(*waiting)):
+                return False
         return await self._place.freshness.settled(self.folder, number, seconds)
 
     def _current_routes(self) -> Routes:
@@ -367,21 +377,8 @@ class Collection:
 
     async def wait_for_fields(self, timeout_seconds: float | None) -> None:
         """Return when the payload indexes are built, wherever there is an Active replica that can be reached; raise TimedOut."""
-        me, remote = self._place.me, self._place.remote
-        waits: list[Coroutine[Any, Any, Any]] = [self.wait_for_fields_here(tuple(self.shards))]
-        elsewhere: dict[int, list[int]] = {}
-        for number in self._routes.numbers:
-            for peer in self._routes.active(number):
-                if peer != me and remote.is_connected(peer):
-                    elsewhere.setdefault(peer, []).append(number)
-        waits += [remote.read(peer, self.folder, tuple(shards), FieldsRequest()) for peer, shards in elsewhere.items()]
-        try:
-            async with asyncio.timeout(timeout_seconds):
-                outcomes = await asyncio.gather(*waits, return_exceptions=True)
-        except TimeoutError:
-            raise TimedOut("the payload index is still being built") from None
-        if isinstance(outcomes[0], BaseException):
-            raise outcomes[0]
+        here = self.wait_for_fields_here(tuple(self.shards))
+        await wait_for_fields(self._routes, self._place.remote, here, timeout_seconds)
 
     async def wait_for_fields_here(self, numbers: Iterable[int]) -> None:
         """Return when the payload indexes of shards here are built."""

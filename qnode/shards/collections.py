@@ -42,6 +42,7 @@ from qnode.shards.answering import Answering
 from qnode.shards.collection import Collection
 from qnode.shards.freshness import UNBOUNDED, Freshness, ReadLease
 from qnode.shards.local_shard import ShardSettings
+from qnode.shards.mirrors import Mirrors
 from qnode.shards.news import News
 from qnode.shards.place import Place
 from qnode.shards.proposer import Proposer
@@ -97,6 +98,7 @@ class Collections:
         self._pool = BuilderPool(settings.build_threads or os.cpu_count() or 1)
         self._background: set[asyncio.Task[Any]] = set()
         self._steward = Steward(settings, self._place, replicas, self._pool, self._in_background)
+        self._mirrors = Mirrors(self.open_collections, self._place, topology_log)
         self._changing = asyncio.Lock()
         self._reached: Topology | None = None
         self._has_current_views = channel is None
@@ -130,6 +132,7 @@ class Collections:
         self._closing = True
         if self._retry is not None:
             self._retry.cancel()
+        await self._mirrors.close()
         async with self._changing:
             await self._steward.close()
         await self._freshness.close()
@@ -319,6 +322,8 @@ class Collections:
     def _follow(self) -> None:
         self._steward.follow(self._topology_log.current.collections, are_current=self._has_current_views)
         self._news.tell()
+        if not self._closing:
+            self._mirrors.look()
 
     async def _keep_step(self) -> None:
         async with self._changing:

@@ -11,7 +11,8 @@ Cancellation: a write that was handed over is carried out whether anybody waits 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+import contextlib
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -19,6 +20,7 @@ from qnode.channel import Unreached
 from qnode.errors import InternalError, NotFound, NotPrimary, NotYetApplied, QnodeError, Unavailable, UnknownOutcome
 from qnode.models.point_id import PointKey
 from qnode.models.write import WriteRequest
+from qnode.shards.flights import Flights
 from qnode.shards.local_shard import LocalShard
 from qnode.shards.news import News
 from qnode.shards.remote import Remote
@@ -53,6 +55,7 @@ class Delivery:
         timeout_seconds: float | None,
         settled: Callable[[int, float | None], Awaitable[bool]],
         is_sure: Callable[[int], bool],
+        flights: Flights,
     ) -> None:
         self._routes = routes
         self._held = held
@@ -62,6 +65,7 @@ class Delivery:
         self._timeout_seconds = timeout_seconds
         self._settled = settled
         self._is_sure = is_sure
+        self._flights = flights
         self._now = asyncio.get_running_loop().time
         self._until = self._now() + (DELIVERY_SECONDS if timeout_seconds is None else timeout_seconds)
         # On a node that runs alone a write without `wait` takes as long as its disk; beside peers, one may be cut off.
@@ -88,6 +92,20 @@ class Delivery:
         if missing:
             raise no_such_point(next(key for key in demanded(request) if key in missing))
 
+    async def carry_out(self, request: WriteRequest, steps: Sequence[Mapping[int, WriteRequest]]) -> int | None:
+        """Bring a request's parts to their shards, one step after the other, as `deliver`.
+
+        Behind the first step a point that is missing does not matter: it is written where all of them are.
+        """
+        if len(steps[0]) > 1:
+            await self.check_existing(request, steps[0])
+        op_num = await self.deliver(steps[0])
+        for parts in steps[1:]:
+            if op_num is not None:
+                with contextlib.suppress(NotFound):
+                    op_num = await self.deliver(parts)
+        return op_num
+
     async def deliver(self, parts: Mapping[int, WriteRequest]) -> int | None:
         """Bring every shard its part: the last op_num, or None if time ran out for a part; raise the first fault."""
         answered = [self._begin(number, part) for number, part in parts.items()]
@@ -112,6 +130,7 @@ class Delivery:
         if queued is not None and self._remote.is_alone:
             return queued
         delivered = asyncio.create_task(self._deliver(number, part, queued))
+        self._flights.add(delivered)
         delivered.add_done_callback(forget)  # whoever has stopped waiting is not missed
         return delivered
 

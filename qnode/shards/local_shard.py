@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, Protocol
 
 from qnode import memory
 from qnode.disk import REAL, Disk
@@ -60,6 +60,13 @@ class ShardSettings:
     disk: Disk = REAL
 
 
+class MirrorOf(Protocol):
+    """What passes on the changes of a shard to other ones."""
+
+    async def caught_up(self, op_num: int, seconds: float | None) -> bool:
+        """Wait until all changes up to an operation are passed on, or will not be; False if that takes longer."""
+
+
 class LocalShard:
     """One shard; make it with `open`, then `start` it on the event loop that it shall live on."""
 
@@ -76,6 +83,7 @@ class LocalShard:
         self._optimizer: asyncio.Task[None] | None = None
         self._installing: asyncio.Task[None] | None = None
         self.optimizer_error: str | None = None
+        self.mirrors: set[MirrorOf] = set()
         self.is_building = False
         self.builds = BuildLog(path)
         self.opening_seconds = 0.0
@@ -241,6 +249,26 @@ class LocalShard:
     async def run(self, work: Callable[[], Any]) -> Any:
         """Run a function on the writer thread, between groups."""
         return await self._writer.run(work)
+
+    def tell(self, event: Callable[[], None]) -> None:
+        """Have something done on the writer thread, in the order of the calls; nothing if the shard is being closed."""
+        self._writer.tell(event)
+
+    async def pause(self) -> None:
+        """Hold all writes that come from now on until `resume`, which has to be soon."""
+        await self._writer.run(partial(self._set_paused, True))
+
+    def resume(self) -> None:
+        """Go on with the writes that were held."""
+        self._writer.tell(partial(self._set_paused, False))
+
+    def _set_paused(self, paused: bool) -> None:
+        self._writer.is_paused = paused
+
+    @property
+    def is_all_applied(self) -> bool:
+        """Whether reads show all that is logged; on the writer thread only (`run`)."""
+        return self._driver.is_all_applied
 
     async def absent(self, keys: Sequence[PointKey]) -> list[PointKey]:
         """List those of the keys that are no points once all writes that were taken before are applied; empty if that cannot be told."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from qnode.models.topology import Topology
-from qnode.models.topology_commands import AliasChange
+from qnode.models.topology_commands import AliasChange, Command
 
 
 class Proposer(Protocol):
@@ -17,6 +17,9 @@ class Proposer(Protocol):
 
     def subscribe(self, changed: Callable[[], None]) -> None:
         """Let `changed` be called on the event loop after each change of `current`."""
+
+    async def propose(self, command: Command) -> object | None:
+        """Ask for a command; None: it is applied here, else why it changed nothing."""
 
     async def create(self, name: str, config: Mapping[str, Any]) -> bool:
         """Make a collection; False if there is one of this name."""

@@ -15,7 +15,16 @@ from qnode.channel import Channel, LinkBroken
 from qnode.errors import QnodeError, TimedOut, UnknownOutcome
 from qnode.models import search_wire, wire
 from qnode.models.query import Hits, Point, QueryRequest
-from qnode.models.shard_calls import NotServed, ReachedRequest, ReadCall, ReadRequest, Table, WriteCall, points_of
+from qnode.models.shard_calls import (
+    NotServed,
+    ReachedRequest,
+    ReadCall,
+    ReadRequest,
+    RoutedRequest,
+    Table,
+    WriteCall,
+    points_of,
+)
 from qnode.models.write import WriteRequest
 from qnode.shards.topics import Topic
 
@@ -120,6 +129,12 @@ class Remote:
         assert self._channel is not None
         await self.wait_for_link([peer])
         call = wire.encode(ReadCall("", (), ReachedRequest(index), seconds))
+        await self._channel.call(peer, Topic.READ, call, seconds)
+
+    async def routed(self, peer: int, folder: str, index: int, seconds: float) -> None:
+        """Return when all writes of a peer to a collection are over that it began by an older topology."""
+        assert self._channel is not None
+        call = wire.encode(ReadCall(folder, (), RoutedRequest(index), seconds))
         await self._channel.call(peer, Topic.READ, call, seconds)
 
     async def write(

@@ -32,7 +32,7 @@ from qnode.models.operation import (
     VectorColumn,
 )
 from qnode.models.point_id import PointKey, id_of
-from qnode.models.query import AnyVector, SparseVector
+from qnode.models.query import AnyVector, RetrieveRequest, SparseVector
 from qnode.models.vector_params import SlotParams, SparseParams, VectorParams
 from qnode.models.write import (
     ClearPayloadRequest,
@@ -99,7 +99,8 @@ def _check_kind(is_sparse: bool, is_multi: bool, params: SlotParams) -> None:
 def needs_state(request: WriteRequest) -> bool:
     """Whether resolving the request reads points: then all earlier operations must have been applied."""
     if isinstance(request, UpsertRequest):
-        return request.update_filter is not None or request.update_mode is not UpdateMode.UPSERT
+        is_plain = request.update_filter is None and request.not_after is None
+        return not (is_plain and request.update_mode is UpdateMode.UPSERT)
     return not (isinstance(request, DeleteRequest) and request.selector.keys is not None)
 
 
@@ -172,6 +173,9 @@ def _upsert(request: UpsertRequest, index: Index, vectors: Mapping[str, SlotPara
         updatable = present
         if request.update_filter is not None:
             updatable = set(reading.matching(index, sorted(present), request.update_filter))
+        if request.not_after is not None:
+            there = reading.retrieve(index, RetrieveRequest(tuple(updatable)))
+            updatable = {point.key for point in there if point.version <= request.not_after}
         match request.update_mode:
             case UpdateMode.INSERT_ONLY:
                 taken = [at for key, at in last.items() if key not in present]

@@ -82,6 +82,17 @@ class Routes:
                 parts.update(ring_of(shards).split(replace(request, shards=None)))
         return parts
 
+    def steps(self, request: WriteRequest) -> list[dict[int, WriteRequest]]:
+        """Split a write as `split`, into what is to be done at once, one after the other.
+
+        A key that is read and still being filled is written after its fallback, from which it is filled: what stands under it
+        is never newer, so passing on how the fallback is cannot take anything back for good.
+        """
+        choice = request.shards
+        if choice is None or choice.fallback is None or len(written := self._written(choice)) < 2:
+            return [self.split(request)]
+        return [self.split(replace(request, shards=ShardChoice((key,)))) for key in reversed(written)]
+
     def split_keys(self, keys: Sequence[PointKey], shards: Iterable[int]) -> dict[int, list[PointKey]]:
         """Group keys by the shards, of these, that may have them."""
         if not self.is_custom:

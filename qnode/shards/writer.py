@@ -2,7 +2,7 @@
 
 All that waits is taken in one turn: writes are resolved and logged as one group, with one fsync (`replicating`). A request that
 reads points (a filter, "must exist") must see what stands before it: where that is not applied yet, because other replicas have
-not answered, it is **held**, with all writes behind it, and events go on.
+not answered, it is **held**, with all writes behind it, and events go on. So are all writes while the writer is `paused`.
 
 Nobody is answered before a request is durable where it must be. An idle shard sleeps: it wakes for work, and at the time that
 the protocol has set.
@@ -67,6 +67,7 @@ class Writer:
         self._stopping = False
         self._gate = threading.Lock()  # over _queued and _stopping: nothing is queued behind the end
         self._held: deque[Waiting] = deque()
+        self.is_paused = False  # set on the thread only
         self._group: list[Resolved] = []
         self._group_bytes = 0
         self._is_at_end = False
@@ -221,14 +222,14 @@ class Writer:
                 item()
 
     def _can_serve_held(self) -> bool:
-        return self._driver.is_all_applied or self._driver.refusal() is not None
+        return not self.is_paused and (self._driver.is_all_applied or self._driver.refusal() is not None)
 
     def _serve(self, waiting: Waiting) -> None:
         work = waiting.work
         if callable(work):
             self._flush()
             self._maintain(waiting, work)
-        elif self._held:
+        elif self._held or self.is_paused:
             self._held.append(waiting)
         else:
             reads = needs_state(work)

@@ -5,7 +5,15 @@ import pytest
 from qnode.api.cluster_json import NewShardKey, read_new_shard_key, read_operation, read_shard_key_to_drop
 from qnode.errors import QnodeError
 from qnode.models.topology import KeyState, TransferMethod
-from qnode.models.topology_commands import AbortTransfer, DropReplica, DropShardKey, RestartTransfer, StartTransfer
+from qnode.models.topology_commands import (
+    AbortMirroring,
+    AbortTransfer,
+    DropReplica,
+    DropShardKey,
+    RestartTransfer,
+    StartMirroring,
+    StartTransfer,
+)
 
 ENDS = {"shard_id": 2, "from_peer_id": 7, "to_peer_id": 8}
 
@@ -25,6 +33,13 @@ ENDS = {"shard_id": 2, "from_peer_id": 7, "to_peer_id": 8}
             "restart_transfer",
             {**ENDS, "method": "stream_records"},
             RestartTransfer("c", 2, 7, 8, TransferMethod.STREAM_RECORDS),
+        ),
+        ("abort_transfer", {**ENDS, "to_peer_id": 7, "to_shard_id": 3}, AbortMirroring("c", 2, 3)),
+        ("replicate_points", {"from_shard_key": 1, "to_shard_key": "1"}, StartMirroring("c", 1, "1", None)),
+        (
+            "replicate_points",
+            {"from_shard_key": "a", "to_shard_key": "b", "filter": {"must": {"has_id": [1]}}},
+            StartMirroring("c", "a", "b", {"must": {"has_id": [1]}}),
         ),
         ("drop_replica", {"shard_id": 0, "peer_id": 2**53 - 1}, DropReplica("c", 0, 2**53 - 1)),
         ("drop_sharding_key", {"shard_key": 5}, DropShardKey("c", 5)),
@@ -86,8 +101,8 @@ def test_operation_becomes_the_command_that_it_asks_for(operation: str, given: d
             "[to_shard_key: Validation error: must be different from from_shard_key [{}]]",
         ),
         (
-            {"replicate_points": {"from_shard_key": 1, "to_shard_key": "1"}},
-            "Bad request: replicate_points is not supported yet",
+            {"replicate_points": {"from_shard_key": "a", "to_shard_key": "b", "filter": []}},
+            "Format error in JSON body: invalid type: sequence, expected struct Filter",
         ),
         (
             {"drop_sharding_key": {"shard_key": 1.5}},

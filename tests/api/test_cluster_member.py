@@ -136,6 +136,33 @@ def test_transfer_is_shown_restarted_and_given_up(c: Client) -> None:
     assert c.result("GET", f"{C}/cluster")["remote_shards"] == []
 
 
+def test_copying_of_points_is_shown_as_a_transfer_to_another_shard_until_it_is_given_up(member: Client) -> None:
+    keyed = "/collections/keyed"
+    member.result("PUT", keyed, {"vectors": DOT, "sharding_method": "custom", "shard_number": 1})
+    for key in ("all", "x"):
+        member.result("PUT", f"{keyed}/shards", {"shard_key": key, "placement": [ME], "initial_state": "Partial"})
+    wanted = {"replicate_points": {"from_shard_key": "all", "to_shard_key": "x", "filter": {"must": {"has_id": [1]}}}}
+    text = 'Bad request: Sharding key "all" is not active'
+    assert member.error("POST", f"{keyed}/cluster", wanted) == (400, text)
+    member.result("POST", f"{keyed}/shards/delete", {"shard_key": "all"})
+    member.result("PUT", f"{keyed}/shards", {"shard_key": "all", "placement": [ME], "initial_state": "Active"})
+    assert member.result("POST", f"{keyed}/cluster", wanted) is True
+    shown = member.result("GET", f"{keyed}/cluster")
+    TypeAdapter(models.CollectionClusterInfo).validate_python(shown)
+    ends = {"shard_id": 3, "to_shard_id": 2, "from": ME, "to": ME}
+    assert shown["shard_transfers"] == [{**ends, "sync": True, "method": "stream_records"}]
+    states = {each["shard_key"]: each["state"] for each in shown["local_shards"]}
+    assert states == {"all": "Active", "x": "Partial"}
+    text = 'Bad request: Points are already being copied from "all" to "x"'
+    assert member.error("POST", f"{keyed}/cluster", wanted) == (400, text)
+    given_up = {"shard_id": 3, "to_shard_id": 2, "from_peer_id": ME, "to_peer_id": ME}
+    member.result("POST", f"{keyed}/cluster", {"abort_transfer": given_up})
+    assert member.result("GET", f"{keyed}/cluster")["shard_transfers"] == []
+    text = "Not found: Shard transfer 3 -> 2 for collection keyed does not exist"
+    assert member.error("POST", f"{keyed}/cluster", {"abort_transfer": given_up}) == (404, text)
+    member.result("DELETE", keyed)
+
+
 @pytest.mark.parametrize(
     ("operation", "status", "text"),
     [

@@ -13,7 +13,7 @@ from typing import Any
 from qnode.models import topology_commands as commands
 from qnode.models.topology import Topology
 from qnode.models.topology_commands import Batch, Command
-from qnode.raft.topology import collection_rules, peer_rules, replica_rules, transfer_rules
+from qnode.raft.topology import collection_rules, mirror_rules, peer_rules, replica_rules, transfer_rules
 from qnode.raft.topology.rejection import Refused, Rejected
 
 _RULES: dict[type[Any], Callable[[Topology, Any], Topology]] = {
@@ -41,6 +41,9 @@ _RULES: dict[type[Any], Callable[[Topology, Any], Topology]] = {
     commands.RestartTransfer: transfer_rules.restart_transfer,
     commands.FinishTransfer: transfer_rules.finish_transfer,
     commands.AbortTransfer: transfer_rules.abort_transfer,
+    commands.StartMirroring: mirror_rules.start_mirroring,
+    commands.AdvanceMirroring: mirror_rules.advance_mirroring,
+    commands.AbortMirroring: mirror_rules.abort_mirroring,
     commands.PutMetadata: collection_rules.put_metadata,
     commands.DeleteMetadata: collection_rules.delete_metadata,
     commands.SetQuotas: collection_rules.set_quotas,

@@ -17,6 +17,8 @@ from qnode.models.topology import (
     STANDALONE_PEER,
     CollectionEntry,
     KeyState,
+    Mirroring,
+    MirrorStage,
     Peer,
     ReplicaState,
     Shard,
@@ -84,6 +86,7 @@ def _read_entry(content: Mapping[str, Any]) -> CollectionEntry:
         {key: _read_key(own) for key, own in content["keys"]},
         content["next_shard"],
         tuple(_read_transfer(transfer) for transfer in content["transfers"]),
+        tuple(map(_read_mirroring, content.get("mirrorings", ()))),  # not told by the first versions
     )
 
 
@@ -103,6 +106,12 @@ def _read_key(content: Mapping[str, Any]) -> ShardKeyEntry:
 
 def _read_transfer(content: dict[str, Any]) -> Transfer:
     return Transfer(**{**content, "method": TransferMethod(content["method"])})
+
+
+def _read_mirroring(content: dict[str, Any]) -> Mirroring:
+    epochs = {int(number): epoch for number, epoch in content["epochs"].items()}
+    stages = {int(number): MirrorStage(stage) for number, stage in content["stages"].items()}
+    return Mirroring(**{**content, "epochs": epochs, "stages": stages})
 
 
 def _read_version_1(content: Mapping[str, Any]) -> Topology:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from qnode.models.shard_choice import shown
-from qnode.models.topology import CollectionEntry, KeyState, ShardingMethod, ShardKey, ShardKeyEntry, Topology
+from qnode.models.topology import CollectionEntry, KeyState, ShardingMethod, ShardKeyEntry, Topology
 from qnode.models.topology_commands import (
     ChangeAliases,
     CreateCollection,
@@ -23,7 +23,7 @@ from qnode.models.topology_commands import (
     SetShardKeyState,
     UpdateCollection,
 )
-from qnode.raft.topology.parts import check_peer, collection_of, new_shards, with_collection, without
+from qnode.raft.topology.parts import check_peer, collection_of, key_of, new_shards, with_collection, without
 from qnode.raft.topology.rejection import Reason, Refused
 
 _FIRST_SHARD_OF_CUSTOM = 1
@@ -144,7 +144,7 @@ def create_shard_key(topology: Topology, command: CreateShardKey) -> Topology:
 def set_shard_key_state(topology: Topology, command: SetShardKeyState) -> Topology:
     """Move a key on towards Active; it never goes back."""
     entry = collection_of(topology, command.name)
-    own = _key_of(entry, command.name, command.key)
+    own = key_of(entry, command.name, command.key)
     if own.state is not command.expected:
         raise Refused(Reason.OUTDATED, f"Sharding key {shown(command.key)} is {own.state}, not {command.expected}")
     if command.state not in _NEXT_KEY_STATES[own.state]:
@@ -158,21 +158,15 @@ def set_shard_key_state(topology: Topology, command: SetShardKeyState) -> Topolo
 def drop_shard_key(topology: Topology, command: DropShardKey) -> Topology:
     """Remove a key with its shards and their transfers."""
     entry = collection_of(topology, command.name)
-    gone = set(_key_of(entry, command.name, command.key).shards)
+    gone = set(key_of(entry, command.name, command.key).shards)
     changed = replace(
         entry,
         shards={number: shard for number, shard in entry.shards.items() if number not in gone},
         keys={key: own for key, own in entry.keys.items() if key != command.key},
         transfers=tuple(transfer for transfer in entry.transfers if transfer.shard not in gone),
+        mirrorings=tuple(each for each in entry.mirrorings if command.key not in (each.source, each.target)),
     )
     return with_collection(topology, command.name, changed)
-
-
-def _key_of(entry: CollectionEntry, name: str, key: ShardKey) -> ShardKeyEntry:
-    own = entry.keys.get(key)
-    if own is None:
-        raise Refused(Reason.REFUSED, f"Sharding key {shown(key)} does not exist for collection {name}")
-    return own
 
 
 def put_metadata(topology: Topology, command: PutMetadata) -> Topology:

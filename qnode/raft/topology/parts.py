@@ -6,7 +6,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import TypeVar
 
-from qnode.models.topology import STANDALONE_PEER, CollectionEntry, Peer, ReplicaState, Shard, ShardKey, Topology
+from qnode.models.shard_choice import shown
+from qnode.models.topology import (
+    STANDALONE_PEER,
+    CollectionEntry,
+    Peer,
+    ReplicaState,
+    Shard,
+    ShardKey,
+    ShardKeyEntry,
+    Topology,
+)
 from qnode.models.topology_commands import Placement
 from qnode.raft.topology.rejection import Reason, Refused
 
@@ -38,6 +48,14 @@ def shard_of(entry: CollectionEntry, name: str, number: int) -> Shard:
     if shard is None:
         raise Refused(Reason.REFUSED, f"Shard {number} of {name} does not exist")
     return shard
+
+
+def key_of(entry: CollectionEntry, name: str, key: ShardKey) -> ShardKeyEntry:
+    """Find a shard key, or refuse."""
+    own = entry.keys.get(key)
+    if own is None:
+        raise Refused(Reason.REFUSED, f"Sharding key {shown(key)} does not exist for collection {name}")
+    return own
 
 
 def with_shard(entry: CollectionEntry, number: int, shard: Shard) -> CollectionEntry:

@@ -1,6 +1,6 @@
 """What to do next so that every shard has the replicas that it should have, where they should be.
 
-Each shard takes one step at a time: a transfer that can end ends; a Dead replica whose peer is back is recovered; what is
+A mirroring whose source has another primary is given up. Each shard takes one step at a time: a transfer that can end ends; a Dead replica whose peer is back is recovered; what is
 missing is copied to another peer; what stands on a peer that is being drained moves off. When there is nothing else to
 do, primaries are spread. Repeated until nothing is left, it comes to rest: a step that was taken is not taken back.
 
@@ -15,8 +15,18 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from qnode.models.topology import CollectionEntry, ReplicaState, Shard, Topology, Transfer, TransferMethod
+from qnode.models.topology import (
+    CollectionEntry,
+    Mirroring,
+    MirrorStage,
+    ReplicaState,
+    Shard,
+    Topology,
+    Transfer,
+    TransferMethod,
+)
 from qnode.models.topology_commands import (
+    AbortMirroring,
     AbortTransfer,
     ChangePrimary,
     DropReplica,
@@ -50,14 +60,27 @@ def reconcile(
     commands: list[SingleCommand] = []
     for name, entry in topology.collections.items():
         busy = {transfer.shard for transfer in entry.transfers}
+        commands += filter(None, (_torn(name, entry, mirroring) for mirroring in entry.mirrorings))
         commands += filter(None, (step.after_transfer(name, entry, transfer) for transfer in entry.transfers))
         for number in entry.shards:
             if number not in busy and (command := step.next_step(name, entry, number)) is not None:
                 commands.append(command)
-    quiet = not commands and not silent_since and not any(each.transfers for each in topology.collections.values())
+    quiet = not commands and not silent_since and not any(map(_is_copied, topology.collections.values()))
     if quiet and settings.spread_primaries and (change := _spread_primary(topology, step.load)) is not None:
         commands.append(change)
     return tuple(commands)
+
+
+def _is_copied(entry: CollectionEntry) -> bool:
+    return bool(entry.transfers or entry.mirrorings)
+
+
+def _torn(name: str, entry: CollectionEntry, mirroring: Mirroring) -> AbortMirroring | None:
+    """Give up a mirroring of which a source shard has another primary, or one that has started anew."""
+    going_on = [number for number, stage in mirroring.stages.items() if stage is not MirrorStage.ENDED]
+    if all(entry.shards[number].epoch == mirroring.epochs[number] for number in going_on):
+        return None
+    return AbortMirroring(name, going_on[0], entry.keys[mirroring.target].shards[0], mirroring.started)
 
 
 @dataclass(slots=True)

@@ -3,7 +3,7 @@
 from random import Random
 
 from qnode.models import topology_commands as commands
-from qnode.models.topology import KeyState, ReplicaState, Shard, Topology, TransferMethod
+from qnode.models.topology import CollectionEntry, KeyState, MirrorStage, ReplicaState, Shard, Topology, TransferMethod
 from qnode.models.topology_commands import Command, SingleCommand
 
 NAMES = ("a", "b")
@@ -53,6 +53,8 @@ def _on_collections(topology: Topology, random: Random) -> SingleCommand:
     aliases = (commands.SetAlias(alias, name), commands.RenameAlias("x", alias), commands.DropAlias("y"))
     states = list(KeyState)
     entry = topology.collections.get(name)
+    if entry is not None and entry.keys and random.random() < 0.5:
+        return _on_mirrorings(name, entry, random)
     if entry is not None and entry.keys and random.random() < 0.3:
         key = random.choice(list(entry.keys))
         known = entry.keys[key].state if random.random() < 0.8 else random.choice(states)
@@ -77,6 +79,20 @@ def _on_collections(topology: Topology, random: Random) -> SingleCommand:
             commands.SetQuotas(random.choice([{}, {"enabled": True, "max_disk_usage_percent": 90}])),
         ]
     )
+
+
+def _on_mirrorings(name: str, entry: CollectionEntry, random: Random) -> SingleCommand:
+    if not entry.mirrorings or random.random() < 0.2:
+        source, target = (random.choice([*entry.keys, "k"]) for _ in range(2))
+        return commands.StartMirroring(name, source, target, random.choice([None, {"must": []}]))
+    known = random.choice(entry.mirrorings)
+    started = known.started - (random.random() < 0.1)
+    number = random.choice([*known.stages, 0])
+    if random.random() < 0.25:
+        to_number = random.choice([*entry.keys[known.target].shards, number])
+        return commands.AbortMirroring(name, number, to_number, random.choice([None, started]))
+    epoch = known.epochs.get(number, 0) + (random.random() < 0.1)
+    return commands.AdvanceMirroring(name, started, number, epoch, random.choice(list(MirrorStage)))
 
 
 def _placement(topology: Topology, random: Random) -> commands.Placement:
@@ -147,6 +163,13 @@ def check_state(topology: Topology) -> None:
         assert all(number < entry.next_shard for number in entry.shards)
         by_key = {number: key for key, own in entry.keys.items() for number in own.shards}
         assert by_key == {number: shard.key for number, shard in entry.shards.items() if shard.key is not None}
+        targets = [each.target for each in entry.mirrorings]
+        assert len(set(targets)) == len(targets), "two mirrorings fill one key"
+        for each in entry.mirrorings:
+            assert {each.source, each.target} <= entry.keys.keys()
+            assert each.source not in targets, "what is being filled is copied on"
+            assert set(each.stages) == set(each.epochs) == set(entry.keys[each.source].shards)
+            assert set(each.stages.values()) != {MirrorStage.ENDED}
         ends = [(each.shard, peer) for each in entry.transfers for peer in (each.source, each.target)]
         assert len(set(ends)) == len(ends), "two transfers of a shard share a peer"
         for transfer in entry.transfers:

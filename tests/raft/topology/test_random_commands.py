@@ -58,7 +58,7 @@ def test_random_commands_reach_every_rule_both_ways():
     outcomes = sum((run(seed) for seed in range(10)), Counter())
     always_accepted = {"PutMetadata", "DeleteMetadata", "SetQuotas"}
     kinds = {kind for kind, _ in outcomes}
-    assert len(kinds) == 28
+    assert len(kinds) == 31
     for kind in kinds:
         assert outcomes[kind, True], f"{kind} was never accepted"
         assert outcomes[kind, False] or kind in always_accepted, f"{kind} was never rejected"

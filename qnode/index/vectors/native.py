@@ -198,6 +198,29 @@ absolute_f16: Any = _metric_loop("absolute", "float16")
 absolute_u8: Any = _metric_loop("absolute", "uint8")
 
 
+def _add_present(typing_context: Any, sums: Any, weights: Any, factor: Any) -> Any:
+    """Add `factor` times LANES weights to LANES sums at an address; the negative zero among the weights stands for no weight.
+
+    Products and sums are rounded to float32, and products that are zero are positive ones.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        floats, whole = ir.VectorType(F32, LANES), ir.VectorType(I32, LANES)
+        weight = emit.load(builder, arguments[1], floats)
+        nothing = emit.constant(F32, LANES, -0.0)
+        missing = builder.icmp_unsigned("==", builder.bitcast(weight, whole), builder.bitcast(nothing, whole))
+        product = builder.fmul(emit.filled(builder, arguments[2], LANES), weight)
+        product = builder.fadd(product, emit.constant(F32, LANES, 0.0))
+        added = builder.fadd(emit.load(builder, arguments[0], floats), builder.select(missing, nothing, product))
+        emit.store(builder, added, arguments[0])
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64, types.float32), generate
+
+
+add_present: Any = intrinsic(_add_present)
+
+
 @compiled
 def key_of(score: np.float32, row: int) -> np.uint64:
     """Pack (score, row) so that a larger key is a better result: larger score first, then smaller row."""

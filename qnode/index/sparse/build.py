@@ -57,7 +57,7 @@ def write(
         ("starts.bin", starts, "<i8"),
     ]
     if heavy.any():
-        inverted.append(("heavy.bin", dims[heavy], "<u4"))
+        inverted += [("heavy.bin", dims[heavy], "<u4"), ("held.bin", counts[heavy], "<i8")]
     for name, array, kind in inverted:
         writers[name] = files.ArrayWriter(directory / name)
         writers[name].write(array.astype(kind, copy=False))

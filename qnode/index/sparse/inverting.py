@@ -16,6 +16,7 @@ from qnode.index.sparse.kernel import (
     FIRST,
     HEAVY,
     HEAVY_AT,
+    HELD_AT,
     LAST,
     NOTHING_BITS,
     ROWS_AT,
@@ -76,9 +77,7 @@ def count_numbers(run: npt.NDArray[np.int64], dims: npt.NDArray[np.uint32], coun
     place = 0
     for at in range(run[HEAVY]):
         place = place_in(dims.ctypes.data, place, len(dims), native.load_u32(run[HEAVY_AT] + 4 * at))
-        column_at = run[COLUMNS_AT] + at * run[COLUMN_BYTES]
-        for row in range(run[LAST] - run[FIRST]):
-            counts[place] += 1 if native.load_u32(column_at + 4 * row) != NOTHING_BITS else 0
+        counts[place] += native.load_i64(run[HELD_AT] + 8 * at)
 
 
 @native.compiled

@@ -25,15 +25,12 @@ BLOCK_ROWS = 8192
 UNROLLED = 8
 """So many postings are added at a time: their rows ascend, so the last one alone tells whether all belong to a block."""
 
-GROUP_ROWS = 64
-"""So many sums are looked at together, since nearly all are too small."""
-
 COLUMN_GAIN = 8
 """A row of a column costs a search so many times less than a posting of a list."""
 
-RUN_FIELDS = 11
-FIRST, LAST, DIMS_AT, DIMS, STARTS_AT, ROWS_AT, WEIGHTS_AT, HEAVY_AT, HEAVY, COLUMNS_AT, COLUMN_BYTES = range(
-    RUN_FIELDS
+RUN_FIELDS = 12
+FIRST, LAST, DIMS_AT, DIMS, STARTS_AT, ROWS_AT, WEIGHTS_AT, HEAVY_AT, HEAVY, HELD_AT, COLUMNS_AT, COLUMN_BYTES = range(
+    12
 )
 """A run of `postings.Postings` as kernels take it, as int64."""
 
@@ -150,8 +147,7 @@ def meet(
 ) -> int:
     """Find the posting lists and columns of ascending indices; return how many there are.
 
-    rows_at, weights_at, counts: (n,), of each list; `rows_at` of a column is 0, and what it counts are all rows. places: (n,), of
-    each its place among the indices.
+    rows_at, weights_at, counts: (n,), of each list; `rows_at` of a column is 0. places: (n,), of each its place among the indices.
     """
     met, column, place = 0, 0, 0
     for at in range(len(indices)):
@@ -160,7 +156,7 @@ def meet(
         if column < run[HEAVY] and native.load_u32(run[HEAVY_AT] + 4 * column) == index:
             rows_at[met] = 0
             weights_at[met] = run[COLUMNS_AT] + column * run[COLUMN_BYTES]
-            counts[met] = run[LAST] - run[FIRST]
+            counts[met] = native.load_i64(run[HELD_AT] + 8 * column)
         else:
             place = place_in(run[DIMS_AT], place, run[DIMS], index)
             if place == run[DIMS] or native.load_u32(run[DIMS_AT] + 4 * place) != index:
@@ -207,15 +203,6 @@ def add_column(column_at: int, rows: int, asked: np.float32, sums_at: int) -> No
 
 
 @native.compiled
-def count_from(sums: npt.NDArray[np.float32], first: int, last: int, least: np.float32) -> int:
-    """Count the sums in [first, last) that are no smaller than `least`; compiled to vector instructions."""
-    count, piece = 0, sums[first:last]
-    for place in range(len(piece)):
-        count += 1 if piece[place] >= least else 0
-    return count
-
-
-@native.compiled
 def search_postings(
     runs: npt.NDArray[np.int64],
     query_indices: npt.NDArray[np.uint32],
@@ -259,13 +246,13 @@ def search_postings(
                     cursors[at] = add_list(
                         rows_at[at], weights_at[at], cursors[at], counts[at], asked, start, stop, sums_at
                     )
-            for group in range(0, stop - start, GROUP_ROWS):
-                group_end = min(group + GROUP_ROWS, stop - start)
-                if count_from(sums, group, group_end, worst) == 0:
-                    continue
-                for place in range(group, group_end):
+            for group in range(0, stop - start, native.LANES):
+                present = native.present_from(sums_at + 4 * group, worst)
+                while present != 0:
+                    place = group + int(native.popcount((present & -present) - np.uint64(1)))
+                    present &= present - np.uint64(1)
                     score, row = sums[place], start + place
-                    if score < worst or native.bits_of(score) == NOTHING_BITS:
+                    if row >= stop or score < worst:
                         continue
                     if is_wanted(row, alive_at, points_at, selected_at, capacity):
                         found = offer(best, found, k, score, row)
@@ -304,9 +291,22 @@ def count_postings(runs: npt.NDArray[np.int64], indices: npt.NDArray[np.uint32])
     rows_at, weights_at, counts = np.empty(size, np.int64), np.empty(size, np.int64), np.empty(size, np.int64)
     places = np.empty(size, np.int64)
     for number in range(len(runs)):
+        all_rows = runs[number, LAST] - runs[number, FIRST]
         for at in range(meet(runs[number], indices, rows_at, weights_at, counts, places)):
-            postings += counts[at] // COLUMN_GAIN if rows_at[at] == 0 else counts[at]
+            postings += all_rows // COLUMN_GAIN if rows_at[at] == 0 else counts[at]
     return postings
+
+
+@native.compiled
+def count_in_column(column_at: int, rows: int, wanted_at: int) -> int:
+    """Count the wanted ones of a column's first rows that have a number."""
+    count, steps = 0, rows - rows % native.LANES
+    for row in range(0, steps, native.LANES):
+        count += native.count_present(column_at + 4 * row, wanted_at + row)
+    for row in range(steps, rows):
+        if native.load_u32(column_at + 4 * row) != NOTHING_BITS and native.load_u8(wanted_at + row) != 0:
+            count += 1
+    return count
 
 
 @native.compiled
@@ -315,33 +315,30 @@ def count_wanted(
     whole: npt.NDArray[np.bool_],
     indices: npt.NDArray[np.uint32],
     rows: int,
-    alive_at: int,
-    points_at: int,
-    selected_at: int,
-    capacity: int,
+    wanted_at: int,
     wanted: npt.NDArray[np.int64],
 ) -> None:
-    """Add to `wanted` how many wanted rows before `rows` have each index; whole: (runs,), set where all rows of a run are wanted."""
+    """Add to `wanted` how many wanted rows before `rows` have each index.
+
+    whole: (runs,), set where all rows of a run are wanted. wanted_at: of (rows,), a byte for each row, not 0 if it is wanted.
+    """
     size = len(indices)
     rows_at, weights_at, counts = np.empty(size, np.int64), np.empty(size, np.int64), np.empty(size, np.int64)
     places = np.empty(size, np.int64)
     for number in range(len(runs)):
         run = runs[number]
+        first, last = run[FIRST], min(run[LAST], rows)
         for at in range(meet(run, indices, rows_at, weights_at, counts, places)):
-            if whole[number] and rows_at[at] != 0:
+            if whole[number]:
                 wanted[places[at]] += counts[at]
-                continue
-            for place in range(counts[at]):
-                if rows_at[at] != 0:
-                    row = native.load_i32(rows_at[at] + 4 * place)
-                else:
-                    row = run[FIRST] + place
-                    if native.load_u32(weights_at[at] + 4 * place) == NOTHING_BITS:
-                        continue
-                if row >= rows:
-                    break
-                if whole[number] or is_wanted(row, alive_at, points_at, selected_at, capacity):
-                    wanted[places[at]] += 1
+            elif rows_at[at] == 0:
+                wanted[places[at]] += count_in_column(weights_at[at], last - first, wanted_at + first)
+            else:
+                for posting in range(counts[at]):
+                    row = native.load_i32(rows_at[at] + 4 * posting)
+                    if row >= last:
+                        break
+                    wanted[places[at]] += 1 if native.load_u8(wanted_at + row) != 0 else 0
 
 
 @native.compiled

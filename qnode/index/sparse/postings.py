@@ -37,8 +37,8 @@ class Postings:
     """The inverted form of rows [first, last): of each index a list of the rows that have it, or a column of all rows.
 
     dims: (lists,) uint32 ascending. starts: (lists + 1,) where the list of each begins in `rows`, (nnz,) int32 ascending within a
-    list, and in `weights`, (nnz,) float32. heavy: (columns,) uint32 ascending, none of them in `dims`. columns: (columns,
-    `padded(last - first)`) float32, NOTHING where a row does not have the index.
+    list, and in `weights`, (nnz,) float32. heavy: (columns,) uint32 ascending, none of them in `dims`. held: (columns,) how many
+    rows have each. columns: (columns, `padded(last - first)`) float32, NOTHING where a row does not have the index.
     """
 
     first: int
@@ -48,6 +48,7 @@ class Postings:
     rows: npt.NDArray[np.int32]
     weights: Floats
     heavy: npt.NDArray[np.uint32]
+    held: Offsets
     columns: Floats
 
     @property
@@ -55,8 +56,12 @@ class Postings:
         """Describe it as kernels want it."""
         lists = (address_of(self.dims), len(self.dims), address_of(self.starts))
         numbers = (address_of(self.rows), address_of(self.weights))
-        columns = (address_of(self.heavy), len(self.heavy), address_of(self.columns), 4 * self.columns.shape[1])
-        return (self.first, self.last, *lists, *numbers, *columns)
+        heavy = (address_of(self.heavy), len(self.heavy), address_of(self.held))
+        columns = (address_of(self.columns), 4 * self.columns.shape[1])
+        return (self.first, self.last, *lists, *numbers, *heavy, *columns)
+
+
+NO_COLUMNS = (np.empty(0, np.uint32), np.empty(0, np.int64), np.empty((0, 0), np.float32))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -99,8 +104,8 @@ def postings_of(first: int, lengths: Offsets, indices: npt.NDArray[np.uint32], v
     ordered = indices[order]
     begins = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1])[: len(ordered)])
     starts = np.append(begins, len(ordered)).astype(np.int64)
-    none, columns = np.empty(0, np.uint32), np.empty((0, padded(len(lengths))), np.float32)
-    return Postings(first, first + len(lengths), ordered[begins], starts, rows[order], values[order], none, columns)
+    last = first + len(lengths)
+    return Postings(first, last, ordered[begins], starts, rows[order], values[order], *NO_COLUMNS)
 
 
 def joined(parts: Sequence[Postings]) -> Postings:
@@ -117,7 +122,7 @@ def joined(parts: Sequence[Postings]) -> Postings:
     columns = np.full((np.count_nonzero(heavy), padded(last - first)), kernel.NOTHING, np.float32)
     for run in table:
         inverting.move(run, dims, first, homes, rows, weights, columns)
-    return Postings(first, last, dims[~heavy], starts, rows, weights, dims[heavy], columns)
+    return Postings(first, last, dims[~heavy], starts, rows, weights, dims[heavy], counts[heavy], columns)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -245,11 +250,12 @@ def frequencies(view: SparseView, indices: npt.NDArray[np.uint32], wanted: Wante
         wanted.selected is None and run.last <= view.rows and bool(wanted.alive[run.first : run.last].all())
         for run in view.inverted.runs
     ]
-    where = wanted.addresses(view)
-    kernel.count_wanted(view.inverted.table, np.array(whole, np.bool_), indices, view.rows, *where, counted)
-    first = view.inverted_rows
-    behind = wanted.rows(view)
-    behind = behind[behind >= first]
+    rows, mask = wanted.rows(view), wanted.alive
+    if wanted.selected is not None:
+        mask = np.zeros(view.rows, np.bool_)
+        mask[rows] = True
+    kernel.count_wanted(view.inverted.table, np.array(whole, np.bool_), indices, view.rows, address_of(mask), counted)
+    behind = rows[rows >= view.inverted_rows]
     if len(behind):
         found = np.concatenate([vector.indices for vector in view.forward.read(behind)])
         places = np.searchsorted(indices, found)

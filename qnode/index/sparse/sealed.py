@@ -11,6 +11,7 @@
     rows.bin       (nnz,) int32, ascending within a list
     weights.bin    (nnz,) float32
     heavy.bin      (columns,) uint32, ascending: the indices that have columns instead, because many rows have them
+    held.bin       (columns,) int64: how many rows have each of them
     columns.bin    (columns, rows, padded to whole steps of vector instructions) float32: the negative zero where a row does not have
                    the index; of no columns there are no such files
 
@@ -30,7 +31,7 @@ import numpy.typing as npt
 
 from qnode.errors import Corruption
 from qnode.index.sparse import inverting
-from qnode.index.sparse.postings import Forward, Inverted, Postings, SparseView, padded
+from qnode.index.sparse.postings import NO_COLUMNS, Forward, Inverted, Postings, SparseView, padded
 from qnode.index.vectors import files
 from qnode.index.vectors.native import address_of
 from qnode.models.query import SparseVector
@@ -38,8 +39,6 @@ from qnode.models.vector_params import SparseParams
 
 DESCRIPTION = "segment.json"
 FORMAT_VERSION = 2
-
-NO_COLUMNS = np.empty((0, 0), np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,9 +110,11 @@ class SparseSealed:
         _check_bounds(directory, "offsets.bin", forward.offsets, numbers)
         _check_bounds(directory, "starts.bin", starts, listed)
         dims, inverted = mapped("dims.bin", "<u4", lists), mapped("rows.bin", "<i4", listed)
-        heavy = mapped("heavy.bin", "<u4", heavies) if heavies else np.empty(0, np.uint32)
-        columns = files.map_array(directory / "columns.bin", "<f4", (heavies, padded(rows))) if heavies else NO_COLUMNS
-        postings = Postings(0, rows, dims, starts, inverted, weights, heavy, columns)
+        columns = NO_COLUMNS
+        if heavies:
+            shaped = files.map_array(directory / "columns.bin", "<f4", (heavies, padded(rows)))
+            columns = (mapped("heavy.bin", "<u4", heavies), mapped("held.bin", "<i8", heavies), shaped)
+        postings = Postings(0, rows, dims, starts, inverted, weights, *columns)
         if listed and not inverting.ascend_within(np.array(postings.starts), address_of(postings.rows), rows):
             raise Corruption(directory / "rows.bin", "a list of rows does not ascend", files.WAY_OUT_SEGMENT)
         _check_ascending(directory, "points.bin", points)

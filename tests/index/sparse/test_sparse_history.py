@@ -235,8 +235,10 @@ def rewrite_as_version_1(sealed: Path, *, with_extremes: bool) -> None:
         lists["extremes.bin"] = np.stack(
             [np.minimum.reduceat(weights, begins), np.maximum.reduceat(weights, begins)], 1
         )
-    facts = {name: fact for name, fact in described.files.items() if name not in ("heavy.bin", "columns.bin")}
-    for name in ("heavy.bin", "columns.bin"):
+    facts = {
+        name: fact for name, fact in described.files.items() if name not in ("heavy.bin", "held.bin", "columns.bin")
+    }
+    for name in ("heavy.bin", "held.bin", "columns.bin"):
         (sealed / name).unlink(missing_ok=True)
     for name, array in lists.items():
         array.tofile(sealed / name)

@@ -16,12 +16,14 @@ from __future__ import annotations
 
 import secrets
 import threading
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import orjson
-from numba import njit
+
+from qnode.compiled import compiled
 
 LEAST_NUMBERS = 16
 """Shorter arrays are left where they are."""
@@ -44,8 +46,7 @@ _NOT_NUMBERS = -1
 _UNSURE = -2
 
 
-_compiled = njit(cache=True, nogil=True, boundscheck=False, error_model="numpy")
-_inlined = njit(cache=True, nogil=True, inline="always", error_model="numpy")
+_inlined = partial(compiled, inline="always")
 
 
 @_inlined
@@ -75,7 +76,7 @@ def _digits(body: Any, at: int, mantissa: Any, known: int) -> tuple[int, Any, in
     return at, mantissa, known, left_out
 
 
-@_compiled
+@compiled
 def _exponent(body: Any, at: int) -> tuple[int, int]:
     """Read what stands behind an `e`: (where it ends, its value), or (_UNSURE, 0)."""
     downwards = at < len(body) and body[at] == 45
@@ -100,7 +101,7 @@ def _is_near_middle(value: Any, bits: Any) -> bool:
     return bool(abs((bits[0] & _LOW_BITS) - _MIDDLE) <= _MARGIN)
 
 
-@_compiled
+@compiled
 def _number_at(body: Any, at: int, powers: Any, bits: Any) -> tuple[int, Any]:
     """Read the number at `at`, which is a digit: (where it ends, its magnitude), or (_UNSURE, 0)."""
     whole = at
@@ -130,7 +131,7 @@ def _number_at(body: Any, at: int, powers: Any, bits: Any) -> tuple[int, Any]:
     return at, value
 
 
-@_compiled
+@compiled
 def _array_at(body: Any, at: int, values: Any, used: int, powers: Any, bits: Any) -> tuple[int, int]:
     """Read the array whose `[` stands at `at`: (where it ends, how many numbers), or (_NOT_NUMBERS or _UNSURE, 0).
 
@@ -197,7 +198,7 @@ def _array_at(body: Any, at: int, values: Any, used: int, powers: Any, bits: Any
             return _UNSURE if body[at] == 0 else _NOT_NUMBERS, 0
 
 
-@_compiled
+@compiled
 def _scan(body: Any, mark: Any, values: Any, starts: Any, rest: Any, powers: Any, least: int) -> tuple[int, int, int]:
     """Copy the body, which ends with a NUL, into `rest`, each long array of numbers replaced by the mark with its number.
 

@@ -30,6 +30,7 @@ from qnode.cluster.ailments import Ailments
 from qnode.cluster.departure import Departure
 from qnode.cluster.identity import JOURNAL, is_member, peer_id_of
 from qnode.cluster.joining import Introduction, join, members_to_bytes
+from qnode.cluster.leases import Leases
 from qnode.cluster.liveness import Liveness
 from qnode.cluster.readiness import Readiness
 from qnode.cluster.reinit import reinitialise
@@ -43,7 +44,6 @@ from qnode.models.topology import ShardingMethod, Topology
 from qnode.models.topology_commands import Command, PeerStarted, Placement, RemovePeer
 from qnode.raft import PROPOSAL_TIMEOUT_SECONDS, apply_command
 from qnode.raft.cluster_log import ClusterLog
-from qnode.raft.lease import MARGIN
 from qnode.shards.freshness import ReadLease
 from qnode.shards.news import News
 from qnode.shards.placement import place
@@ -109,6 +109,10 @@ class Cluster:
         self._departure: Departure | None = None
         self.started = asyncio.Event()
         """Set when the topology shows that this process has started."""
+        own_ms = settings.consensus.lease_ms
+        leases = Leases(self._consensus.lease, own_ms, self.started.is_set, lambda: self.topology)
+        self.read_lease = ReadLease(leases.hold, leases.wait_seconds)
+        """Whether what is applied here counts for all there is, and how long that may go on on any peer."""
         self._readiness = Readiness(
             self.me, lambda: self.topology, lambda: self._consensus.status().applied, self.ask_status
         )
@@ -236,12 +240,6 @@ class Cluster:
             _log.info("peer %d is removed, and votes until the leader has seen to it: %s", peer, error)
 
     @property
-    def read_lease(self) -> ReadLease:
-        """Whether what is applied here counts for all there is, and how long others wait for that to end."""
-        seconds = self._settings.consensus.lease_seconds
-        return ReadLease(self._consensus.lease.holds, seconds * MARGIN)
-
-    @property
     def replica_states(self) -> ReplicaStates:
         """Where this node's primaries ask for the states of their replicas."""
         return self._states
@@ -276,7 +274,7 @@ class Cluster:
 
     async def _announce(self) -> None:
         """Tell the cluster that this process has started, and then what is new of the node: its address, its version."""
-        await self._repeat_until(self._is_started, lambda: PeerStarted(self.me, self._life, self._last_life()))
+        await self._repeat_until(self._is_started, self._start)
         self.started.set()
         await self._repeat_until(self._is_known, lambda: self._introduction().command())
 
@@ -291,6 +289,9 @@ class Cluster:
                 _log.warning("This node could not yet tell the cluster of itself: %s", error)
                 await asyncio.sleep(pause_seconds)
                 pause_seconds = min(2 * pause_seconds, _LONGEST_RETRY_SECONDS)
+
+    def _start(self) -> Command:
+        return PeerStarted(self.me, self._life, self._last_life(), self._settings.consensus.lease_ms)
 
     def _is_started(self) -> bool:
         return self._last_life() == self._life

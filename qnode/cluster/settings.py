@@ -132,4 +132,6 @@ def _consensus(section: config.Consensus) -> ConsensusSettings:
     timing = Timing(
         heartbeat=ticks(1.5), election_min=ticks(6), election_max=ticks(12), leader_fallback=ticks(12), resend=ticks(10)
     )
-    return ConsensusSettings(timing, ticks(_LOOKS_A_TICK), section.compact_wal_entries, ticks(section.read_lease_ticks))
+    return ConsensusSettings(
+        timing, ticks(_LOOKS_A_TICK), section.compact_wal_entries, round(1000 * ticks(section.read_lease_ticks))
+    )

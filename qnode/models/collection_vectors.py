@@ -17,6 +17,15 @@ from qnode.models.vector_params import Datatype, Quantization, QuantizationKind,
 DATATYPES = ("float32", "uint8", "float16", "turbo4")
 MODIFIERS = ("none", "idf")
 
+_IN_PLACE_OF_PRODUCT = {
+    "x4": Quantization(QuantizationKind.SCALAR),
+    "x8": Quantization(QuantizationKind.SCALAR),
+    "x16": Quantization(QuantizationKind.SCALAR),
+    "x32": Quantization(QuantizationKind.BINARY, two_bits=True),
+    "x64": Quantization(QuantizationKind.BINARY),
+}
+"""The smallest codes of a component that find as much as centroids of several components do at a compression."""
+
 _TWO_BITS = ("two_bits", "one_and_half_bits")
 """Encodings that are made with two bits for each component: neither may find less than it promises."""
 
@@ -141,6 +150,8 @@ def quantization_of(section: Section | None) -> Quantization | None:
     if section is None:
         return None
     kind = next(iter(section))
+    if kind == "product":
+        return _IN_PLACE_OF_PRODUCT[section[kind]["compression"]]
     return Quantization(
         QuantizationKind(kind), section[kind].get("quantile"), section[kind].get("encoding") in _TWO_BITS
     )

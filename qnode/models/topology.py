@@ -89,7 +89,8 @@ class ShardingMethod(StrEnum):
 class Peer:
     """A member. `incarnation` is a random word that the node made when its storage was new, and kept there.
 
-    `life` is a random word of the newest process that has told of its start.
+    `life` is a random word of the newest process that has told of its start, `lease_ms` how long that one reads without a word
+    of the leader; 0: it does not say.
     """
 
     uri: str
@@ -100,6 +101,7 @@ class Peer:
     is_voter: bool = False
     is_draining: bool = False
     life: str = ""
+    lease_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,11 +43,13 @@ class PeerStarted:
     """A member's process has begun: what it is primary of goes on in the next epoch.
 
     `life` is a random word of the process, `seen` that of the member which it knew: of a process that is gone, nothing comes late.
+    `lease_ms`: see `Peer`.
     """
 
     peer: int
     life: str
     seen: str
+    lease_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)

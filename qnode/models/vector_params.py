@@ -36,7 +36,6 @@ class QuantizationKind(StrEnum):
 
     SCALAR = "scalar"
     BINARY = "binary"
-    PRODUCT = "product"
     TURBO = "turbo"
 
 

@@ -41,12 +41,12 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class ConsensusSettings:
-    """How a peer takes part. `compact_after`: applied entries between two snapshots; 0 for never. `lease_seconds`: see `lease`."""
+    """How a peer takes part. `compact_after`: applied entries between two snapshots; 0 for never. `lease_ms`: see `lease`."""
 
     timing: Timing = DEFAULT_TIMING
     tick_seconds: float = 0.05
     compact_after: int = 128
-    lease_seconds: float = 0.5
+    lease_ms: int = 500
 
 
 class Consensus:
@@ -75,7 +75,7 @@ class Consensus:
         self._soon: asyncio.Handle | None = None
         self.stopped: str | None = None
         """Why it takes part no more."""
-        self.lease = Lease(settings.lease_seconds, boot_time, self._lease_granted)
+        self.lease = Lease(settings.lease_ms / 1000, boot_time, self._lease_granted)
         self._store = LmdbJournalStore(path)
         self._disk = ThreadPoolExecutor(1, thread_name_prefix="consensus")
         self._committing: asyncio.Future[None] | None = None

@@ -12,6 +12,8 @@ the fault that made it necessary:
 - **Answers** (`next_node_idx`) say their term: one from an earlier term of the same leader could count as a match.
 - **Sending entries**: one unanswered message a peer; the next index moves with the answer, not with the sending. So there
   are no entries in several messages either (the library ends those one early at some sizes).
+- **Refusals** of a command count as certain only if this peer itself refused it: one from another peer may be the answer to a
+  message that a link has repeated, whose first copy was taken.
 - **Membership** followed what was applied, so a restart used an old one until the log was replayed, and went through all
   earlier ones while it was; it is computed from the log. The check that one change is under way at a time never fired.
 - **Votes** are counted by voter, and before a campaign the others are asked (pre-vote): a peer that comes back does not
@@ -321,6 +323,8 @@ class Library(syncobj.SyncObj, ABC):  # type: ignore[misc]
 
     def library_receive(self, node: Peer, message: Message) -> None:
         """Let the library treat a message."""
+        if message["type"] == "apply_command_response" and "error" in message:
+            message = {**message, "error": FAIL_REASON.UNKNOWN_OUTCOME}
         super()._SyncObj__onMessageReceived(node, message)
 
     def replay(self) -> None:

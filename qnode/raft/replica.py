@@ -37,7 +37,7 @@ MAX_PROPOSALS: Final = 200
 """Proposals that wait at one peer; those of all peers together stay well below `RECENT_PROPOSALS`."""
 
 _CERTAIN_FAILURES: Final = frozenset({1, 2, 3, 4, 6})
-"""pysyncobj's QUEUE_FULL, MISSING_LEADER, DISCARDED, NOT_LEADER, REQUEST_DENIED: this copy is not in the log."""
+"""pysyncobj's QUEUE_FULL, MISSING_LEADER, DISCARDED, NOT_LEADER, REQUEST_DENIED, said by this peer: this copy is in no log."""
 
 
 class NoLeader(InternalError):

@@ -9,7 +9,8 @@ replicas that were in sync and whose nodes do not know yet that they are not: cu
   `wait_seconds`, longer than the lease, have passed since the change was applied **here**.
 
 So: a removal was applied here at x, and a write without that replica completed at y, x <= y. Its node was asked and said so, or
-y >= x + `wait_seconds`, and by then no lease is left that was granted without the removal. A read counts as done when the
+y >= x + `wait_seconds`, and by then no lease is left that was granted without the removal: how long a process holds leases is
+told in the topology, before it holds the first one, so whoever has applied a removal knows all lengths that are older. A read counts as done when the
 lease was looked at: what is read afterwards is that state or a newer one. No clocks of two machines are compared; that they run
 equally fast, nearly, is assumed.
 
@@ -40,13 +41,13 @@ Address = tuple[str, int]
 
 @dataclass(frozen=True, slots=True)
 class ReadLease:
-    """Whether this node may read its replicas now, and how long after a change nobody reads by what was before it."""
+    """Whether this node may read its replicas now, and how long after a change that is applied here nobody reads by what was before."""
 
     holds: Callable[[], bool]
-    wait_seconds: float
+    wait_seconds: Callable[[], float]
 
 
-UNBOUNDED: Final = ReadLease(lambda: True, 0.0)
+UNBOUNDED: Final = ReadLease(lambda: True, lambda: 0.0)
 """Of a node that runs alone, or whose operator prefers an old answer to none."""
 
 
@@ -56,7 +57,6 @@ class Freshness:
     def __init__(self, lease: ReadLease, remote: Remote) -> None:
         self.holds = lease.holds
         self._wait_seconds = lease.wait_seconds
-        self.is_bounded = lease.wait_seconds > 0
         self._remote = remote
         self._seen: dict[Address, Shard] = {}
         self._former: dict[
@@ -64,6 +64,11 @@ class Freshness:
         ] = {}  # by peer: index of the change, when it is long ago
         self._asking: dict[int, asyncio.Task[None]] = {}
         self._news = News()
+
+    @property
+    def is_bounded(self) -> bool:
+        """Whether any node may be without a lease."""
+        return self._wait_seconds() > 0
 
     async def until_holds(self, seconds: float) -> bool:
         """Wait for the lease, but not longer than this; say whether it is held."""
@@ -76,9 +81,10 @@ class Freshness:
 
     def follow(self, entry: CollectionEntry) -> None:
         """Note who was taken out of which sets. Before any shard hears of the entry."""
-        if not self._wait_seconds:
+        seconds = self._wait_seconds()
+        if not seconds:
             return
-        ends = asyncio.get_running_loop().time() + self._wait_seconds
+        ends = asyncio.get_running_loop().time() + seconds
         for number, shard in entry.shards.items():
             address = (entry.folder, number)
             before = self._seen.get(address)
@@ -122,7 +128,7 @@ class Freshness:
     async def _ask(self, peer: int, index: int) -> None:
         """Let a peer say that it obeys the topology of an index; without an answer, time will do."""
         try:
-            await self._remote.reached(peer, index, self._wait_seconds)
+            await self._remote.reached(peer, index, self._wait_seconds())
         except QnodeError:
             await asyncio.sleep(_LOOK_SECONDS)  # not to ask a peer without a link in a circle
         else:

@@ -1,6 +1,7 @@
 """Getting into a cluster, coming back, and leaving."""
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from qnode.errors import BadRequest, CannotJoin, CannotStart
 from qnode.models.topology import ReplicaState, Topology
 from qnode.models.topology_commands import CreateCollection
 from qnode.raft.topology import apply_command
-from tests.cluster.members import Members, make_in_sync, members, voters, within
+from tests.cluster.members import FAST, Members, make_in_sync, members, voters, within
 
 CONFIG = {"params": {"shard_number": 3, "replication_factor": 3}}
 
@@ -25,6 +26,34 @@ def test_nodes_that_join_see_the_same_cluster_and_vote(tmp_path: Path) -> None:
                 assert status.peers[nodes[number].me] == nodes.uri(number)
                 assert (status.leader, status.is_voter) == (nodes[1].me, True)
                 assert status.consensus_thread_status == "working"
+
+    asyncio.run(claim())
+
+
+def test_writes_wait_for_the_longest_lease_of_all_members_also_of_one_that_was_removed(tmp_path: Path) -> None:
+    async def claim() -> None:
+        async with members(tmp_path) as nodes:
+            await nodes.start(1)
+            await nodes.start(2, 1, consensus=replace(FAST, lease_ms=4000))
+            await nodes.settle(2)
+            leases = [nodes[number].read_lease for number in (1, 2)]
+            await within(nodes[1].until(lambda: nodes[1].topology.peers[nodes[2].me].lease_ms == 4000))
+            assert [lease.wait_seconds() for lease in leases] == [5.0, 5.0]
+            await nodes[1].remove_peer(nodes[2].me)
+            assert leases[0].wait_seconds() == 5.0
+
+    asyncio.run(claim())
+
+
+def test_a_node_reads_under_no_lease_whose_length_the_others_do_not_know(tmp_path: Path) -> None:
+    async def claim() -> None:
+        async with members(tmp_path) as nodes:
+            await nodes.start(1)
+            holds = nodes[1].read_lease.holds
+            while not holds():
+                assert not nodes[1].has_started or nodes[1].topology.peers[nodes[1].me].lease_ms
+                await asyncio.sleep(0)
+            assert nodes[1].has_started
 
     asyncio.run(claim())
 

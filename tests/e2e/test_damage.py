@@ -206,7 +206,7 @@ def test_a_node_says_over_http_what_is_damaged_and_serves_the_rest(stopped: Path
         node.create("new", 2)
         node.upsert("new", [{"id": 1, "vector": [1, 2]}])
         node.ask("DELETE", "/collections/bad")
-        node.wait_for(lambda: node.call("GET", "/readyz").status_code == 200)  # the kernels may still be compiled
+        node.wait_until_ready()
         node.wait_for(lambda: not shard.parent.exists())
 
 

@@ -89,7 +89,7 @@ def test_a_full_disk_refuses_writes_and_goes_on_when_there_is_room(limited: Node
         assert write(node, first) == 200
         acknowledged += range(first, first + 100)
     check(node, acknowledged)
-    assert node.call("GET", "/readyz").status_code == 200
+    node.wait_until_ready()
     node.restart()
     check(node, acknowledged)
 

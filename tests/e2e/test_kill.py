@@ -228,4 +228,4 @@ def test_a_second_node_on_the_same_storage_refuses_to_start(node: Node, tmp_path
     assert process.wait(30) == 1
     assert "is in use by another node" in second.log.read_text()
     second.client.close()
-    assert node.call("GET", "/readyz").status_code == 200
+    node.wait_until_ready()

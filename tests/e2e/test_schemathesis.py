@@ -32,7 +32,7 @@ def test_no_request_that_a_document_allows_makes_the_node_fail(tmp_path: Path, d
     environment = {"QNODE__SERVICE__ENABLE_SNAPSHOT_URL_RECOVERY": "false"}
     with Node(tmp_path, environment=environment) as node:
         node.create("0", 2)  # a name that examples find often
-        node.wait_for(lambda: node.call("GET", "/readyz").status_code == 200)
+        node.wait_until_ready()
         run = subprocess.run(
             [
                 sys.executable, "-c", "from schemathesis.cli import schemathesis; schemathesis()",

@@ -8,7 +8,7 @@ from qdrant_client.http import models as client
 from qnode.errors import BadInput, BadRequest, MalformedBody, QnodeError, ValidationFailed
 from qnode.models.collection import CollectionConfig, CollectionDefaults, CollectionDiff
 from qnode.models.collection_sections import collection_name_faults
-from qnode.models.vector_params import Datatype, Distance, QuantizationKind
+from qnode.models.vector_params import Datatype, Distance, Quantization, QuantizationKind
 
 DOT = {"size": 4, "distance": "Dot"}
 read = CollectionConfig.from_request
@@ -223,6 +223,23 @@ def test_encodings_finer_than_one_bit_are_made_with_two(encoding: str | None) ->
     (vector,) = config.index_params().vectors
     assert vector.quantization is not None
     assert vector.quantization.two_bits == (encoding in ("two_bits", "one_and_half_bits"))
+
+
+@pytest.mark.parametrize(
+    ("compression", "codes"),
+    [
+        ("x4", Quantization(QuantizationKind.SCALAR)),
+        ("x16", Quantization(QuantizationKind.SCALAR)),
+        ("x32", Quantization(QuantizationKind.BINARY, two_bits=True)),
+        ("x64", Quantization(QuantizationKind.BINARY)),
+    ],
+)
+def test_the_compression_of_product_quantization_chooses_the_bits_of_a_component(
+    compression: str, codes: Quantization
+) -> None:
+    config = read({"vectors": DOT, "quantization_config": {"product": {"compression": compression}}})
+    (vector,) = config.index_params().vectors
+    assert vector.quantization == codes
 
 
 @pytest.mark.parametrize(

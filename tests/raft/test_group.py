@@ -160,6 +160,21 @@ def test_a_leader_that_is_cut_off_acknowledges_nothing_and_steps_down(stage: Sta
     assert not stage.replica(1).is_leader
 
 
+def test_a_refusal_of_a_request_that_was_repeated_on_its_way_is_not_certain(stage: Stage):
+    stage.grow(2)
+    stage.member(3).do(lambda replica: stage.crash(3))
+    stage.disks[2].commit_seconds = 4.0  # so the leader takes the proposal and cannot commit it
+    answers: list[QnodeError | None] = []
+    stage.replica(2).propose(number(1), 1.0, lambda _, error: answers.append(error))
+    stage.step()
+    request = stage.replica(2)._core._SyncObj__commandsLocalCounter
+    stage.hear(2, 1, {"type": "apply_command_response", "request_id": request, "error": 4})
+    stage.until(lambda: answers)
+    assert isinstance(answers[0], OutcomeUnknown)
+    stage.disks[2].commit_seconds = 0.0
+    stage.until(lambda: stage.member(1).history.applied == [1])
+
+
 def test_a_peer_that_was_cut_off_does_not_depose_the_leader_when_it_returns(stage: Stage):
     stage.grow(2)
     term = stage.replica(1).status().term

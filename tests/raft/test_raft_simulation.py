@@ -14,6 +14,10 @@ def test_nothing_is_lost_and_nobody_is_stuck_whatever_happens_to_the_peers():
     assert done > 200
 
 
+def test_a_command_that_a_repeating_link_brought_twice_is_not_called_refused():
+    assert not run(2127).wrong
+
+
 def test_the_same_holds_on_real_files(tmp_path: Path):
     assert not run(1000, tmp_path).wrong
 

@@ -29,7 +29,7 @@ class Lent:
 
     def of(self, peer: int) -> ReadLease:
         self.nodes[peer] = True
-        return ReadLease(lambda: self.nodes[peer], WAIT_SECONDS)
+        return ReadLease(lambda: self.nodes[peer], lambda: WAIT_SECONDS)
 
 
 def run(folder: Path, count: int, act: Callable[[Group, Lent], Awaitable[None]]) -> None:
@@ -136,7 +136,7 @@ def test_a_peer_that_says_nothing_is_waited_for_as_long_as_its_lease_may_last(tm
         before = group.topology.collections["c"]
         shard = before.shards[0]
         remote = collection(group, 1)._place.remote
-        freshness = Freshness(ReadLease(lambda: True, 0.2), remote)
+        freshness = Freshness(ReadLease(lambda: True, lambda: 0.2), remote)
         freshness.follow(before)
         assert await freshness.settled(before.folder, 0, None)
         group.deaf.add(2)
@@ -156,7 +156,7 @@ def test_a_node_that_has_just_started_does_not_know_who_was_taken_out(tmp_path: 
         assert group.apply(AddReplica("c", 0, 2)) is None
         assert group.apply(DropReplica("c", 0, 2, untouched.shards[0].epoch)) is None
         for entry, is_settled in ((untouched, True), (group.topology.collections["c"], False)):
-            freshness = Freshness(ReadLease(lambda: True, WAIT_SECONDS), collection(group, 1)._place.remote)
+            freshness = Freshness(ReadLease(lambda: True, lambda: WAIT_SECONDS), collection(group, 1)._place.remote)
             freshness.follow(entry)
             assert await freshness.settled(entry.folder, 0, 0.0) is is_settled
             await freshness.close()

@@ -167,6 +167,10 @@ class Node:
         """Poll until a condition holds; give what it gave."""
         return wait_for(condition, seconds)
 
+    def wait_until_ready(self, seconds: float = 180.0) -> None:
+        """Return when all is served; on a fresh checkout the kernels are compiled first."""
+        wait_for(lambda: self.call("GET", "/readyz").status_code == 200, seconds)
+
     def wait_until_green(self, name: str, seconds: float = 180.0) -> None:
         """Return when the collection has nothing left to optimise; builders yield to all else on a busy machine."""
         wait_for(lambda: self.info(name)["status"] == "green", seconds)

@@ -7,41 +7,28 @@ keeps the arrays alive and vouches for their shapes.
 The loops over 32 lanes are written as vector instructions, not left to the compiler: the order of the sums is fixed by
 this source, so a score is the same float32 wherever it is computed, on every machine. Below 32 dimensions the loop is
 only its tail, a sequential multiply-add in index order with every product and sum rounded to float32.
-
-numba keys its cache by the file of the outermost kernel: after a change here, remove `__pycache__`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.core import cgutils as untyped_cgutils
 from numba.extending import intrinsic
 
+from qnode.compiled import compiled as compiled
 from qnode.index.vectors import emit
 from qnode.index.vectors.emit import F32, I8, I32, I64
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 LANES = 32
 CACHE_LINE = 64
 NEGATIVE_ZERO_BITS = 0x80000000
 
 cgutils: Any = untyped_cgutils
-
-
-def compiled(function: F) -> F:
-    """Compile for calls without the GIL, keeping the result on disk where a folder can be written."""
-    try:
-        kernel: Any = njit(nogil=True, cache=True, error_model="numpy")(function)
-    except RuntimeError:  # numba found no folder for its cache
-        kernel = njit(nogil=True, error_model="numpy")(function)
-    return cast("F", kernel)
 
 
 def address_of(array: npt.NDArray[Any]) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 
 import numpy as np
@@ -19,8 +18,6 @@ from qnode.index.vectors.walks import Walked, plan_walks
 from qnode.models.query import QuantizationParams
 from qnode.models.vector_params import Distance, VectorParams
 
-log = logging.getLogger(__name__)
-
 ROWS, DIMENSIONS = 256, 32
 
 _warm = threading.Event()
@@ -28,11 +25,7 @@ _warm = threading.Event()
 
 def warm_up() -> None:
     """Run every kernel once on a tiny segment: seconds when they must be compiled, well below one when they are cached."""
-    try:
-        _search_all_ways()
-    except OSError as error:  # the cache could not be written; what was compiled is usable all the same
-        log.warning("numba's cache cannot be written, so kernels are compiled at each start: %s", error)
-        _search_all_ways()
+    _search_all_ways()
     _warm.set()
 
 

@@ -30,7 +30,9 @@ def add_peer(topology: Topology, command: AddPeer) -> Topology:
     first = not topology.peers
     entry = Peer(command.uri, command.incarnation, command.name, command.version, command.zone, is_voter=first)
     if known is not None:
-        entry = replace(entry, is_voter=known.is_voter, is_draining=known.is_draining, life=known.life)
+        entry = replace(
+            entry, is_voter=known.is_voter, is_draining=known.is_draining, life=known.life, lease_ms=known.lease_ms
+        )
     topology = replace(topology, peers={**topology.peers, peer: entry})
     return _with_standalone_adopted(topology, peer) if first and not topology.removed else topology
 
@@ -51,7 +53,9 @@ def peer_started(topology: Topology, command: PeerStarted) -> Topology:
     if known.life != command.seen:
         raise Refused(Reason.OUTDATED, f"Peer {peer} has started again meanwhile")
     collections = {name: _restarted(entry, peer, topology.index) for name, entry in topology.collections.items()}
-    return _with_peer(replace(topology, collections=collections), peer, replace(known, life=command.life))
+    return _with_peer(
+        replace(topology, collections=collections), peer, replace(known, life=command.life, lease_ms=command.lease_ms)
+    )
 
 
 def _restarted(entry: CollectionEntry, peer: int, index: int) -> CollectionEntry:

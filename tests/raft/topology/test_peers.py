@@ -29,8 +29,8 @@ def test_a_member_that_starts_again_renews_what_is_known_of_it():
 
 def test_a_process_that_begins_starts_a_new_epoch_of_what_it_is_primary_of():
     before = applied(peers(3), CreateCollection("c", {}, ((2, 1), (3, 2))))
-    after = applied(before, PeerStarted(2, "second", ""))
-    assert after.peers[2].life == "second"
+    after = applied(before, PeerStarted(2, "second", "", 700))
+    assert (after.peers[2].life, after.peers[2].lease_ms) == ("second", 700)
     led, followed = shard(after, 0), shard(after, 1)
     assert (led.epoch, led.changed) == (shard(before, 0).epoch + 1, after.index)
     assert (led.primary, led.replicas) == (2, shard(before, 0).replicas)
@@ -47,8 +47,8 @@ def test_a_start_that_is_told_again_or_too_late_changes_nothing():
 
 
 def test_what_a_member_says_of_itself_leaves_its_life():
-    topology = applied(peers(2), PeerStarted(2, "life", ""), AddPeer(2, "http://elsewhere", "word 2"))
-    assert topology.peers[2].life == "life"
+    topology = applied(peers(2), PeerStarted(2, "life", "", 700), AddPeer(2, "http://elsewhere", "word 2"))
+    assert (topology.peers[2].life, topology.peers[2].lease_ms) == ("life", 700)
 
 
 def test_a_wiped_node_is_refused_under_its_old_id():

@@ -1,7 +1,7 @@
 """A node: the one place where the floors meet.
 
-It starts bottom-up and stops top-down: socket bound (so that a taken port shows at once), storage locked, topology,
-collections, application; the port is opened last, when everything can be answered. The kernels are loaded beside all
+It starts bottom-up and stops top-down: socket bound and certificate read (so that a taken port or a wrong file shows at once,
+before other members hear of the start), storage locked, topology, collections, application; the port is opened last, when everything can be answered. The kernels are loaded beside all
 this. A node of a cluster is a member before it opens its collections; it answers when its start has been applied, or could
 not be for a while: then reads go on, and `/readyz` says why it is not ready. To stop, a member first lets others do what it
 does (`cluster.departure`), its requests among them; then the node takes no more connections,
@@ -87,6 +87,7 @@ async def run(configuration: Configuration, recovery: Recovery = NOTHING) -> Non
     service, storage = configuration.service, configuration.storage
     async with AsyncExitStack() as opened:
         listener = opened.enter_context(_bound(service.host, service.http_port))
+        certificate = _certificate(configuration)
         opened.enter_context(hold(storage.storage_path))
         folder = _folder(storage.storage_path / "raft")
         cluster = _member(configuration, folder) if configuration.cluster.enabled else None
@@ -123,7 +124,6 @@ async def run(configuration: Configuration, recovery: Recovery = NOTHING) -> Non
         recall = RecallProbe(collections, _probing(configuration))
         opened.push_async_callback(recall.close)
         recall.start()
-        certificate = _certificate(configuration)
         if certificate is not None:
             opened.push_async_callback(_cancel, asyncio.create_task(certificate.watch()))
         parsers = opened.enter_context(ThreadPoolExecutor(service.parser_threads, "parser"))

@@ -57,6 +57,15 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=START_SECONDS, check=False)
 
 
+def test_a_certificate_that_cannot_be_read_ends_the_start_before_the_storage_is_touched(tmp_path: Path) -> None:
+    missing = {"QNODE__SERVICE__ENABLE_TLS": "true", "QNODE__TLS__CERT": str(tmp_path / "cert.pem")}
+    node = Node(tmp_path / "storage", free_port(), **missing)
+    _, told = node.process.communicate(timeout=START_SECONDS)
+    assert node.process.returncode == 1
+    assert told.startswith("qnode: the certificate of the REST interface cannot be used")
+    assert not (tmp_path / "storage").exists()
+
+
 def test_what_was_acknowledged_is_there_after_a_kill(tmp_path: Path) -> None:
     port = free_port()
     node = Node(tmp_path, port)

@@ -20,9 +20,10 @@ from typing import Any, Final
 
 import jwt
 
-from qnode.errors import Forbidden, Unauthorized, Untrusted
-from qnode.models.filter import FieldCondition, Filter, MatchValue
-from qnode.models.payload_path import parse_path
+from qnode.errors import Forbidden, QnodeError, Unauthorized, Untrusted
+from qnode.models import reading
+from qnode.models.filter import Filter
+from qnode.models.filter_json import parse_filter
 
 LEEWAY_SECONDS: Final = 30
 """A token is taken for so long after its end: clocks differ."""
@@ -175,7 +176,7 @@ class Guard:
             raise Unauthorized("Invalid API key or JWT")
         try:
             access, condition = _access_of(claims), _condition_of(claims)
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, QnodeError):
             raise Untrusted("Invalid JWT: its claims cannot be read") from None
         if condition is not None and not await self._has_point(*condition):
             raise Unauthorized("Invalid JWT, stateful validation failed")
@@ -258,7 +259,5 @@ def _condition_of(claims: dict[str, Any]) -> tuple[str, Filter] | None:
     wanted = claims.get("value_exists")
     if wanted is None:
         return None
-    conditions = tuple(
-        FieldCondition(parse_path(match["key"]), MatchValue(match["value"])) for match in wanted["matches"]
-    )
-    return wanted["collection"], Filter(must=conditions)
+    conditions = [{"key": match["key"], "match": {"value": match["value"]}} for match in wanted["matches"]]
+    return reading.text(wanted["collection"]), parse_filter({"must": conditions})

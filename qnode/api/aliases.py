@@ -51,11 +51,9 @@ def routes(collections: Collections) -> APIRouter:
 def parse_changes(body: object) -> list[AliasChange]:
     """Read the actions of a change, in order."""
     given = reading.mapping(body, "struct ChangeAliasesOperation")
-    if given.get("actions") is None:
-        raise reading.missing("actions")
     changes: list[AliasChange] = []
     faults: list[reading.Fault] = []
-    for at, action in enumerate(reading.sequence(given["actions"])):
+    for at, action in enumerate(reading.sequence(reading.required(given, "actions"))):
         change, named = _change(reading.mapping(action))
         changes.append(change)
         if not isinstance(change, DropAlias):
@@ -81,9 +79,7 @@ def _change(action: dict[str, Any]) -> tuple[AliasChange, str]:
 
 
 def _text(given: dict[str, Any], name: str) -> str:
-    if given.get(name) is None:
-        raise reading.missing(name)
-    return reading.text(given[name])
+    return reading.text(reading.required(given, name))
 
 
 def _shown(aliases: Iterable[tuple[str, str]]) -> dict[str, Any]:

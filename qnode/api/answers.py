@@ -9,6 +9,7 @@ orjson lets no other thread run while it writes, so many points are written in p
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from time import perf_counter
 from typing import Any
 
@@ -42,6 +43,11 @@ def bare(result: object) -> bytes:
     return orjson.dumps(result)
 
 
+def shown_time(seconds: float) -> str:
+    """Show a point in time, in seconds since 1970, in UTC."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
+
+
 def is_quick(points: Sequence[Point]) -> bool:
     """Tell whether points are written in so little time that it may be done on the event loop."""
     if not points:
@@ -67,26 +73,17 @@ def listed(points: Sequence[Point], show: Callable[[Point], dict[str, Any]]) -> 
 
 def hit(point: Point) -> dict[str, Any]:
     """Show a point that a query found."""
-    score = point.score
-    shown: dict[str, Any] = {
-        "id": id_of(point.key),
-        "version": point.version,
-        "score": _LIST_ORDER_SCORE if score is None else score,
-    }
-    if point.payload is not None:
-        shown["payload"] = orjson.Fragment(point.payload)
-    if point.vectors is not None:
-        shown["vector"] = _vectors(point)
-    if point.shard_key is not None:
-        shown["shard_key"] = point.shard_key
-    if point.order_value is not None:
-        shown["order_value"] = point.order_value
-    return shown
+    score = _LIST_ORDER_SCORE if point.score is None else point.score
+    return _with_parts({"id": id_of(point.key), "version": point.version, "score": score}, point)
 
 
 def record(point: Point) -> dict[str, Any]:
     """Show a point that was asked for by id or page."""
-    shown: dict[str, Any] = {"id": id_of(point.key)}
+    return _with_parts({"id": id_of(point.key)}, point)
+
+
+def _with_parts(shown: dict[str, Any], point: Point) -> dict[str, Any]:
+    """Add what is there of a point beside its id."""
     if point.payload is not None:
         shown["payload"] = orjson.Fragment(point.payload)
     if point.vectors is not None:

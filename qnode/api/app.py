@@ -168,8 +168,7 @@ class Application:
         headers: list[Header] = []
         try:
             length, content_type, has_origin, accepted = _glance(scope["headers"])
-            if has_origin and self._allow_any_origin:
-                headers = [_ALLOW_ORIGIN]
+            headers = self._allowing(has_origin)
             body = await read_body(receive, length, self._body_limit_bytes)
             call = Call(name, scope["query_string"], content_type, body, started, access=access)
             call.waited_seconds = scope.get(WAITED, 0.0)
@@ -184,10 +183,13 @@ class Application:
         await respond(send, status, answer, headers)
         route.count.add(name, status, perf_counter() - started)
 
+    def _allowing(self, has_origin: bool) -> list[Header]:
+        """Give the headers that let the page of any origin see the answer, if a page asks and all are allowed."""
+        return [_ALLOW_ORIGIN] if has_origin and self._allow_any_origin else []
+
     async def _turn_away(self, error: Exception, scope: Scope, send: Send, started: float) -> None:
         """Answer who is not let in: in plain text who has no key, in the envelope who may do other things."""
-        has_origin = _glance(scope["headers"])[2]
-        headers = [_ALLOW_ORIGIN] if has_origin and self._allow_any_origin else []
+        headers = self._allowing(_glance(scope["headers"])[2])
         status, text, more = explain(error)
         if isinstance(error, Unauthorized | Untrusted):
             await respond(send, status, text.encode(), headers, b"text/plain; charset=utf-8")
@@ -198,7 +200,7 @@ class Application:
         """Let FastAPI answer; the body is read first, within the limit, unless it is a snapshot."""
         scope.setdefault("state", {})["started"] = started
         length, _, has_origin, _ = _glance(scope["headers"])
-        headers = [_ALLOW_ORIGIN] if has_origin and self._allow_any_origin else []
+        headers = self._allowing(has_origin)
         if headers and scope["method"] == "OPTIONS":
             await respond(send, 200, b"{}", [*headers, *_preflight(scope["headers"])])
             return
@@ -296,7 +298,7 @@ def build_application(
     cold.include_router(inspection.routes(counts))
     cold.include_router(issues.routes(points.issues))
     cold.include_router(quota_routes.routes(quotas))
-    hot = points.routes() | Summaries(collections, points).routes()
+    hot = points.routes() | Summaries(points).routes()
     documentation.complete(cold, hot)
     return Application(
         hot,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from time import time
 from typing import TYPE_CHECKING, Any
 
+from qnode.api.answers import shown_time
 from qnode.models.topology import CollectionEntry, Shard, ShardingMethod, Topology, Transfer
 
 if TYPE_CHECKING:
@@ -177,7 +178,7 @@ def _thread_status(word: str, error: str | None = None) -> dict[str, Any]:
     """Show whether consensus works, in one of Qdrant's three shapes."""
     shown = {"consensus_thread_status": word}
     if word == "working":
-        shown["last_update"] = shown_time(datetime.now(UTC).timestamp())
+        shown["last_update"] = shown_time(time())
     elif word != "stopped":
         shown["err"] = error or "see the log of that node"
     return shown
@@ -192,8 +193,3 @@ def shard_keys(entry: CollectionEntry) -> dict[str, Any]:
 
 def _key(shard: Shard, name: str) -> dict[str, Any]:
     return {} if shard.key is None else {name: shard.key}
-
-
-def shown_time(seconds: float) -> str:
-    """Show a time as telemetry shows it."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")

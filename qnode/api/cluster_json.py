@@ -178,8 +178,7 @@ def _transfer_method(name: str) -> TransferMethod:
 
 def _require(given: Mapping[str, Any], *names: str) -> None:
     for name in names:
-        if given.get(name) is None:
-            raise reading.missing(name)
+        reading.required(given, name)
 
 
 def _peers(value: object) -> tuple[int, ...]:

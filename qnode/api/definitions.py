@@ -148,9 +148,7 @@ def _add_index_routes(router: APIRouter, collections: Collections) -> None:
         call = await call_of(request, collection_name)
         parameters = definition_parameters(call.query_string)
         given = reading.mapping(_definition(call), "struct CreateFieldIndex")
-        if given.get("field_name") is None:
-            raise reading.missing("field_name")
-        field = reading.text(given["field_name"])
+        field = reading.text(reading.required(given, "field_name"))
         parse_path(field)
         schema = parse_field_schema(reading.first_of(given, "field_schema", "field_type"))
         check_definition(collections.get(collection_name), parameters.timeout_seconds, field)

@@ -148,8 +148,7 @@ def _check_decay(shape: Shape, scale: float, midpoint: float) -> None:
 def _given(value: object, expected: str, *required: str) -> dict[str, Any]:
     given = reading.mapping(value, expected)
     for name in required:
-        if given.get(name) is None:
-            raise reading.missing(name)
+        reading.required(given, name)
     return given
 
 

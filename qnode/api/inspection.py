@@ -10,7 +10,6 @@ import logging
 import sys
 import threading
 import traceback
-from datetime import UTC, datetime
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -89,7 +88,7 @@ def _slowest(counts: RestCounts, name: str) -> list[dict[str, Any]]:
             "collection_name": slow.collection,
             "status": slow.status,
             "duration": slow.seconds,
-            "datetime": datetime.fromtimestamp(slow.at, UTC).isoformat().replace("+00:00", "Z"),
+            "datetime": answers.shown_time(slow.at),
         }
         for endpoint, slow in counts.slowest()
         if name in endpoint

@@ -6,8 +6,7 @@ Kept in the heap of the node that noticed it, the latest MOST_ISSUES of them, un
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from time import perf_counter
+from time import perf_counter, time
 from typing import TYPE_CHECKING, Any
 from weakref import ReferenceType, ref
 
@@ -29,11 +28,11 @@ MOST_ISSUES = 256
 
 @dataclass(frozen=True, slots=True)
 class _Unindexed:
-    """A field that needs an index."""
+    """A field that needs an index; `noticed` in seconds since 1970."""
 
     collection: ReferenceType[Collection]
     need: Need
-    noticed: datetime
+    noticed: float
 
     @property
     def is_open(self) -> bool:
@@ -49,7 +48,7 @@ class _Unindexed:
             "id": code,
             "description": f'Reads of collection "{name}" are slow: they filter by "{self.need.key}", which has no index',
             "solution": solution,
-            "timestamp": self.noticed.isoformat().replace("+00:00", "Z"),
+            "timestamp": answers.shown_time(self.noticed),
             "related_collection": name,
         }
 
@@ -73,7 +72,7 @@ class Issues:
     def _notice(self, collection: Collection, need: Need) -> None:
         place = collection.name, need.key
         self._noticed.pop(place, None)
-        self._noticed[place] = _Unindexed(ref(collection), need, datetime.now(UTC))
+        self._noticed[place] = _Unindexed(ref(collection), need, time())
         if len(self._noticed) > MOST_ISSUES:
             del self._noticed[next(iter(self._noticed))]
 

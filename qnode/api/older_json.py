@@ -37,8 +37,7 @@ def parse_search(body: object, path: str = "search_request.") -> QueryRequest:
     vector, using = given["vector"], UNNAMED
     if isinstance(vector, dict):
         for name in ("name", "vector"):
-            if vector.get(name) is None:
-                raise reading.missing(name)
+            reading.required(vector, name)
         using, vector = reading.text(vector["name"]), vector["vector"]
     return QueryRequest(
         Nearest(single_of(vector, f"{path}vector")),

@@ -266,7 +266,7 @@ class Points:
         if collection.strict is not None:
             await check_write(collection.strict, collection, request, parameters.timeout_seconds)
 
-    def _finder(self, call: Call) -> Callable[[str], Collection]:
+    def finder(self, call: Call) -> Callable[[str], Collection]:
         """Make the function that finds another collection for a call that names it."""
 
         def find(name: str) -> Collection:
@@ -292,7 +292,7 @@ class Points:
     async def found(self, call: Call, collection: Collection, request: Search) -> Sequence[Point]:
         """Run a query: on the loop when it is quick, else where it may take its time."""
         if isinstance(request, UniversalRequest):
-            return await in_time(call, search(collection, request, self._finder(call), call.consistency))
+            return await in_time(call, search(collection, request, self.finder(call), call.consistency))
         points = collection.query_now(request) if call.consistency is None else None
         if points is None:
             points = await in_time(call, collection.query(request, call.consistency))
@@ -322,7 +322,7 @@ class Points:
         plain = [request for request in requests if isinstance(request, QueryRequest)]
         if len(plain) == len(requests):
             return await collection.query_several(plain, call.consistency)
-        find = self._finder(call)
+        find = self.finder(call)
         return [await search(collection, request, find, call.consistency) for request in requests]
 
     async def _read_search(self, call: Call, parse: recurring.Parse) -> tuple[Search, Collection]:

@@ -104,10 +104,9 @@ def lookup_of(given: dict[str, Any]) -> Lookup | None:
     if value is None:
         return None
     place = reading.mapping(value, "struct LookupLocation")
-    if place.get("collection") is None:
-        raise reading.missing("collection")
+    collection = reading.text(reading.required(place, "collection"))
     vector = place.get("vector")
-    return Lookup(reading.text(place["collection"]), None if vector is None else reading.text(vector), choice_of(place))
+    return Lookup(collection, None if vector is None else reading.text(vector), choice_of(place))
 
 
 def _stage(given: dict[str, Any], query: Query | None, path: str, depth: int) -> dict[str, Any]:
@@ -176,7 +175,7 @@ def pairs_of(value: object, path: str) -> tuple[Pair, ...]:
 
 def _pair(value: object, path: str) -> Pair:
     given = reading.mapping(value, "struct ContextPair")
-    sides = [given_of(_required(given, name), f"{path}.{name}") for name in ("positive", "negative")]
+    sides = [given_of(reading.required(given, name), f"{path}.{name}") for name in ("positive", "negative")]
     return sides[0], sides[1]
 
 
@@ -210,7 +209,7 @@ def _recommend(value: dict[str, Any], path: str) -> Recommend:
 
 def _discover(value: dict[str, Any], path: str) -> Discover:
     given = reading.mapping(value["discover"], "struct DiscoverInput")
-    target = given_of(_required(given, "target"), f"{path}.discover.target")
+    target = given_of(reading.required(given, "target"), f"{path}.discover.target")
     return Discover(target, pairs_of(given.get("context"), f"{path}.discover.context"))
 
 
@@ -232,14 +231,14 @@ def _rrf(value: dict[str, Any], path: str) -> Rrf:
 def _feedback(value: dict[str, Any], path: str) -> Feedback:
     given = reading.mapping(value["relevance_feedback"], "struct RelevanceFeedbackInput")
     path = f"{path}.relevance_feedback"
-    target = given_of(_required(given, "target"), f"{path}.target")
+    target = given_of(reading.required(given, "target"), f"{path}.target")
     judged = tuple(
         _judged(each, f"{path}.feedback[{at}]")
-        for at, each in enumerate(reading.sequence(_required(given, "feedback")))
+        for at, each in enumerate(reading.sequence(reading.required(given, "feedback")))
     )
-    strategy = reading.mapping(_required(given, "strategy"), "enum FeedbackStrategy")
-    naive = reading.mapping(_required(strategy, "naive"), "struct NaiveFeedbackStrategyParams")
-    weights = {name: reading.number(_required(naive, name)) for name in ("a", "b", "c")}
+    strategy = reading.mapping(reading.required(given, "strategy"), "enum FeedbackStrategy")
+    naive = reading.mapping(reading.required(strategy, "naive"), "struct NaiveFeedbackStrategyParams")
+    weights = {name: reading.number(reading.required(naive, name)) for name in ("a", "b", "c")}
     faults = [] if judged else [(f"{path}.feedback", "feedback elements must be non-empty")]
     if len(judged) > _MOST_JUDGED:
         faults.append((f"{path}.feedback", f"feedback elements must be at most {_MOST_JUDGED}"))
@@ -250,7 +249,9 @@ def _feedback(value: dict[str, Any], path: str) -> Feedback:
 
 def _judged(value: object, path: str) -> tuple[Given, float]:
     given = reading.mapping(value, "struct FeedbackItem")
-    return given_of(_required(given, "example"), f"{path}.example"), reading.number(_required(given, "score"))
+    return given_of(reading.required(given, "example"), f"{path}.example"), reading.number(
+        reading.required(given, "score")
+    )
 
 
 def _sample(value: dict[str, Any], path: str) -> Sample:
@@ -270,9 +271,3 @@ _KINDS: dict[str, Callable[[dict[str, Any], str], Query]] = {
     "sample": _sample,
     "relevance_feedback": _feedback,
 }
-
-
-def _required(given: dict[str, Any], name: str) -> Any:
-    if given.get(name) is None:
-        raise reading.missing(name)
-    return given[name]

@@ -55,9 +55,7 @@ def parse_scroll(body: object) -> ScrollRequest | OrderedRequest:
 def parse_retrieve(body: object) -> RetrieveRequest:
     """Read which points are wanted by id; each once, in the order of first mention."""
     given = reading.mapping(body, "struct PointRequest")
-    if given.get("ids") is None:
-        raise reading.missing("ids")
-    keys = dict.fromkeys(key_of(point_id) for point_id in reading.sequence(given["ids"]))
+    keys = dict.fromkeys(key_of(point_id) for point_id in reading.sequence(reading.required(given, "ids")))
     return RetrieveRequest(
         tuple(keys),
         payload_selector_of(given.get("with_payload"), NO_PAYLOAD),
@@ -77,16 +75,9 @@ def parse_count(body: object) -> CountRequest:
     )
 
 
-def _object(body: object, expected: str) -> dict[str, Any]:
-    return reading.mapping(body, expected)
-
-
 def searches_of(body: object) -> list[Any]:
     """Read the list that a batch is."""
-    given = reading.mapping(body)
-    if given.get("searches") is None:
-        raise reading.missing("searches")
-    return reading.sequence(given["searches"])
+    return reading.sequence(reading.required(reading.mapping(body), "searches"))
 
 
 def nearest_of(value: object, path: str) -> Nearest:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from qnode.index.space import Part
+from qnode.models.field_schema import FieldSchema
 from qnode.models.vector_params import SlotParams, SparseParams, VectorParams
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def show_segments(shard: LocalShard, name_of: Naming) -> list[dict[str, Any]]:
         counts = {field: (schema, index.field_points(field)) for field, schema in index.fields.schemas.items()}
         segments[0]["info"]["payloads_size_bytes"] = index.store.disk_bytes
         segments[0]["info"]["index_schema"] = {
-            name_of(field): schema.shown(points) for field, (schema, points) in counts.items()
+            name_of(field): _schema(schema, points, name_of) for field, (schema, points) in counts.items()
         }
         segments[0]["payload_field_indices"] = [
             {
@@ -81,6 +82,15 @@ def show_segments(shard: LocalShard, name_of: Naming) -> list[dict[str, Any]]:
             for field, (schema, points) in counts.items()
         ]
     return segments
+
+
+def _schema(schema: FieldSchema, points: int, name_of: Naming) -> dict[str, Any]:
+    """Show an index; the stopwords that a user has given are words of the user's."""
+    shown = schema.shown(points)
+    words = shown.get("params", {}).get("stopwords")
+    if isinstance(words, dict) and "custom" in words:
+        shown["params"]["stopwords"] = {**words, "custom": [name_of(word) for word in words["custom"]]}
+    return shown
 
 
 def _segment(uuid: str, part: Part, params: SlotParams, name_of: Naming) -> dict[str, Any]:

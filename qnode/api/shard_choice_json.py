@@ -18,10 +18,8 @@ def choice_of(given: Mapping[str, Any]) -> ShardChoice | None:
     if isinstance(value, list) and value:
         return ShardChoice(tuple(dict.fromkeys(_key(key) for key in value)))
     if isinstance(value, dict):
-        for name in ("target", "fallback"):
-            if value.get(name) is None:
-                raise reading.missing(name)
-        return ShardChoice((_key(value["target"]),), _key(value["fallback"]))
+        target, fallback = (reading.required(value, name) for name in ("target", "fallback"))
+        return ShardChoice((_key(target),), _key(fallback))
     return ShardChoice((_key(value),))
 
 

@@ -24,7 +24,7 @@ from starlette.requests import ClientDisconnect
 from qnode.api import answers
 from qnode.api.definitions import call_of, json_response
 from qnode.api.errors import explain
-from qnode.api.http import boolean_parameter, json_of, query_pairs, unsigned_of
+from qnode.api.http import Receive, Scope, Send, boolean_parameter, json_of, query_pairs, unsigned_of
 from qnode.api.multipart import FileReader, boundary_of
 from qnode.errors import BadRequest, MalformedParameters, NotFound, RefusedBody, ValidationFailed
 from qnode.models import reading
@@ -136,8 +136,7 @@ def _add_shard_routes(router: APIRouter, snapshots: Snapshots) -> None:
         opened = AsyncExitStack()
         stream = snapshots.stream_of_shard(collection_name, _number(shard_id))
         size_bytes, content = await opened.enter_async_context(stream)
-        headers = {"content-length": str(size_bytes)}
-        return StreamingResponse(_pieces(opened, content), headers=headers, media_type=_BINARY)
+        return _Streamed(opened, size_bytes, content)
 
 
 def _add_storage_routes(router: APIRouter, snapshots: Snapshots) -> None:
@@ -165,6 +164,18 @@ class _Download(FileResponse):
     """A file in larger pieces than it would be read in otherwise: each is a change of thread."""
 
     chunk_size = _PIECE_BYTES
+
+
+class _Streamed(StreamingResponse):
+    """What is read in a thread, piece by piece; what it needs goes with it, also if the client goes before the first piece."""
+
+    def __init__(self, opened: AsyncExitStack, size_bytes: int, content: Iterator[bytes]) -> None:
+        super().__init__(_pieces(content), headers={"content-length": str(size_bytes)}, media_type=_BINARY)
+        self._opened = opened
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with self._opened:
+            await super().__call__(scope, receive, send)
 
 
 async def _list(request: Request, shelf: Shelf) -> Response:
@@ -209,14 +220,13 @@ def _told_to_nobody(task: asyncio.Task[Any]) -> None:
 async def _recovery(request: Request, base: Path | None) -> tuple[Location, Priority, str | None]:
     """Read what is to be recovered. `base`: where a plain name of a file is looked up."""
     given = reading.mapping(json_of(await call_of(request)), "struct SnapshotRecover")
-    if given.get("location") is None:
-        raise reading.missing("location")
+    uri = reading.required(given, "location")
     checksum, api_key = (_optional_text(given.get(name)) for name in ("checksum", "api_key"))
     _check_checksum(checksum, "JSON body")
     priority = given.get("priority")
     if priority is not None:
         reading.one_of(*_PRIORITIES)(priority)
-    location = Location(reading.text(given["location"]), api_key, base)
+    location = Location(reading.text(uri), api_key, base)
     return location, Priority(priority or Priority.SNAPSHOT), checksum
 
 
@@ -280,11 +290,9 @@ async def _restore(
         await snapshots.restore(name, file, priority, shard)
 
 
-async def _pieces(opened: AsyncExitStack, content: Iterator[bytes]) -> AsyncIterator[bytes]:
-    """Give what is read in a thread, piece by piece; what it needs goes with it."""
-    async with opened:
-        while piece := await asyncio.to_thread(next_of, content):
-            yield piece
+async def _pieces(content: Iterator[bytes]) -> AsyncIterator[bytes]:
+    while piece := await asyncio.to_thread(next_of, content):
+        yield piece
 
 
 def _number(shown: str) -> int:

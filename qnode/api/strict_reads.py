@@ -97,8 +97,7 @@ def cost_of(request: Read) -> int:
         case GroupsBody():
             return cost_of(request.request)
         case QueryRequest():
-            own = 1 if request.query is None else _vectors_of(request.query)
-            return own + conditions_of(request.filter)
+            return _vectors_of(request.query) + conditions_of(request.filter)
         case UniversalRequest():
             return max(1, _cost_of_stage(request))
         case MatrixRequest():
@@ -143,7 +142,7 @@ def _check_stage(strict: Strictness, collection: Collection, stage: Stage, above
         need = missing_in_formula(stage.query.expression, collection.fields)
         if need is not None:
             raise refused(need.text, "Create an index for this key or use a different formula expression")
-    if not stage.prefetches and isinstance(stage.query, Nearest | Mmr | Recommend | Discover | Context | Feedback):
+    if not stage.prefetches and _asks_vectors(stage.query):
         _check_walk(strict, collection, stage.using, (stage.filter, above))
     below = stage.filter if above is None else above if stage.filter is None else Filter(must=(above, stage.filter))
     for prefetch in stage.prefetches:
@@ -204,9 +203,7 @@ def _shards_of(request: Read) -> ShardChoice | None:
 
 def _cost_of_stage(stage: Stage) -> int:
     own = conditions_of(stage.filter) + sum(map(_cost_of_stage, stage.prefetches))
-    if stage.prefetches and not _asks_vectors(stage.query):
-        return own
-    return own + (_vectors_of(stage.query) if _asks_vectors(stage.query) else 1)
+    return own if stage.prefetches and not _asks_vectors(stage.query) else own + _vectors_of(stage.query)
 
 
 def _asks_vectors(query: Query | None) -> bool:
@@ -214,7 +211,7 @@ def _asks_vectors(query: Query | None) -> bool:
 
 
 def _vectors_of(query: Query | Examples | None) -> int:
-    """Count the vectors of a query; a point that stands for its vector counts twice, for it is looked up."""
+    """Count the vectors of a query, one that has none as one; a point that stands for its vector is looked up, and counts twice."""
     match query:
         case Nearest():
             return 2 if query.vector is None else _rows_of(query.vector)

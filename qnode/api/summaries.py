@@ -23,14 +23,12 @@ from qnode.shards.matrices import Matrix, matrix_of
 
 if TYPE_CHECKING:
     from qnode.shards.collection import Collection
-    from qnode.shards.collections import Collections
 
 
 class Summaries:
-    """The endpoints over the node's collections; `points` reads their bodies."""
+    """The endpoints over the node's collections, which `points` finds, and whose bodies it reads."""
 
-    def __init__(self, collections: Collections, points: Points) -> None:
-        self._collections = collections
+    def __init__(self, points: Points) -> None:
         self._points = points
 
     def routes(self) -> dict[tuple[str, str], Endpoint]:
@@ -55,25 +53,12 @@ class Summaries:
     async def matrix_pairs(self, call: Call) -> bytes:
         """Give the distances within a sample as pairs."""
         matrix = await self._matrix(call)
-        pairs = [
-            {"a": id_of(key), "b": id_of(other.key), "score": other.score}
-            for key, nearest in zip(matrix.keys, matrix.nearest, strict=True)
-            for other in nearest
-        ]
-        return answers.ok({"pairs": pairs}, call.started)
+        return await asyncio.to_thread(lambda: answers.ok(_pairs_of(matrix), call.started))
 
     async def matrix_offsets(self, call: Call) -> bytes:
         """Give the distances within a sample as a sparse matrix."""
         matrix = await self._matrix(call)
-        places = {key: place for place, key in enumerate(matrix.keys)}
-        cells = [(row, other) for row, nearest in enumerate(matrix.nearest) for other in nearest]
-        shown = {
-            "offsets_row": [row for row, _ in cells],
-            "offsets_col": [places[other.key] for _, other in cells],
-            "scores": [other.score for _, other in cells],
-            "ids": [id_of(key) for key in matrix.keys],
-        }
-        return answers.ok(shown, call.started)
+        return await asyncio.to_thread(lambda: answers.ok(_offsets_of(matrix), call.started))
 
     async def _matrix(self, call: Call) -> Matrix:
         request, collection = await self._points.read(call, summaries_json.parse_matrix)
@@ -105,12 +90,30 @@ class Summaries:
         return groups
 
     def _looked_up_in(self, call: Call, name: str) -> Collection:
-        if call.access is not None:
-            call.access.check_collection(name)
         try:
-            return self._collections.get(name)
+            return self._points.finder(call)(name)
         except NotFound:
             raise NotFound(f"Collection {name} not found") from None
+
+
+def _pairs_of(matrix: Matrix) -> dict[str, object]:
+    pairs = [
+        {"a": id_of(key), "b": id_of(other.key), "score": other.score}
+        for key, nearest in zip(matrix.keys, matrix.nearest, strict=True)
+        for other in nearest
+    ]
+    return {"pairs": pairs}
+
+
+def _offsets_of(matrix: Matrix) -> dict[str, object]:
+    places = {key: place for place, key in enumerate(matrix.keys)}
+    cells = [(row, other) for row, nearest in enumerate(matrix.nearest) for other in nearest]
+    return {
+        "offsets_row": [row for row, _ in cells],
+        "offsets_col": [places[other.key] for _, other in cells],
+        "scores": [other.score for _, other in cells],
+        "ids": [id_of(key) for key in matrix.keys],
+    }
 
 
 def _parse_query_groups(body: object) -> GroupsBody[Search]:

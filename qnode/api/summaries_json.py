@@ -59,11 +59,10 @@ def parse_order_by(value: object) -> tuple[str, Direction, int | float | None]:
         return _path(value), Direction.ASCENDING, None
     if not isinstance(value, dict):
         raise MalformedBody("data did not match any variant of untagged enum OrderByInterface")
-    if value.get("key") is None:
-        raise reading.missing("key")
+    field = _path(reading.required(value, "key"))
     direction = value.get("direction")
     return (
-        _path(value["key"]),
+        field,
         Direction.ASCENDING if direction is None else Direction(_DIRECTION(direction)),
         _start(value.get("start_from")),
     )
@@ -72,12 +71,11 @@ def parse_order_by(value: object) -> tuple[str, Direction, int | float | None]:
 def parse_facet(body: object) -> FacetRequest:
     """Read which field's values to count."""
     given = reading.mapping(body, "struct FacetRequest")
-    if given.get("key") is None:
-        raise reading.missing("key")
+    key = reading.required(given, "key")
     if given.get("exact") is not None:
         reading.boolean(given["exact"])  # always exact: the postings know
     return FacetRequest(
-        _path(given["key"]),
+        _path(key),
         limit_of(given.get("limit"), "facet_request."),
         filter_of(given, "facet_request."),
         choice_of(given),
@@ -100,11 +98,8 @@ def parse_matrix(body: object) -> MatrixRequest:
 def parse_groups(body: object, parse: Callable[[object, str], Request], *, is_old: bool) -> GroupsBody[Request]:
     """Read a search, which `parse` reads, and by what its hits are grouped; `is_old`: the limits must be there."""
     given = reading.mapping(body, "struct SearchGroupsRequest" if is_old else "struct QueryGroupsRequest")
-    if given.get("group_by") is None:
-        raise reading.missing("group_by")
-    for name in ("group_size", "limit") if is_old else ():
-        if given.get(name) is None:
-            raise reading.missing(name)
+    for name in ("group_by", "group_size", "limit") if is_old else ("group_by",):
+        reading.required(given, name)
     path = "search_group_request."
     limit = limit_of(given.get("limit"), f"{path}group_request.")
     size = limit_of(given.get("group_size"), f"{path}group_request.", DEFAULT_GROUP_SIZE, name="group_size")
@@ -120,10 +115,8 @@ def _lookup(value: object) -> Lookup | None:
         return Lookup(value)
     if not isinstance(value, dict):
         raise MalformedBody("data did not match any variant of untagged enum WithLookupInterface")
-    if value.get("collection") is None:
-        raise reading.missing("collection")
     return Lookup(
-        reading.text(value["collection"]),
+        reading.text(reading.required(value, "collection")),
         payload_selector_of(value.get("with_payload"), ALL_PAYLOAD),
         vector_selector_of(value),
     )

@@ -11,15 +11,17 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Callable
-from datetime import UTC, datetime
+from collections.abc import Callable, Mapping
+from time import time
 from typing import TYPE_CHECKING, Any
 
 from qnode import machine
+from qnode.api.answers import shown_time
 from qnode.api.observed import Observed
 from qnode.api.segments_json import show_optimizations, show_segments
 from qnode.metrics import EndpointCount, memory_bytes
 from qnode.models.collection_sections import is_single
+from qnode.models.strict_mode import PER_VECTOR
 from qnode.shards import local_reads
 from qnode.shards.recall import PROBED_K, RecallReading
 
@@ -55,7 +57,7 @@ class Telemetry:
         self._recall = observed.recall
         self._id = str(uuid.uuid4())
         self._cpu = machine.CpuMeter()
-        self._app = {"name": name, "version": version, "startup": _shown_time(datetime.now(UTC).timestamp())}
+        self._app = {"name": name, "version": version, "startup": shown_time(time())}
 
     def show(self, level: int, *, anonymous: bool = False, per_collection: bool = False) -> dict[str, Any]:
         """Build the answer; `level` as `details_level`, per_collection: count answers by collection too."""
@@ -96,9 +98,12 @@ class Telemetry:
 
     def _show_collection(self, collection: Collection, level: int, anonymous: bool) -> dict[str, Any]:
         info, config = collection.local_info(), collection.config
+        name_of = self.hidden if anonymous else str
         params = config.shown_params()
-        if anonymous and not is_single(config.vectors):
-            params["vectors"] = {self.hidden(name): settings for name, settings in config.vectors.items()}
+        if not is_single(config.vectors):
+            params["vectors"] = _renamed(config.vectors, name_of)
+        if config.sparse:
+            params["sparse_vectors"] = _renamed(config.sparse, name_of)
         if level < 2:
             return {
                 "vectors": sum(info.vectors_count_by_name.values()),
@@ -106,15 +111,17 @@ class Telemetry:
                 "params": params,
             }
         settings = config.shown() | {"params": params}
+        if (strict := config.strict_mode) is not None:
+            by_vector = {part: _renamed(strict[part], name_of) for part in PER_VECTOR if part in strict}
+            settings["strict_mode_config"] = strict | by_vector
         if anonymous:
             settings.pop("metadata", None)
         shown: dict[str, Any] = {
-            "id": self.hidden(collection.name) if anonymous else collection.name,
+            "id": name_of(collection.name),
             "init_time_ms": int(1000 * sum(shard.opening_seconds for shard in collection.shards.values())),
             "config": settings,
         }
         if level >= _SHARDS_LEVEL:
-            name_of = self.hidden if anonymous else str
             shown["shards"] = [
                 self._show_shard(collection, number, level, name_of) for number in sorted(collection.entry.shards)
             ]
@@ -169,14 +176,19 @@ class Telemetry:
     def _show_recall(self, served: list[Collection], name_of: Naming) -> dict[str, Any]:
         """Show the recall by collection and vector, of those that have graphs and were probed."""
         shown: dict[str, Any] = {}
-        for collection in served if self._recall is not None else ():
-            assert self._recall is not None
+        if self._recall is None:
+            return shown
+        for collection in served:
             readings = self._recall.readings(collection.name)
             if readings:
                 shown[name_of(collection.name)] = {
                     name_of(name): _show_reading(each) for name, each in readings.items()
                 }
         return shown
+
+
+def _renamed(section: Mapping[str, Any], name_of: Naming) -> dict[str, Any]:
+    return {name_of(name): settings for name, settings in section.items()}
 
 
 def _show_endpoint(endpoint: EndpointCount) -> dict[str, Any]:
@@ -187,7 +199,7 @@ def _show_endpoint(endpoint: EndpointCount) -> dict[str, Any]:
             "min_duration_micros": 1e6 * count.min_seconds,
             "max_duration_micros": 1e6 * count.max_seconds,
             "total_duration_micros": int(1e6 * count.total_seconds),
-            "last_responded": _shown_time(count.last_responded),
+            "last_responded": shown_time(count.last_responded),
         }
         for status, count in endpoint.by_status.items()
     }
@@ -199,7 +211,7 @@ def _show_reading(reading: RecallReading) -> dict[str, Any]:
         "k": PROBED_K,
         "found": reading.neighbours,
         "scanned": reading.scanned,
-        "at": _shown_time(reading.at),
+        "at": shown_time(reading.at),
     }
 
 
@@ -227,7 +239,3 @@ def _show_inside(collection: Collection, number: int, level: int, name_of: Namin
         left_out = local_reads.left_out([shard], collection.settings.vectors.values())
         shown["indexed_only_excluded_vectors"] = {name_of(name): count for name, count in left_out.items() if count}
     return shown
-
-
-def _shown_time(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")

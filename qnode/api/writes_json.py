@@ -111,8 +111,7 @@ def _columns_of_points(points: list[dict[str, Any]], sizes: Sizes) -> dict[str, 
 
 def _read_batch(batch: dict[str, Any], sizes: Sizes) -> tuple[list[PointKey], list[bytes], dict[str, Column]]:
     for name in ("ids", "vectors"):
-        if batch.get(name) is None:
-            raise reading.missing(name)
+        reading.required(batch, name)
     keys = [key_of(point_id) for point_id in reading.sequence(batch["ids"])]
     given = batch["vectors"]
     path = "batch.vectors.?" if isinstance(given, dict) else "batch.vectors"
@@ -228,9 +227,7 @@ def parse_delete(body: object, sizes: Sizes) -> DeleteRequest:
 def parse_update_vectors(body: object, sizes: Sizes) -> UpdateVectorsRequest:
     """Read vectors to put in the place of those that existing points have."""
     given = reading.mapping(body)
-    if given.get("points") is None:
-        raise reading.missing("points")
-    points = reading.sequence(given["points"])
+    points = reading.sequence(reading.required(given, "points"))
     if not points:
         raise ValidationFailed([("points", "must specify points to update")])
     keys, _, vectors = _read_points(points, sizes)
@@ -257,9 +254,7 @@ def parse_delete_vectors(body: object, sizes: Sizes) -> DeleteVectorsRequest:
 
 def _payload_change(body: object) -> tuple[Selector, bytes, str | None, ShardChoice | None]:
     given = reading.mapping(body)
-    if given.get("payload") is None:
-        raise reading.missing("payload")
-    payload = _payload_bytes(given["payload"])
+    payload = _payload_bytes(reading.required(given, "payload"))
     key = given.get("key")
     if key is not None:
         # What stands at the path must not lie deeper than can be stored.
@@ -284,9 +279,7 @@ def parse_overwrite_payload(body: object, sizes: Sizes) -> OverwritePayloadReque
 def parse_delete_payload(body: object, sizes: Sizes) -> DeletePayloadRequest:
     """Read which paths to take from which payloads."""
     given = reading.mapping(body)
-    if given.get("keys") is None:
-        raise reading.missing("keys")
-    paths = reading.texts(given["keys"])
+    paths = reading.texts(reading.required(given, "keys"))
     for path in paths:
         parse_path(path)
     return DeletePayloadRequest(_selector(given), tuple(paths), choice_of(given))
@@ -312,11 +305,8 @@ _OPERATIONS: dict[str, Callable[[object, Sizes], WriteRequest]] = {
 
 def parse_operations(body: object, sizes: Sizes) -> list[WriteRequest]:
     """Read a batch of operations, to be run in this order."""
-    given = reading.mapping(body)
-    if given.get("operations") is None:
-        raise reading.missing("operations")
     requests = []
-    for operation in reading.sequence(given["operations"]):
+    for operation in reading.sequence(reading.required(reading.mapping(body), "operations")):
         kinds = [kind for kind in _OPERATIONS if kind in reading.mapping(operation)]
         if len(kinds) != 1:
             raise MalformedBody("data did not match any variant of untagged enum UpdateOperation")

@@ -110,8 +110,8 @@ class Cluster:
         self.started = asyncio.Event()
         """Set when the topology shows that this process has started."""
         own_ms = settings.consensus.lease_ms
-        leases = Leases(self._consensus.lease, own_ms, self.started.is_set, lambda: self.topology)
-        self.read_lease = ReadLease(leases.hold, leases.wait_seconds)
+        self._leases = Leases(self._consensus.lease, own_ms, self.started.is_set, lambda: self.topology)
+        self.read_lease = ReadLease(self._leases.hold, self._leases.wait_seconds)
         """Whether what is applied here counts for all there is, and how long that may go on on any peer."""
         self._readiness = Readiness(
             self.me, lambda: self.topology, lambda: self._consensus.status().applied, self.ask_status
@@ -344,6 +344,7 @@ class Cluster:
     # following
 
     def _topology_changed(self) -> None:
+        self._leases.look()
         self._follow_addresses()
         self._news.tell()
 

@@ -27,7 +27,11 @@ class Leases:
         """Say whether this node may read its replicas now."""
         return self._has_started() and self._own.holds()
 
+    def look(self) -> None:
+        """Note the lengths of all who are members now: to be told of each change of the topology."""
+        self._longest_ms = max(self._longest_ms, *(peer.lease_ms for peer in self._topology().peers.values()), 0)
+
     def wait_seconds(self) -> float:
         """Give the seconds after which no lease is left that was granted before now."""
-        self._longest_ms = max(self._longest_ms, *(peer.lease_ms for peer in self._topology().peers.values()), 0)
+        self.look()
         return MARGIN * self._longest_ms / 1000

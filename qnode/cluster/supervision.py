@@ -170,10 +170,10 @@ class Supervision:
         """Give the shards of primaries that are away, or unwell, to another Active replica."""
         topology = self._topology_log.current
         silent, now = self._liveness.silent_since(topology), self._time()
-        absent = self._liveness.absent_since(topology)
         gone = {peer for peer, since in silent.items() if now - since >= self._failover_timeout_seconds}
         if not gone and not self._unserved and not self._reported:
             return
+        absent = self._liveness.absent_since(topology)
         orphans = [each for each in _led_shards(topology) if each.primary in gone or self._is_unwell(each)]
         candidates = {
             each.address: [peer for peer in each.shard.active() if peer != each.primary and peer not in absent]

@@ -19,6 +19,7 @@ DISABLED = "Disabled"
 """What a PATCH sends to take quantization away."""
 
 MEMORY = reading.one_of("cold", "cached", "pinned")
+DATATYPE = reading.one_of("float32", "uint8", "float16", "turbo4")
 _PINNED = "`pinned` memory is only supported for indexes and quantized vectors"
 _FORBIDDEN_IN_NAMES = '<>:"/\\|?*\0\x1f'
 _MAX_VECTOR_NAME_BYTES = 200
@@ -152,7 +153,7 @@ def read_vector(value: object, path: str, faults: list[Fault]) -> Section:
         "size": reading.nonzero,
         "distance": reading.one_of("Cosine", "Euclid", "Dot", "Manhattan"),
         **_vector_readers(path, faults),
-        "datatype": reading.one_of("float32", "uint8", "float16", "turbo4"),
+        "datatype": DATATYPE,
         "multivector_config": _read_multivector,
     }
     section = reading.fields(value, readers, "struct VectorParams")

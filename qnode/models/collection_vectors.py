@@ -10,12 +10,19 @@ from typing import Any
 
 from qnode.errors import BadInput, BadRequest, MalformedBody
 from qnode.models import reading
-from qnode.models.collection_sections import DISABLED, MAX_VECTOR_SIZE, MEMORY, Section, check_vector_name, read_vector
+from qnode.models.collection_sections import (
+    DATATYPE,
+    DISABLED,
+    MAX_VECTOR_SIZE,
+    MEMORY,
+    Section,
+    check_vector_name,
+    read_vector,
+)
 from qnode.models.reading import Fault, Reader
 from qnode.models.vector_params import Datatype, Quantization, QuantizationKind, SparseParams
 
-DATATYPES = ("float32", "uint8", "float16", "turbo4")
-MODIFIERS = ("none", "idf")
+_MODIFIER = reading.one_of("none", "idf")
 
 _IN_PLACE_OF_PRODUCT = {
     "x4": Quantization(QuantizationKind.SCALAR),
@@ -34,7 +41,7 @@ _INDEX: dict[str, Reader] = {
     "full_scan_threshold": reading.unsigned,
     "on_disk": reading.boolean,
     "memory": MEMORY,
-    "datatype": reading.one_of(*DATATYPES),
+    "datatype": DATATYPE,
 }
 
 
@@ -52,7 +59,7 @@ def read_sparse_vectors(value: object, faults: list[Fault]) -> Section:
 def _read_sparse(value: object, path: str, faults: list[Fault]) -> Section:
     readers: dict[str, Reader] = {
         "index": lambda index: reading.fields(index, _INDEX, "struct SparseIndexParams"),
-        "modifier": reading.one_of(*MODIFIERS),
+        "modifier": _MODIFIER,
     }
     section = reading.fields({} if value is None else value, readers, "struct SparseVectorParams")
     if section.get("index", {}).get("datatype") == "turbo4":

@@ -85,9 +85,7 @@ def parse_field_schema(value: object) -> FieldSchema:
     if isinstance(value, str):
         return FieldSchema(_known_type(value))
     given = reading.mapping(value, "a payload schema type or an object with `type`")
-    if given.get("type") is None:
-        raise reading.missing("type")
-    kind = _known_type(reading.text(given["type"]))
+    kind = _known_type(reading.text(reading.required(given, "type")))
     params = reading.fields(given, _PARAMETERS[kind])
     if kind == "integer" and params.get("lookup") is False and params.get("range") is False:
         both_off = "Validation error: the 'lookup' and 'range' capabilities can't be both disabled [{}]"

@@ -50,11 +50,11 @@ from qnode.models.reading import (
     Fault,
     boolean,
     mapping,
-    missing,
     mistyped,
     nonzero_32,
     number,
     raise_faults,
+    required,
     sequence,
     text,
     unsigned,
@@ -123,8 +123,8 @@ def _clause(value: object, path: str, name: str, faults: list[Fault], depth: int
 
 def _min_should(value: object, path: str, faults: list[Fault], depth: int) -> MinShould:
     given = mapping(value, "struct MinShould")
-    conditions = sequence(_required(given, "conditions"))
-    min_count = unsigned(_required(given, "min_count"))
+    conditions = sequence(required(given, "conditions"))
+    min_count = unsigned(required(given, "min_count"))
     if min_count < 1:
         faults.append((path, "min_count must be greater than 0"))
     return MinShould(_clause(conditions, path, "conditions", faults, depth), min_count)
@@ -150,19 +150,12 @@ def _condition(value: object, path: str, faults: list[Fault], depth: int) -> Con
 _CLAUSE_SET = frozenset(_CLAUSES)
 
 
-def _required(given: dict[str, Any], name: str) -> Any:
-    value = given.get(name)
-    if value is None:
-        raise missing(name)
-    return value
-
-
 def _path(value: object) -> PayloadPath:
     return parse_path(text(value))
 
 
 def _field_of(value: object) -> PayloadPath:
-    return _path(_required(mapping(value, "struct PayloadField"), "key"))
+    return _path(required(mapping(value, "struct PayloadField"), "key"))
 
 
 def _has_id(value: object, path: str, faults: list[Fault], depth: int) -> HasId:
@@ -171,7 +164,7 @@ def _has_id(value: object, path: str, faults: list[Fault], depth: int) -> HasId:
 
 def _slice(value: object, path: str, faults: list[Fault], depth: int) -> SliceCondition:
     given = mapping(value, "struct Slice")
-    total, index = nonzero_32(_required(given, "total")), unsigned_32(_required(given, "index"))
+    total, index = nonzero_32(required(given, "total")), unsigned_32(required(given, "index"))
     if index >= total:
         faults.append((f"{path}.slice.index", f"value {index} invalid, must be less than total {total}"))
     return SliceCondition(total, index)
@@ -179,8 +172,8 @@ def _slice(value: object, path: str, faults: list[Fault], depth: int) -> SliceCo
 
 def _nested(value: object, path: str, faults: list[Fault], depth: int) -> Nested:
     given = mapping(value, "struct Nested")
-    at = _path(_required(given, "key"))
-    return Nested(at, _filter(_required(given, "filter"), f"{path}.nested.filter", faults, depth + 1))
+    at = _path(required(given, "key"))
+    return Nested(at, _filter(required(given, "filter"), f"{path}.nested.filter", faults, depth + 1))
 
 
 _CONDITIONS: dict[str, Callable[[Any, str, list[Fault], int], Condition]] = {
@@ -270,7 +263,7 @@ def _bounds(value: object, expected: str, read: Callable[[Any], Bound]) -> dict[
 def parse_geo_point(value: object) -> GeoPoint:
     """Read a place; raise MalformedBody if it is none."""
     given = mapping(value, "struct GeoPoint")
-    lon, lat = number(_required(given, "lon")), number(_required(given, "lat"))
+    lon, lat = number(required(given, "lon")), number(required(given, "lat"))
     if not (-180 <= lon <= 180 and -90 <= lat <= 90):
         raise MalformedBody(
             f"Wrong format of GeoPoint payload: expected `lat` = {lat:g} within [-90;90] "
@@ -282,27 +275,27 @@ def parse_geo_point(value: object) -> GeoPoint:
 def _geo_bounding_box(value: object) -> GeoBoundingBox:
     given = mapping(value, "struct GeoBoundingBox")
     return GeoBoundingBox(
-        parse_geo_point(_required(given, "top_left")), parse_geo_point(_required(given, "bottom_right"))
+        parse_geo_point(required(given, "top_left")), parse_geo_point(required(given, "bottom_right"))
     )
 
 
 def _geo_radius(value: object) -> GeoRadius:
     given = mapping(value, "struct GeoRadius")
-    return GeoRadius(parse_geo_point(_required(given, "center")), number(_required(given, "radius")))
+    return GeoRadius(parse_geo_point(required(given, "center")), number(required(given, "radius")))
 
 
 def _geo_polygon(value: object) -> GeoPolygon:
     given = mapping(value, "struct GeoPolygon")
     interiors = given.get("interiors")
     return GeoPolygon(
-        _ring(_required(given, "exterior")),
+        _ring(required(given, "exterior")),
         () if interiors is None else tuple([_ring(ring) for ring in sequence(interiors)]),
     )
 
 
 def _ring(value: object) -> tuple[GeoPoint, ...]:
     given = mapping(value, "struct GeoLineString")
-    ring = tuple([parse_geo_point(point) for point in sequence(_required(given, "points"))])
+    ring = tuple([parse_geo_point(point) for point in sequence(required(given, "points"))])
     if len(ring) < _MIN_RING_POINTS:
         raise MalformedBody(
             f"Validation failed: polygon invalid, the size must be at least {_MIN_RING_POINTS}, got {len(ring)}"

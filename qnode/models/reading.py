@@ -157,6 +157,14 @@ def fields(value: object, readers: Mapping[str, Reader], expected: str = "a map"
     return {name: reader(given[name]) for name, reader in readers.items() if name in given and given[name] is not None}
 
 
+def required(given: Mapping[str, Any], name: str) -> Any:
+    """Give what stands under a key that must be there, and not be null."""
+    value = given.get(name)
+    if value is None:
+        raise missing(name)
+    return value
+
+
 def first_of(given: Mapping[str, Any], *names: str) -> Any:
     """Take the first of several spellings of a key; None when it is absent or null."""
     for name in names:

@@ -43,7 +43,8 @@ _BOUNDS: dict[str, Bounds] = {
     "max_points_count": (1, None),
     "max_resident_memory_percent": (1, 100),
 }
-_PER_VECTOR = {"multivector_config": "max_vectors", "sparse_config": "max_length"}
+PER_VECTOR = {"multivector_config": "max_vectors", "sparse_config": "max_length"}
+"""The parts that hold bounds by the names of vectors, and the one bound in each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,7 @@ class StrictMode:
         bounds: dict[str, Any] = {
             name: value for name, value in section.items() if name in _READERS and name != "enabled"
         }
-        for part, bound in _PER_VECTOR.items():
+        for part, bound in PER_VECTOR.items():
             limited = section.get(part, {})
             bounds[bound] = {name: limits[bound] for name, limits in limited.items() if bound in limits}
         return cls(**bounds)
@@ -90,7 +91,7 @@ def read_strict_mode(value: object, faults: list[Fault], path: str = "strict_mod
     given = reading.mapping(value, "struct StrictModeConfig")
     section = reading.fields(given, _READERS)
     faults += reading.section_faults(path, section, _BOUNDS)
-    for part, bound in _PER_VECTOR.items():
+    for part, bound in PER_VECTOR.items():
         if given.get(part) is not None:
             vectors = reading.mapping(given[part])
             section[part] = {

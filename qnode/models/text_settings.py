@@ -65,14 +65,10 @@ def _words(value: object) -> list[str]:
 def stemmer(value: object) -> dict[str, str]:
     """Read `{"type": "snowball", "language": …}` or `{"type": "none"}`."""
     given = reading.mapping(value, "a stemming algorithm")
-    if given.get("type") is None:
-        raise reading.missing("type")
-    kind = _stemming(given["type"])
+    kind = _stemming(reading.required(given, "type"))
     if kind == "none":
         return {"type": kind}
-    if given.get("language") is None:
-        raise reading.missing("language")
-    return {"type": kind, "language": _stemmed_language(given["language"])}
+    return {"type": kind, "language": _stemmed_language(reading.required(given, "language"))}
 
 
 _stemmed_language = reading.one_of(*STEMMED_LANGUAGES)

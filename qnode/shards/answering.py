@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import nullcontext
+from functools import partial
 
 from qnode import deadline
 from qnode.channel import Channel
@@ -49,6 +50,10 @@ class Answering:
         if isinstance(call.request, ReachedRequest):
             await self._reached(call.request.index, call.seconds)
             return wire.encode(None)
+        if isinstance(call.request, FieldsRequest):  # of whatever is here, whether it may be read or not
+            if (held := self._find(call.folder)) is not None:
+                await held.wait_for_fields_here([number for number in call.shards if number in held.shards])
+            return wire.encode(None)
         collection = self._serving(call)
         if isinstance(collection, NotServed):
             return wire.encode(collection)
@@ -81,9 +86,6 @@ class Answering:
 
     async def _answer(self, collection: Collection, call: ReadCall) -> bytes:
         numbers, request = call.shards, call.request
-        if isinstance(request, FieldsRequest):
-            await collection.wait_for_fields_here(numbers)
-            return wire.encode(None)
         kind = KINDS.get(type(request))
         if kind is None:
             raise wire.BadWire(f"a {type(request).__name__} is no read")
@@ -102,12 +104,8 @@ class Answering:
         if collection is None or call.shard not in collection.shards:
             raise NotPrimary(f"shard {call.shard} of {call.folder} is not here")
         queued = collection.submit_here(call.shard, call.request, wait=call.wait)
-        began = asyncio.get_running_loop().time()
-        op_num = await finished(queued, call.seconds, lambda: collection.is_sure(call.shard))
-        if op_num is not None and call.wait:
-            used = asyncio.get_running_loop().time() - began
-            left = None if call.seconds is None else max(0.0, call.seconds - used)
-            op_num = op_num if await collection.settled(call.shard, left) else None
+        settled = partial(collection.settled, call.shard) if call.wait else None
+        op_num = await finished(queued, call.seconds, lambda: collection.is_sure(call.shard), settled)
         return wire.encode(op_num)
 
 

@@ -7,6 +7,7 @@ and the shard takes nothing new meanwhile; any other failure is raised, for then
 from __future__ import annotations
 
 import logging
+from time import monotonic
 from typing import Final
 
 from qnode.errors import OlderSettings, OutOfSpace
@@ -14,10 +15,11 @@ from qnode.index import Index
 from qnode.models.operation import Operation
 from qnode.shards.opening import APPLY_BYTES, APPLY_OPERATIONS
 from qnode.shards.tail import LogReader, Tail
+from qnode.shards.waiting import text_of
 from qnode.wal import Log
 
 RETRY_SECONDS: Final = 1.0
-"""What found no room is tried again after this time."""
+"""What found no room is tried again after this time, or as soon as there are other settings."""
 
 _log = logging.getLogger(__name__)
 
@@ -32,6 +34,19 @@ class Applying:
         self._reader = LogReader(log)
         self.no_room: OutOfSpace | OlderSettings | None = None
         self.no_room_since = self.again_at = 0.0
+        self._tried_with = index.params
+
+    @property
+    def lacks_room(self) -> bool:
+        """Whether it is room that is missing, of which nobody knows when there will be some; settings are on their way."""
+        return isinstance(self.no_room, OutOfSpace)
+
+    def ailment(self, patience_seconds: float) -> str | None:
+        """Say why nothing was applied for so long; on any thread."""
+        no_room = self.no_room  # another thread may change it at any moment
+        if no_room is None or monotonic() - self.no_room_since < patience_seconds:
+            return None
+        return text_of(no_room)
 
     def forget_reading(self) -> None:
         """Hear that the end of the log is being cut off: what was read ahead may be of it."""
@@ -39,7 +54,8 @@ class Applying:
 
     def is_due(self, up_to_op: int, now: float) -> bool:
         """Whether there is something to apply, and nothing speaks against trying it now."""
-        return self._index.applied_op < up_to_op and (self.no_room is None or now >= self.again_at)
+        is_held = self.no_room is not None and now < self.again_at and self._index.params is self._tried_with
+        return self._index.applied_op < up_to_op and not is_held
 
     def apply_some(self, up_to_op: int, now: float) -> bool:
         """Apply the next piece; False if there was no room. Raise InternalError, Corruption."""
@@ -53,6 +69,7 @@ class Applying:
                 self.no_room_since = now
                 _log.error("committed operations of %s wait: %s", self._index.path, error)
             self.no_room, self.again_at = error, now + RETRY_SECONDS
+            self._tried_with = self._index.params
             return False
         self.no_room = None
         return True

@@ -7,7 +7,7 @@ and the reads beside it look at the local shards directly.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol, TypeVar
 
@@ -105,6 +105,7 @@ class Collection:
         self._place.freshness.follow(entry)
         self._routes = Routes(self._place.me, entry)
         active = frozenset(number for number in self.shards if self._place.me in self._routes.active(number))
+        self._active_here = active
         self._readable = active if is_current else frozenset[int]()
         self._spare = frozenset[int]() if is_current else active
         self._sole = frozenset(number for number, shard in entry.shards.items() if len(shard.replicas) <= 1)
@@ -335,8 +336,8 @@ class Collection:
 
     def can_answer(self, numbers: Numbers) -> Iterator[int]:
         """Give those of the shards that may be read here."""
-        here = self._readable | self._spare
-        return (number for number in numbers if number in here and self.is_sure(number))
+        is_new, sole = self._place.freshness.holds(), self._sole
+        return (number for number in numbers if number in self._active_here and (is_new or number in sole))
 
     def is_sure(self, number: int) -> bool:
         """Tell whether what a replica here shows is all that anybody has of a shard, if it is Active."""
@@ -382,7 +383,7 @@ class Collection:
         if isinstance(outcomes[0], BaseException):
             raise outcomes[0]
 
-    async def wait_for_fields_here(self, numbers: Numbers) -> None:
+    async def wait_for_fields_here(self, numbers: Iterable[int]) -> None:
         """Return when the payload indexes of shards here are built."""
         await asyncio.gather(*(self.shards[number].wait_for_fields() for number in numbers))
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Any, Final
 
 from qnode.channel import Unreached
@@ -159,10 +160,8 @@ class Delivery:
             return answered
 
     async def _finished(self, number: int, queued: asyncio.Future[int]) -> int | None:
-        op_num = await finished(queued, self._seconds_left(), lambda: self._is_sure(number))
-        if op_num is not None and self._wait and not await self._settled(number, self._seconds_left()):
-            return None
-        return op_num
+        settled = partial(self._settled, number) if self._wait else None
+        return await finished(queued, self._seconds_left(), lambda: self._is_sure(number), settled)
 
     def _seconds_left(self) -> float | None:
         return None if self._ends is None else max(0.0, self._ends - self._now())
@@ -174,11 +173,18 @@ class Delivery:
         return Unavailable(f"peer {primary}, the primary of shard {number}, did not take the write: {refusal}")
 
 
-async def finished(queued: asyncio.Future[int], seconds: float | None, is_sure: Callable[[], bool]) -> int | None:
-    """Wait for a write that was queued; None if it will stay and is not complete, or not after so long.
+async def finished(
+    queued: asyncio.Future[int],
+    seconds: float | None,
+    is_sure: Callable[[], bool],
+    settled: Callable[[float | None], Awaitable[bool]] | None,
+) -> int | None:
+    """Wait for a write that was queued, and then until it is `settled`; None if it will stay and is not complete, or not after so long.
 
     That a point is missing which must be there is the word of a primary alone: it counts if the primary is sure to be one still.
     """
+    now = asyncio.get_running_loop().time
+    ends = None if seconds is None else now() + seconds
     try:
         done, _ = await asyncio.wait({queued}, timeout=seconds)
     except asyncio.CancelledError:
@@ -188,13 +194,16 @@ async def finished(queued: asyncio.Future[int], seconds: float | None, is_sure: 
         queued.add_done_callback(forget)
         return None
     try:
-        return queued.result()
+        op_num = queued.result()
     except NotYetApplied:
         return None
     except NotFound as missing:
         if is_sure():
             raise
         raise NotPrimary(f"it may have another primary by now; here: {missing}") from None
+    if settled is not None and not await settled(None if ends is None else max(0.0, ends - now())):
+        return None
+    return op_num
 
 
 def forget(late: asyncio.Future[Any]) -> None:

@@ -150,10 +150,10 @@ class Replicas:
         """Say by shard and epoch what has been wrong for so long with a primary that is here, where it could be another."""
         found = {}
         for address, shard in self._shards.items():
-            view = shard.view
-            if view is None or view.primary != self._channel.me or len(view.active) < 2:
+            if (ailment := shard.ailment(patience_seconds)) is None:
                 continue
-            if (ailment := shard.ailment(patience_seconds)) is not None:
+            view = shard.view
+            if view is not None and view.primary == self._channel.me and len(view.active) > 1:
                 found[address, view.epoch] = ailment
         return found
 

@@ -99,9 +99,7 @@ class Replicating:
         """Say why this replica should not be primary: it is broken, or could not write for so long."""
         if self.fault is not None:
             return str(self.fault)
-        if self._applying.no_room is not None and monotonic() - self._applying.no_room_since >= patience_seconds:
-            return "its disk is full"
-        return self._storing.ailment(patience_seconds)
+        return self._applying.ailment(patience_seconds) or self._storing.ailment(patience_seconds)
 
     def refusal(self) -> QnodeError | None:
         """Say why no write can be taken now; None if one can."""
@@ -369,11 +367,11 @@ class Replicating:
 
     def _apply_some(self, now: float) -> None:
         if not self._applying.apply_some(self._shard.committed_op, now):
-            view = self._view
-            if view is not None and view.primary is not None and not self._shard.is_primary:
+            view, lacks_room = self._view, self._applying.lacks_room
+            if lacks_room and view is not None and view.primary is not None and not self._shard.is_primary:
                 self._complain(view.primary, view.epoch, Reason.UNABLE)  # nobody should wait for this replica
-            if now - self._applying.no_room_since >= APPLY_PATIENCE_SECONDS:
-                self._ledger.give_up_applying(self._shard.committed_op, "there is no room on the disk")
+            if (reason := self._applying.ailment(APPLY_PATIENCE_SECONDS)) is not None:
+                self._ledger.give_up_applying(self._shard.committed_op, reason)
             return
         applied_op = self.index.applied_op
         self._perform(self._shard.applied(applied_op, monotonic()))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Collection, Sequence
+from collections.abc import Awaitable, Collection, Mapping, Sequence
 from itertools import count
 from typing import Any, Final, Protocol, TypeVar
 
@@ -88,7 +88,7 @@ class Scatter:
 
     def first_choice(self, numbers: Numbers) -> list[tuple[int, Numbers]]:
         """Choose whom to ask for which shards before anybody has failed; raise InternalError if nobody has a shard."""
-        return self._grouped(numbers, set(), None)
+        return self._grouped(self._untried(numbers, set()), None)
 
     async def _read_one_each(self, numbers: Numbers, reading: Reading[Result]) -> list[Result]:
         pending, answers = numbers, []
@@ -98,10 +98,13 @@ class Scatter:
         lost: Counter[int] = Counter()
         fault: QnodeError | None = None
         while pending:
-            await self._wait_for_links(pending, tried)
-            if not_served and asyncio.get_running_loop().time() < patient_until:
-                await self._ask_again(pending, tried, not_served)
-            groups = self._grouped(pending, tried, fault)
+            candidates = self._untried(pending, tried)
+            if not all(candidates.values()):
+                await self._wait_for_links(pending, tried)
+                if not_served and asyncio.get_running_loop().time() < patient_until:
+                    await self._ask_again(pending, tried, not_served)
+                candidates = self._untried(pending, tried)
+            groups = self._grouped(candidates, fault)
             asking = [self._ask(peer, group, reading) for peer, group in groups]
             outcomes = [await _outcome(asking[0])] if len(asking) == 1 else await asyncio.gather(*map(_outcome, asking))
             left: list[int] = []
@@ -129,7 +132,7 @@ class Scatter:
     async def _ask_again(self, pending: Numbers, tried: set[tuple[int, int]], not_served: set[tuple[int, int]]) -> None:
         """Where nobody is left for a shard, give those that did not serve it a moment to be sure of what they have."""
         for number in pending:
-            if all((peer, number) in tried for peer in self._candidates(number)):
+            if not self._untried((number,), tried)[number]:
                 await asyncio.sleep(ASK_AGAIN_SECONDS)
                 deadline.check()
                 tried -= not_served
@@ -141,30 +144,32 @@ class Scatter:
         if self._remote.is_alone:
             return
         for number in pending:
-            left = [
-                peer for peer in self._routes.active(number) if peer != self._routes.me and (peer, number) not in tried
-            ]
-            while all((peer, number) in tried for peer in self._candidates(number)):
+            while not self._untried((number,), tried)[number]:
                 if self._may_become_fresh(number, tried) and await self._freshness.until_holds(LEASE_PATIENCE_SECONDS):
                     continue
+                others = (peer for peer in self._routes.active(number) if peer != self._routes.me)
+                left = [peer for peer in others if (peer, number) not in tried]
                 if not await self._remote.wait_for_link(left):  # one that is there may be gone again by now
                     break
                 deadline.check()
 
-    def _grouped(
-        self, pending: Numbers, tried: set[tuple[int, int]], fault: QnodeError | None
-    ) -> list[tuple[int, Numbers]]:
-        """Choose whom to ask for which shards; raise the last fault, or that nobody has a shard."""
-        candidates = {
-            number: [peer for peer in self._candidates(number) if (peer, number) not in tried] for number in pending
+    def _untried(self, pending: Numbers, tried: set[tuple[int, int]]) -> dict[int, list[int]]:
+        """List by shard whom to ask for it, this peer first, or last."""
+        is_fresh = self.is_fresh
+        return {
+            number: [peer for peer in self._candidates(number, is_fresh=is_fresh) if (peer, number) not in tried]
+            for number in pending
         }
+
+    def _grouped(self, candidates: Mapping[int, list[int]], fault: QnodeError | None) -> list[tuple[int, Numbers]]:
+        """Choose whom to ask for which shards; raise the last fault, or that nobody has a shard."""
         for number, peers in candidates.items():
             if not peers:
                 raise fault or self._nobody(number, "has no active replica")
         me = self._routes.me
         mine = tuple(number for number, peers in candidates.items() if peers[0] == me)
         groups = [(me, mine)] if mine else []
-        rest = [number for number in pending if candidates[number][0] != me]
+        rest = [number for number, peers in candidates.items() if peers[0] != me]
         while rest:
             votes = Counter(peer for number in rest for peer in candidates[number] if peer != me)
             most = max(votes.values())
@@ -174,11 +179,11 @@ class Scatter:
             rest = [number for number in rest if peer not in candidates[number]]
         return groups
 
-    def _candidates(self, number: int) -> list[int]:
+    def _candidates(self, number: int, *, is_fresh: bool) -> list[int]:
         """List the peers that can be asked for a shard, this one first, or last."""
         me, connected = self._routes.me, self._remote.is_connected
         others = [peer for peer in self._routes.active(number) if peer != me and connected(peer)]
-        if number not in self._sole_here and not self._freshness.holds():
+        if number not in self._sole_here and not is_fresh:
             return others
         if number in self._readable_here:
             return [me, *others]
@@ -187,7 +192,7 @@ class Scatter:
     def _may_become_fresh(self, number: int, tried: set[tuple[int, int]]) -> bool:
         """Say whether a replica here could be read as soon as it is sure to be new."""
         is_here = number in self._readable_here or number in self._spare_here
-        return is_here and (self._routes.me, number) not in tried and not self._freshness.holds()
+        return is_here and (self._routes.me, number) not in tried and not self.is_fresh
 
     async def _read_several(self, number: int, reading: Reading[Result], consistency: Consistency) -> Result:
         """Ask as many replicas of a shard as are to agree, and keep what they agree on."""
@@ -199,20 +204,32 @@ class Scatter:
                 wanted = replicas // 2 + 1
             case int(factor):
                 wanted = min(factor, replicas)
-        peers = self._candidates(number)
         answers: list[Result] = []
+        tried: set[tuple[int, int]] = set()
+        not_served: set[tuple[int, int]] = set()
+        patient_until = asyncio.get_running_loop().time() + LEASE_PATIENCE_SECONDS
         fault: QnodeError | None = None
-        while len(answers) < wanted:
-            missing = wanted - len(answers)
+        while (missing := wanted - len(answers)) > 0:
+            peers = self._untried((number,), tried)[number][:missing]
             if len(peers) < missing:
-                raise fault or self._nobody(number, "does not have enough active replicas")
-            asked, peers = peers[:missing], peers[missing:]
-            for outcome in await asyncio.gather(*(_outcome(self._ask(peer, (number,), reading)) for peer in asked)):
+                may_be_sure_soon = not_served or self._may_become_fresh(number, tried)
+                if not may_be_sure_soon or asyncio.get_running_loop().time() >= patient_until:
+                    raise fault or self._nobody(number, "does not have enough active replicas")
+                await asyncio.sleep(ASK_AGAIN_SECONDS)
+                deadline.check()
+                tried -= not_served
+                not_served.clear()
+                continue
+            tried.update((peer, number) for peer in peers)
+            outcomes = await asyncio.gather(*(_outcome(self._ask(peer, (number,), reading)) for peer in peers))
+            for peer, outcome in zip(peers, outcomes, strict=True):
                 if isinstance(outcome, QnodeError):
                     deadline.check()
                     fault = outcome
                 elif not isinstance(outcome, NotServed):
                     answers.append(outcome)
+                elif self._freshness.is_bounded:  # it may be without a lease
+                    not_served.add((peer, number))
         needed = len(answers) // 2 + 1 if consistency is Agreement.MAJORITY else len(answers)
         return reading.agreed(answers, needed)
 

@@ -146,11 +146,8 @@ async def _download(location: Location, target: Path) -> None:
 
 def sha256_of(path: Path) -> str:
     """Compute the SHA-256 of a file, in hexadecimal. Blocks."""
-    digest = hashlib.sha256()
     try:
         with path.open("rb") as file:
-            while piece := file.read(PIECE_BYTES):
-                digest.update(piece)
+            return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise fault_of(error, f"{path} could not be read") from error
-    return digest.hexdigest()

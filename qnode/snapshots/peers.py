@@ -106,12 +106,8 @@ class Peers:
         except (ValueError, TypeError) as error:
             raise BadRequest(f"not the order of a snapshot: {error}") from None
         collection = self._find(str(name))
-        if list(collection.can_answer(tuple(wanted))) != wanted:
-            raise Unavailable(f"peer {self._channel.me} does not have all of these shards of {name} in sync")
         async with self._staging.place() as place:
-            shards = {number: collection.shards[number] for number in wanted}
-            keys = {number: collection.entry.shards[number].key for number in wanted}
-            sent = pieces(*contents(collection, await taken_as_copied(shards, keys, place)))
+            sent = pieces(*contents(collection, await taken_as_copied(collection, wanted, place)))
             await self._send(peer, [_TAKEN, str(token)], sent, STALL_SECONDS)
         return b""
 

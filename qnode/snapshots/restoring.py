@@ -90,8 +90,9 @@ class Restoring:
         if entry is not None:
             await self._restore_shards(name, unpacked, priority)
             return
-        await self._make(name, manifest)
+        await self._collections.create(name, CollectionConfig.from_json(manifest.config))
         try:
+            await self._equip(name, manifest)
             await self._restore_shards(name, unpacked, Priority.SNAPSHOT)
         except BaseException:
             await asyncio.shield(self._collections.delete(name))
@@ -215,9 +216,8 @@ class Restoring:
                 await self._peers.forget(copy.at, copy.brought)
         copy.at = copy.brought = None
 
-    async def _make(self, name: str, manifest: Manifest) -> None:
-        """Make an empty collection like the one that was copied."""
-        await self._collections.create(name, CollectionConfig.from_json(manifest.config))
+    async def _equip(self, name: str, manifest: Manifest) -> None:
+        """Give an empty collection the shard keys and payload indexes of the one that was copied."""
         for key in manifest.keys:
             factor = key.replication_factor or int(manifest.config["params"].get("replication_factor") or 1)
             placement = place(self._topology_log.current, len(key.shards), factor)

@@ -22,13 +22,11 @@ from qnode.channel import Channel
 from qnode.errors import BadInput, CannotStart, NeedsCluster, NotFound, Unavailable
 from qnode.models import reading
 from qnode.models.collection_sections import collection_name_faults
-from qnode.models.shard_choice import ShardKey
 from qnode.models.topology import STANDALONE_PEER, CollectionEntry
 from qnode.raft.topology_log import TopologyLog
 from qnode.shards.collection import Collection
 from qnode.shards.collections import Collections
 from qnode.shards.copying import to_its_end
-from qnode.shards.local_shard import LocalShard
 from qnode.snapshots import storage_archive
 from qnode.snapshots.counts import SnapshotCounts
 from qnode.snapshots.fetching import Location, Priority, fetch, sha256_of
@@ -127,8 +125,9 @@ class Snapshots:
 
     async def create_of_shard(self, name: str, number: int) -> SnapshotDescription:
         """Make a snapshot of a shard of this node."""
-        shelf = self.of_shard(name, number)
-        return await self._create(self._resolved(name), shelf, {self._me: [number]})
+        shelf, name = self.of_shard(name, number), self._resolved(name)
+        async with self._busy(name):
+            return await self._create(name, shelf, {self._me: [number]})
 
     async def create_of_storage(self) -> SnapshotDescription:
         """Make a snapshot of all collections, as far as they are on this node."""
@@ -147,7 +146,7 @@ class Snapshots:
         self.of_shard(name, number)
         collection = self._collections.get(self._resolved(name))
         async with self._staging.place() as place:
-            content = contents(collection, await taken_as_copied(*self._active(collection, [number]), place))
+            content = contents(collection, await taken_as_copied(collection, [number], place))
             yield size_of(*content), pieces(*content)
 
     async def _create(self, name: str, shelf: Shelf, holders: Mapping[int, list[int]]) -> SnapshotDescription:
@@ -185,16 +184,7 @@ class Snapshots:
         if peer != self._me:
             assert self._peers is not None
             return await self._peers.take(peer, collection.name, numbers, place)
-        return await opened.enter_async_context(taken_as_held(*self._active(collection, numbers)))
-
-    def _active(
-        self, collection: Collection, numbers: list[int]
-    ) -> tuple[Mapping[int, LocalShard], Mapping[int, ShardKey | None]]:
-        """Give shards and their keys; raise Unavailable unless all are in sync here."""
-        if list(collection.can_answer(tuple(numbers))) != numbers:
-            raise Unavailable(f"no replica of shard {numbers[0]} of {collection.name} is in sync on this node")
-        keys = {number: collection.entry.shards[number].key for number in numbers}
-        return {number: collection.shards[number] for number in numbers}, keys
+        return await opened.enter_async_context(taken_as_held(collection, numbers))
 
     async def _holders(self, name: str, of_cluster: bool) -> dict[int, list[int]]:
         """Say who copies which shards: this node what it can, its peers the rest, if that is wanted."""
@@ -250,11 +240,12 @@ class Snapshots:
                     await self._restoring.restore_shard(name, shard, file, folder, priority)
 
     async def restore_storage(self, file: Path, *, replaces: bool) -> None:
-        """Restore all collections, and aliases, of a snapshot of the whole storage."""
+        """Restore all collections, and aliases, of a snapshot of the whole storage; none of them if one may not be replaced."""
         async with self._staging.place() as place:
             found = await asyncio.to_thread(storage_archive.unpack, file, place)
-            for name, path in found.files.items():
+            for name in found.files:
                 self.check_may_replace(name, replaces=replaces)
+            for name, path in found.files.items():
                 await self.restore(name, path, Priority.SNAPSHOT)
             await self._topology_log.change_aliases(found.aliases)
 

@@ -8,13 +8,13 @@ slower than that, a copy is made first, of the store and of growing segments: se
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from qnode.errors import Unavailable
 from qnode.index.copying import Held, SourceFile, files_in, hold
-from qnode.models.shard_choice import ShardKey
 from qnode.shards.collection import Collection
 from qnode.shards.copying import to_its_end
 from qnode.shards.local_shard import LocalShard
@@ -39,35 +39,38 @@ def contents(collection: Collection, taken: Sequence[Taken]) -> tuple[First, lis
 
 
 @asynccontextmanager
-async def taken_as_held(
-    shards: Mapping[int, LocalShard], keys: Mapping[int, ShardKey | None]
-) -> AsyncIterator[list[Taken]]:
-    """Give shards as they are now, to be read until the block ends. Raises what holding them raises."""
-    async with _held(shards) as held:
+async def taken_as_held(collection: Collection, numbers: Sequence[int]) -> AsyncIterator[list[Taken]]:
+    """Give shards as they are now, to be read until the block ends. Raises Unavailable, and what holding them raises."""
+    known = collection.entry.shards
+    async with _held(collection, numbers) as held:
         taken = []
         for number, (state, epoch) in held.items():
             files = await to_its_end(asyncio.to_thread(state.files))
-            taken.append(Taken(ShardPart(number, keys[number], epoch, state.applied_op), files))
+            taken.append(Taken(ShardPart(number, known[number].key, epoch, state.applied_op), files))
         yield taken
 
 
-async def taken_as_copied(
-    shards: Mapping[int, LocalShard], keys: Mapping[int, ShardKey | None], place: Path
-) -> list[Taken]:
-    """Copy shards into `place`/<number>, and let them go on. Raises what reading and writing them raises."""
-    taken = []
-    async with _held(shards) as held:
+async def taken_as_copied(collection: Collection, numbers: Sequence[int], place: Path) -> list[Taken]:
+    """Copy shards into `place`/<number>, and let them go on. Raises Unavailable, and what reading and writing them raises."""
+    known, taken = collection.entry.shards, []
+    async with _held(collection, numbers) as held:
         for number, (state, epoch) in held.items():
             op_num = await to_its_end(asyncio.to_thread(state.write, place / str(number)))
             files = await asyncio.to_thread(files_in, place / str(number))
-            taken.append(Taken(ShardPart(number, keys[number], epoch, op_num), files))
+            taken.append(Taken(ShardPart(number, known[number].key, epoch, op_num), files))
     return taken
 
 
 @asynccontextmanager
-async def _held(shards: Mapping[int, LocalShard]) -> AsyncIterator[dict[int, tuple[Held, int]]]:
-    """Hold shards, at what they have applied of which epoch, until the block ends."""
-    holding = {number: asyncio.ensure_future(_hold(shard)) for number, shard in shards.items()}
+async def _held(collection: Collection, numbers: Sequence[int]) -> AsyncIterator[dict[int, tuple[Held, int]]]:
+    """Hold shards, at what they have applied of which epoch, until the block ends; raise Unavailable unless all are in sync."""
+    in_sync = set(collection.can_answer(tuple(numbers)))
+    for number in numbers:
+        if number not in in_sync:
+            raise Unavailable(
+                f"no replica of shard {number} of {collection.name} is in sync on the node that was asked for it"
+            )
+    holding = {number: asyncio.ensure_future(_hold(collection.shards[number])) for number in numbers}
     try:
         await to_its_end(_ended(holding.values()))
         yield {number: each.result() for number, each in holding.items()}

@@ -165,6 +165,20 @@ def test_a_token_may_hold_only_as_long_as_a_point_is_there(guarded: Client) -> N
     assert (response.status_code, response.text) == (401, "Invalid JWT, stateful validation failed")
 
 
+@pytest.mark.parametrize(
+    "condition",
+    [
+        {"collection": "mine", "matches": [{"key": "who", "value": ["ada"]}]},
+        {"collection": "mine", "matches": [{"key": "a[", "value": "ada"}]},
+        {"collection": ["mine"], "matches": [{"key": "who", "value": "ada"}]},
+        {"collection": "mine"},
+    ],
+)
+def test_a_token_whose_condition_makes_no_sense_gives_nothing(guarded: Client, condition: object) -> None:
+    response = ask(guarded, "GET", "/collections", key=token(value_exists=condition))
+    assert (response.status_code, response.text) == (403, "Invalid JWT: its claims cannot be read")
+
+
 def test_a_browser_may_ask_first_what_it_may_ask_for(guarded: Client) -> None:
     headers = {
         "origin": "http://page",

@@ -26,7 +26,7 @@ def shape(value: object) -> object:
 
 def test_every_endpoint_of_points_has_a_sketch() -> None:
     points = Points(None, None, None, None)  # type: ignore[arg-type]
-    assert set(documentation.POINTS) == {*points.routes(), *Summaries(None, points).routes()}  # type: ignore[arg-type]
+    assert set(documentation.POINTS) == {*points.routes(), *Summaries(points).routes()}
 
 
 def test_the_document_shows_hot_and_ordinary_endpoints(document: dict[str, Any]) -> None:

@@ -107,6 +107,28 @@ def test_what_is_anonymous_holds_no_word_of_the_users(client: Client) -> None:
     client.result("DELETE", "/collections/secretname")
 
 
+def test_names_within_settings_are_hidden_from_the_anonymous_too(client: Client) -> None:
+    settings = {
+        "vectors": DOT,
+        "sparse_vectors": {"secretwords": {}},
+        "strict_mode_config": {"enabled": True, "sparse_config": {"secretwords": {"max_length": 9}}},
+    }
+    client.result("PUT", "/collections/h", settings)
+    client.result("PUT", "/collections/h/points?wait=true", {"points": [{"id": 1, "vector": [1, 1]}]})
+    schema = {"type": "text", "stopwords": {"languages": ["english"], "custom": ["secretcustom"]}}
+    client.result("PUT", "/collections/h/index?wait=true", {"field_name": "secretfield", "field_schema": schema})
+    plain = client.send("GET", "/telemetry?details_level=9").text
+    for word in ("secretwords", "secretcustom", "secretfield"):
+        assert word in plain
+    for level in (1, 2, 9):
+        hidden = client.result("GET", f"/telemetry?details_level={level}&anonymize=true")
+        assert "secret" not in str(hidden)
+    (shown,) = hidden["collections"]["collections"]
+    (vector,) = shown["config"]["params"]["sparse_vectors"]
+    assert shown["config"]["strict_mode_config"]["sparse_config"] == {vector: {"max_length": 9}}
+    client.result("DELETE", "/collections/h")
+
+
 def test_telemetry_tells_of_shards_from_level_three_on(client: Client) -> None:
     client.result("PUT", "/collections/t", {"vectors": DOT, "shard_number": 2})
     client.result("PUT", "/collections/t/points?wait=true", {"points": [{"id": i, "vector": [i, 1]} for i in range(9)]})

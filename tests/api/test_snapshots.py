@@ -145,6 +145,31 @@ def test_a_shard_is_restored_alone(client: Client, collection: str) -> None:
     assert client.result("DELETE", f"{path}/{described['name']}") is True
 
 
+def test_nothing_is_left_of_a_stream_whose_client_goes_before_it_begins(client: Client, collection: str) -> None:
+    transport: Any = client.http._transport
+    path = f"{C}/shards/0/snapshot"
+    scope = {
+        "type": "http",
+        "method": "GET",
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": b"",
+        "headers": [],
+    }
+    places: list[int] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.disconnect" if places else "http.request", "body": b"", "more_body": False}
+
+    async def send(message: Any) -> None:
+        places.append(len(list((client.folder / "staging").iterdir())))
+        raise OSError("the client is gone")
+
+    client.runner.run(transport.app({**scope, "asgi": {"spec_version": "2.4"}}, receive, send))
+    assert places[0] == 1
+    assert list((client.folder / "staging").iterdir()) == []
+
+
 def test_who_does_not_wait_is_told_at_once(client: Client, collection: str) -> None:
     answer = client.send("POST", f"{C}/snapshots?wait=false")
     assert answer.status_code == 202

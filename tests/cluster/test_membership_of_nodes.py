@@ -45,6 +45,19 @@ def test_writes_wait_for_the_longest_lease_of_all_members_also_of_one_that_was_r
     asyncio.run(claim())
 
 
+def test_the_lease_of_a_member_that_went_before_anybody_waited_counts_too(tmp_path: Path) -> None:
+    async def claim() -> None:
+        async with members(tmp_path) as nodes:
+            await nodes.start(1)
+            await nodes.start(2, 1, consensus=replace(FAST, lease_ms=4000))
+            await nodes.settle(2)
+            await within(nodes[1].until(lambda: nodes[1].topology.peers[nodes[2].me].lease_ms == 4000))
+            await nodes[1].remove_peer(nodes[2].me)
+            assert nodes[1].read_lease.wait_seconds() == 5.0
+
+    asyncio.run(claim())
+
+
 def test_a_node_reads_under_no_lease_whose_length_the_others_do_not_know(tmp_path: Path) -> None:
     async def claim() -> None:
         async with members(tmp_path) as nodes:

@@ -1,6 +1,7 @@
 """Reads and writes of several nodes, one of which hears of the topology no more, or is without a lease."""
 
 import asyncio
+import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 
 from qnode.errors import QnodeError, Unavailable
 from qnode.models.point_id import key_of
-from qnode.models.query import CountRequest, Nearest, QueryRequest
+from qnode.models.query import Agreement, CountRequest, Nearest, QueryRequest
 from qnode.models.topology import ReplicaState
 from qnode.models.topology_commands import AddReplica, ChangePrimary, DropReplica, SetReplicaState
 from qnode.models.write import Selector, SetPayloadRequest, UpdateStatus
@@ -84,6 +85,43 @@ def test_a_read_waits_for_the_lease_that_an_election_has_interrupted(tmp_path: P
         assert await asyncio.gather(*reads) == [0, 0, 0]
 
     run(tmp_path, 3, act)
+
+
+@pytest.mark.parametrize("through", [1, 3])
+def test_a_read_of_several_replicas_waits_for_their_leases_too(tmp_path: Path, through: int) -> None:
+    async def act() -> None:
+        looks = {1: 0, 2: 0, 3: 0}
+
+        def lease(peer: int) -> ReadLease:
+            def holds() -> bool:
+                looks[peer] -= 1
+                return looks[peer] < 0
+
+            return ReadLease(holds, lambda: WAIT_SECONDS)
+
+        async with nodes(tmp_path, 3, lease=lease) as group, asyncio.timeout(25):
+            await group.create(((1, 2),))
+            await collection(group, 1).write(upsert(1), wait=True)
+            looks.update({1: 4, 2: 4, 3: 4})  # so often each has none
+            assert await collection(group, through).count(CountRequest(), Agreement.ALL) == 1
+
+    asyncio.run(act())
+
+
+def test_payload_indexes_of_a_peer_without_a_lease_are_waited_for_too(tmp_path: Path) -> None:
+    async def act(group: Group, lent: Lent) -> None:
+        await group.create(((1, 2),))
+        lent.nodes[2] = False
+        goes_on = threading.Event()
+        building = asyncio.create_task(collection(group, 2).shards[0].run(goes_on.wait))
+        await asyncio.sleep(0)
+        waiting = asyncio.create_task(collection(group, 1).wait_for_fields(None))
+        early, _ = await asyncio.wait({waiting}, timeout=0.2)
+        goes_on.set()
+        await asyncio.gather(building, waiting)
+        assert not early
+
+    run(tmp_path, 2, act)
 
 
 def test_a_shard_of_a_single_replica_needs_no_lease(tmp_path: Path) -> None:

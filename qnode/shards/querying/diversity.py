@@ -12,6 +12,7 @@ from typing import cast
 
 import numpy as np
 
+from qnode.index.vectors.query import normalised
 from qnode.models.query import AnyVector, SparseVector, Vector
 from qnode.models.vector_params import Distance
 
@@ -25,8 +26,9 @@ def chosen(
     if not candidates:
         return []
     similar, alike = _similarities(candidates, distance)
-    is_turned = distance is Distance.COSINE and isinstance(query, np.ndarray)
-    relevance = similar(_normalised(cast("Vector", query)) if is_turned else query)
+    if distance is Distance.COSINE and isinstance(query, np.ndarray):
+        query = normalised(np.atleast_2d(query)).reshape(query.shape)
+    relevance = similar(query)
     weight = np.float32(1 - diversity)
     pending = np.arange(len(candidates))
     nearest_chosen = np.full(len(candidates), -np.inf, np.float32)
@@ -102,9 +104,3 @@ def _row_similarities(rows: Vector, vector: Vector, distance: Distance) -> Vecto
     else:
         similarity = rows @ vector
     return similarity
-
-
-def _normalised(vector: Vector) -> Vector:
-    length = np.linalg.norm(vector, axis=-1, keepdims=True)
-    normalised: Vector = np.divide(vector, length, out=vector.copy(), where=length > 0)
-    return normalised

@@ -63,30 +63,31 @@ class _Run:
                 if (parts := self._parts) is None:
                     answers = await asyncio.gather(*map(self._gathered, asks))
                     continue
-                answers, left = None, left - len(asks)
-                if left >= 0:
-                    answers = self._now(parts, asks)
-                if answers is None:
-                    return await asyncio.to_thread(self._finished, parts, asks)
+                left -= len(asks)
+                answers = self._now(parts, asks) if left >= 0 else []
+                if len(answers) < len(asks):
+                    return await asyncio.to_thread(self._finished, parts, asks, answers)
         except StopIteration as end:
             points: Sequence[Point] = end.value
             return points
 
-    def _now(self, parts: list[Part], asks: Sequence[Ask]) -> list[Sequence[Point]] | None:
-        """Answer on the event loop; None if something is not quick."""
-        answers = []
+    def _now(self, parts: list[Part], asks: Sequence[Ask]) -> list[Sequence[Point]]:
+        """Answer on the event loop, up to the first that is not quick."""
+        answers: list[Sequence[Point]] = []
         for ask in asks:
             points = self._collection.answered_now(parts, ask.request)
             if points is None:
-                return None
+                break
             answers.append(points)
         return answers
 
-    def _finished(self, parts: list[Part], asks: Sequence[Ask]) -> Sequence[Point]:
-        """Answer these and whatever else is asked; blocks."""
+    def _finished(self, parts: list[Part], asks: Sequence[Ask], answers: list[Sequence[Point]]) -> Sequence[Point]:
+        """Answer those that have no answer yet, and whatever else is asked; blocks."""
         try:
             while True:
-                asks = self._steps.send([self._collection.answered_here(parts, ask.request) for ask in asks])
+                left = asks[len(answers) :]
+                answers += [self._collection.answered_here(parts, ask.request) for ask in left]
+                asks, answers = self._steps.send(answers), []
         except StopIteration as end:
             points: Sequence[Point] = end.value
             return points

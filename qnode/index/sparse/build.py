@@ -14,9 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from qnode.disk import sync_file
-from qnode.index.sparse import kernel, sealed
+from qnode.index.sparse import inverting, sealed
 from qnode.index.sparse.growing import SparseGrowing
-from qnode.index.sparse.postings import Forward, extremes_of
+from qnode.index.sparse.kernel import NOTHING
+from qnode.index.sparse.postings import Forward, homes_of, padded
 from qnode.index.sparse.sealed import Description, SparseSealed
 from qnode.index.vectors import files
 from qnode.models.columns import offsets_of, spread
@@ -48,14 +49,21 @@ def write(
         writers["indices.bin"].write(taken.indices.astype("<u4", copy=False))
         writers["values.bin"].write(taken.values.astype("<f4", copy=False))
         dims, counts = _counted(dims, counts, taken.indices)
-    offsets, starts = offsets_of(lengths), offsets_of(counts)
+    offsets = offsets_of(lengths)
+    heavy, starts, homes = homes_of(counts, len(row))
     writers["offsets.bin"].write(offsets.astype("<i8", copy=False))
-    for name, array in (("dims.bin", dims.astype("<u4", copy=False)), ("starts.bin", starts.astype("<i8", copy=False))):
+    inverted: list[tuple[str, npt.NDArray[Any], str]] = [
+        ("dims.bin", dims[~heavy], "<u4"),
+        ("starts.bin", starts, "<i8"),
+    ]
+    if heavy.any():
+        inverted += [("heavy.bin", dims[heavy], "<u4"), ("held.bin", counts[heavy], "<i8")]
+    for name, array, kind in inverted:
         writers[name] = files.ArrayWriter(directory / name)
-        writers[name].write(array)
+        writers[name].write(array.astype(kind, copy=False))
     facts = {name: files.FileFacts(writer.bytes, writer.close()) for name, writer in writers.items()}
-    facts |= _invert(directory, offsets, dims, starts)
-    Description(sealed.FORMAT_VERSION, len(row), int(offsets[-1]), len(dims), facts).write(
+    facts |= _invert(directory, offsets, dims, heavy, homes, int(starts[-1]))
+    Description(sealed.FORMAT_VERSION, len(row), int(offsets[-1]), len(starts) - 1, facts).write(
         directory / sealed.DESCRIPTION
     )
 
@@ -90,20 +98,25 @@ def _counted(
 
 
 def _invert(
-    directory: Path, offsets: npt.NDArray[np.int64], dims: npt.NDArray[np.uint32], starts: npt.NDArray[np.int64]
+    directory: Path,
+    offsets: npt.NDArray[np.int64],
+    dims: npt.NDArray[np.uint32],
+    heavy: npt.NDArray[np.bool_],
+    homes: npt.NDArray[np.int64],
+    listed: int,
 ) -> dict[str, files.FileFacts]:
-    """Write the posting lists of the rows that were written."""
-    numbers = int(offsets[-1])
-    rows: npt.NDArray[np.int32] = _made(directory / "rows.bin", "<i4", numbers)
-    weights: npt.NDArray[np.float32] = _made(directory / "weights.bin", "<f4", numbers)
-    cursors = starts[:-1].copy()
+    """Write the posting lists and columns of the rows that were written; dims, heavy, homes: see `homes_of`."""
+    rows: npt.NDArray[np.int32] = _made(directory / "rows.bin", "<i4", (listed,))
+    weights: npt.NDArray[np.float32] = _made(directory / "weights.bin", "<f4", (listed,))
+    written: list[tuple[str, npt.NDArray[Any]]] = [("rows.bin", rows), ("weights.bin", weights)]
+    columns = np.empty((0, 0), np.float32)
+    if heavy.any():
+        columns = _made(directory / "columns.bin", "<f4", (int(np.count_nonzero(heavy)), padded(len(offsets) - 1)))
+        columns[:] = NOTHING
+        written.append(("columns.bin", columns))
     for first, bounds, indices, values in _chunks(directory, offsets):
-        lists = np.searchsorted(dims, indices)
-        kernel.scatter(lists, bounds, values, first, cursors, rows, weights)
-    writer = files.ArrayWriter(directory / "extremes.bin")
-    writer.write(extremes_of(starts, weights).astype("<f4", copy=False))
-    facts = {"extremes.bin": files.FileFacts(writer.bytes, writer.close())}
-    written: tuple[tuple[str, npt.NDArray[Any]], ...] = (("rows.bin", rows), ("weights.bin", weights))
+        inverting.scatter(np.searchsorted(dims, indices), bounds, values, first, homes, rows, weights, columns)
+    facts = {}
     for name, array in written:
         if isinstance(array, np.memmap):
             array.flush()
@@ -112,10 +125,10 @@ def _invert(
     return facts
 
 
-def _made(path: Path, dtype: str, length: int) -> npt.NDArray[Any]:
+def _made(path: Path, dtype: str, shape: tuple[int, ...]) -> npt.NDArray[Any]:
     """Make a file of zeros and map it for writing; an empty one cannot be mapped."""
     path.touch(exist_ok=False)
-    return np.memmap(path, dtype, "w+", shape=(length,)) if length else np.empty(0, dtype)
+    return np.memmap(path, dtype, "w+", shape=shape) if np.prod(shape) else np.empty(shape, dtype)
 
 
 def _chunks(

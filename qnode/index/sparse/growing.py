@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qnode.errors import Corruption
-from qnode.index.sparse.postings import Forward, Postings, SparseView, merged, postings_of
+from qnode.index.sparse.postings import Forward, Inverted, SparseView, joined, postings_of
 from qnode.index.vectors import files
 from qnode.index.vectors.appended import Appendable, grown
 from qnode.models.operation import SparseColumn
@@ -47,7 +47,7 @@ class SparseGrowing(Appendable[SparseParams]):
         self._entry_file, self._index_file, self._value_file = self._files.values()
         self._offsets = np.zeros(1, np.int64)
         self._pending_end = 0
-        self._view = self._make_view(0, ())
+        self._view = self._make_view(0, Inverted.of())
 
     @property
     def points(self) -> npt.NDArray[np.uint32]:
@@ -98,7 +98,7 @@ class SparseGrowing(Appendable[SparseParams]):
         self._offsets[known + 1 : rows + 1] = entries["end"][known:]
         if np.any(np.diff(self._offsets[known : rows + 1]) < 0):
             raise Corruption(self._entry_file.path, "its rows end before they begin", files.WAY_OUT_SEGMENT)
-        self._view = self._make_view(rows, self._runs(rows))
+        self._view = self._make_view(rows, self._inverted(rows))
         self.rows = self._pending = rows
         self._pending_end = int(self._offsets[rows])
         self._entries.note(before, rows)
@@ -110,7 +110,7 @@ class SparseGrowing(Appendable[SparseParams]):
     def view_of(self, rows: int) -> SparseView:
         """Give the segment as it was when it had so many rows, or all that it has if they are fewer."""
         view = self._view
-        return SparseView(rows, view.points, view.forward, view.runs, ascending=False) if rows < view.rows else view
+        return SparseView(rows, view.points, view.forward, view.inverted, ascending=False) if rows < view.rows else view
 
     def _end_of(self, rows: int) -> int:
         """Where the numbers of the first `rows` rows end, pending ones included."""
@@ -119,8 +119,8 @@ class SparseGrowing(Appendable[SparseParams]):
         entry = np.frombuffer(self._entry_file.read((rows - 1) * ENTRY.itemsize, ENTRY.itemsize), ENTRY)
         return int(entry["end"][0])
 
-    def _make_view(self, rows: int, runs: tuple[Postings, ...]) -> SparseView:
-        return SparseView(rows, self._entries.points[:rows], self._forward(rows), runs, ascending=False)
+    def _make_view(self, rows: int, inverted: Inverted) -> SparseView:
+        return SparseView(rows, self._entries.points[:rows], self._forward(rows), inverted, ascending=False)
 
     def _forward(self, rows: int) -> Forward:
         numbers = int(self._offsets[rows])
@@ -131,16 +131,16 @@ class SparseGrowing(Appendable[SparseParams]):
             np.frombuffer(values, "<f4", numbers),
         )
 
-    def _runs(self, rows: int) -> tuple[Postings, ...]:
+    def _inverted(self, rows: int) -> Inverted:
         """Make postings of what has none among the first `rows` rows, if that is much."""
-        runs = tuple(run for run in self._view.runs if run.last <= rows)
-        first = runs[-1].last if runs else 0
+        kept = [run for run in self._view.inverted.runs if run.last <= rows]
+        first = kept[-1].last if kept else 0
         if not self._for_search or rows - first < RUN_ROWS:
-            return runs
+            return Inverted.of(*kept)
         forward = self._forward(rows)
         begin = int(forward.offsets[first])
         lengths = np.diff(forward.offsets[first:])
-        made = postings_of(first, lengths, forward.indices[begin:], forward.values[begin:])
-        while runs and runs[-1].last - runs[-1].first <= RUN_FACTOR * (made.last - made.first):
-            runs, made = runs[:-1], merged(runs[-1], made)
-        return (*runs, made)
+        parts = [postings_of(first, lengths, forward.indices[begin:], forward.values[begin:])]
+        while kept and kept[-1].last - kept[-1].first <= RUN_FACTOR * (rows - kept[-1].last):
+            parts.insert(0, kept.pop())
+        return Inverted.of(*kept, joined(parts))

@@ -20,13 +20,19 @@ ZERO = np.float32(0.0)
 NOTHING_BITS = np.uint32(0x80000000)
 
 BLOCK_ROWS = 8192
-"""Posting lists are added up for so many rows at a time: their sums stay in the nearest caches."""
+"""Postings are added up for so many rows at a time: their sums stay in the nearest caches."""
 
-GROUP_ROWS = 64
-"""So many sums are looked at together, since nearly all are too small."""
+UNROLLED = 8
+"""So many postings are added at a time: their rows ascend, so the last one alone tells whether all belong to a block."""
 
-ROW_COST = 200
-"""To score a row by its own numbers costs as much as so many postings do."""
+COLUMN_GAIN = 8
+"""A row of a column costs a search so many times less than a posting of a list."""
+
+RUN_FIELDS = 12
+FIRST, LAST, DIMS_AT, DIMS, STARTS_AT, ROWS_AT, WEIGHTS_AT, HEAVY_AT, HEAVY, HELD_AT, COLUMNS_AT, COLUMN_BYTES = range(
+    12
+)
+"""A run of `postings.Postings` as kernels take it, as int64."""
 
 
 @native.compiled
@@ -118,18 +124,12 @@ def search_rows(
 
 
 @native.compiled
-def reach(rows_at: int, cursor: int, count: int, row: int) -> int:
-    """Return the first place from `cursor` on of a posting list whose row is `row` or larger."""
-    step, low = 1, cursor
-    high = cursor
-    while high < count and native.load_i32(rows_at + 4 * high) < row:
-        low = high + 1
-        high += step
-        step <<= 1
-    high = min(high, count)
+def place_in(indices_at: int, low: int, count: int, index: np.int64) -> int:
+    """Return the first place from `low` on of ascending indices whose index is `index` or larger."""
+    high = count
     while low < high:
         middle = (low + high) >> 1
-        if native.load_i32(rows_at + 4 * middle) < row:
+        if native.load_u32(indices_at + 4 * middle) < index:
             low = middle + 1
         else:
             high = middle
@@ -137,62 +137,77 @@ def reach(rows_at: int, cursor: int, count: int, row: int) -> int:
 
 
 @native.compiled
-def add(rows_at: int, weights_at: int, begin: int, end: int, asked: np.float32, first: int, sums_at: int) -> None:
-    """Add a piece of a posting list to the sums of rows from `first` on."""
-    base = sums_at - 4 * first
-    for at in range(begin, end):
-        sum_at = base + 4 * native.load_i32(rows_at + 4 * at)
-        product = np.float32(asked * native.load_f32(weights_at + 4 * at))
-        native.store_f32(sum_at, np.float32(native.load_f32(sum_at) + np.float32(product + ZERO)))
+def meet(
+    run: npt.NDArray[np.int64],
+    indices: npt.NDArray[np.uint32],
+    rows_at: npt.NDArray[np.int64],
+    weights_at: npt.NDArray[np.int64],
+    counts: npt.NDArray[np.int64],
+    places: npt.NDArray[np.int64],
+) -> int:
+    """Find the posting lists and columns of ascending indices; return how many there are.
 
-
-@native.compiled
-def count_from(sums: npt.NDArray[np.float32], first: int, last: int, least: np.float32) -> int:
-    """Count the sums in [first, last) that are no smaller than `least`; compiled to vector instructions."""
-    count, piece = 0, sums[first:last]
-    for place in range(len(piece)):
-        count += 1 if piece[place] >= least else 0
-    return count
-
-
-@native.compiled
-def split(
-    limits: npt.NDArray[np.float32],
-    order: npt.NDArray[np.int64],
-    worst: np.float32,
-    slack: float,
-    late: npt.NDArray[np.bool_],
-) -> float:
-    """Choose the lists that alone cannot lift a row above `worst`, those first that come first in `order`.
-
-    limits: what each can add at most. late: set for them. Returns what they can add together, 0 if there are none.
+    rows_at, weights_at, counts: (n,), of each list; `rows_at` of a column is 0. places: (n,), of each its place among the indices.
     """
-    late[:] = False
-    total = 0.0
-    for number in order:
-        if not total + limits[number] + slack < worst:
-            break
-        total += limits[number]
-        late[number] = True
-    return total
+    met, column, place = 0, 0, 0
+    for at in range(len(indices)):
+        index = np.int64(indices[at])
+        column = place_in(run[HEAVY_AT], column, run[HEAVY], index)
+        if column < run[HEAVY] and native.load_u32(run[HEAVY_AT] + 4 * column) == index:
+            rows_at[met] = 0
+            weights_at[met] = run[COLUMNS_AT] + column * run[COLUMN_BYTES]
+            counts[met] = native.load_i64(run[HELD_AT] + 8 * column)
+        else:
+            place = place_in(run[DIMS_AT], place, run[DIMS], index)
+            if place == run[DIMS] or native.load_u32(run[DIMS_AT] + 4 * place) != index:
+                continue
+            start_at = run[STARTS_AT] + 8 * place
+            begin = native.load_i64(start_at)
+            rows_at[met] = run[ROWS_AT] + 4 * begin
+            weights_at[met] = run[WEIGHTS_AT] + 4 * begin
+            counts[met] = native.load_i64(start_at + 8) - begin
+        places[met] = at
+        met += 1
+    return met
+
+
+@native.compiled
+def add_posting(posting: int, rows_at: int, weights_at: int, asked: np.float32, base: int) -> None:
+    """Add one posting to the sum of its row; base: where the sum of row 0 would be."""
+    sum_at = base + 4 * native.load_i32(rows_at + 4 * posting)
+    product = np.float32(asked * native.load_f32(weights_at + 4 * posting))
+    native.store_f32(sum_at, np.float32(native.load_f32(sum_at) + np.float32(product + ZERO)))
+
+
+@native.compiled
+def add_list(
+    rows_at: int, weights_at: int, cursor: int, count: int, asked: np.float32, first: int, stop: int, sums_at: int
+) -> int:
+    """Add a posting list, from `cursor` to row `stop`, to the sums of rows from `first` on; return where it goes on."""
+    base = sums_at - 4 * first
+    while cursor + UNROLLED <= count and native.load_i32(rows_at + 4 * (cursor + UNROLLED - 1)) < stop:
+        for offset in range(UNROLLED):
+            add_posting(cursor + offset, rows_at, weights_at, asked, base)
+        cursor += UNROLLED
+    while cursor < count and native.load_i32(rows_at + 4 * cursor) < stop:
+        add_posting(cursor, rows_at, weights_at, asked, base)
+        cursor += 1
+    return cursor
+
+
+@native.compiled
+def add_column(column_at: int, rows: int, asked: np.float32, sums_at: int) -> None:
+    """Add a piece of a column to the sums of its rows, and nothing to those behind it up to the next multiple of LANES."""
+    for row in range(0, rows, native.LANES):
+        native.add_present(sums_at + 4 * row, column_at + 4 * row, asked)
 
 
 @native.compiled
 def search_postings(
-    offsets_at: int,
-    indices_at: int,
-    values_at: int,
+    runs: npt.NDArray[np.int64],
     query_indices: npt.NDArray[np.uint32],
     query_values: npt.NDArray[np.float32],
-    rows_at: npt.NDArray[np.int64],
-    weights_at: npt.NDArray[np.int64],
-    counts: npt.NDArray[np.int64],
-    asked: npt.NDArray[np.float32],
-    limits: npt.NDArray[np.float32],
-    order: npt.NDArray[np.int64],
-    slack: float,
-    first: int,
-    last: int,
+    rows: int,
     alive_at: int,
     points_at: int,
     selected_at: int,
@@ -202,102 +217,128 @@ def search_postings(
     best: npt.NDArray[np.uint64],
     found: int,
 ) -> int:
-    """Offer the wanted ones of rows [first, last), by the posting lists of the query's indices, which ascend.
+    """Offer the wanted ones of the rows before `rows` that have postings; return how many are among the best.
 
-    rows_at, weights_at, counts, asked: (lists,), of each list, whose rows ascend and begin at `first` or behind, and the
-    query's value. limits, order: see `split`; slack: how much sums in two orders can differ. Rows of a score of no more
-    than the k-th best, or below `floor`, are passed over. Returns how many are among the best.
-
-    Lists that cannot lift a row above the k-th best (max score, Turtle & Flood 1995) are left out of a block's sums, as
-    long as few rows might be lifted by them together with the others; what remains is scored by its own numbers.
+    runs: (runs, RUN_FIELDS). Rows of a score of no more than the k-th best, or below `floor`, are passed over. Whole blocks of rows
+    are added up, list by list, and then looked through while their sums are still near.
     """
+    size = len(query_indices)
     sums = np.empty(BLOCK_ROWS, np.float32)
     sums_at = sums.ctypes.data
-    cursors, late = np.zeros(len(counts), np.int64), np.zeros(len(counts), np.bool_)
+    rows_at, weights_at, counts = np.empty(size, np.int64), np.empty(size, np.int64), np.empty(size, np.int64)
+    places, cursors = np.empty(size, np.int64), np.empty(size, np.int64)
     worst = floor
-    if found == k:
-        worst = max(worst, native.score_in(best[0]))
-    for start in range(first, last, BLOCK_ROWS):
-        stop = min(start + BLOCK_ROWS, last)
-        sums[: stop - start] = NOTHING
-        lifted = split(limits, order, worst, slack, late)
-        for number in range(len(counts)):
-            if not late[number]:
-                end = reach(rows_at[number], cursors[number], counts[number], stop)
-                add(rows_at[number], weights_at[number], cursors[number], end, asked[number], start, sums_at)
-                cursors[number] = end
-        is_partial = bool(late.any())
-        least = worst
-        if is_partial:
-            least = np.float32(worst - lifted - slack)
-            postings = 0
-            for number in range(len(counts)):
-                if late[number]:
-                    cursors[number] = reach(rows_at[number], cursors[number], counts[number], start)
-                    postings += min(counts[number] - cursors[number], stop - start)
-            if count_from(sums, 0, stop - start, least) * ROW_COST > postings:
-                for number in range(len(counts)):
-                    if late[number]:
-                        end = reach(rows_at[number], cursors[number], counts[number], stop)
-                        add(rows_at[number], weights_at[number], cursors[number], end, asked[number], start, sums_at)
-                        cursors[number] = end
-                least = np.float32(worst - slack)
-        for group in range(0, stop - start, GROUP_ROWS):
-            group_end = min(group + GROUP_ROWS, stop - start)
-            if count_from(sums, group, group_end, least) == 0:
-                continue
-            for place in range(group, group_end):
-                score, row = sums[place], start + place
-                if score < least or native.bits_of(score) == NOTHING_BITS:
-                    continue
-                if not is_wanted(row, alive_at, points_at, selected_at, capacity):
-                    continue
-                if is_partial:
-                    offset_at = offsets_at + 8 * row
-                    begin, end = native.load_i64(offset_at), native.load_i64(offset_at + 8)
-                    score = dot(indices_at, values_at, begin, end, query_indices, query_values)
-                found = offer(best, found, k, score, row)
-                if found == k:
-                    worst = max(worst, native.score_in(best[0]))
-                    if not is_partial:
-                        least = worst
+    for number in range(len(runs)):
+        run = runs[number]
+        first, last = run[FIRST], min(run[LAST], rows)
+        met = meet(run, query_indices, rows_at, weights_at, counts, places)
+        if met == 0:
+            continue
+        cursors[:met] = 0
+        for start in range(first, last, BLOCK_ROWS):
+            stop = min(start + BLOCK_ROWS, last)
+            sums[:] = NOTHING
+            for at in range(met):
+                asked = query_values[places[at]]
+                if rows_at[at] == 0:
+                    add_column(weights_at[at] + 4 * (start - first), stop - start, asked, sums_at)
+                else:
+                    cursors[at] = add_list(
+                        rows_at[at], weights_at[at], cursors[at], counts[at], asked, start, stop, sums_at
+                    )
+            for group in range(0, stop - start, native.LANES):
+                present = native.present_from(sums_at + 4 * group, worst)
+                while present != 0:
+                    place = group + int(native.popcount((present & -present) - np.uint64(1)))
+                    present &= present - np.uint64(1)
+                    score, row = sums[place], start + place
+                    if row >= stop or score < worst:
+                        continue
+                    if is_wanted(row, alive_at, points_at, selected_at, capacity):
+                        found = offer(best, found, k, score, row)
+                        if found == k:
+                            worst = max(worst, native.score_in(best[0]))
     return found
 
 
 @native.compiled
 def add_postings(
-    rows_at: npt.NDArray[np.int64],
-    weights_at: npt.NDArray[np.int64],
-    counts: npt.NDArray[np.int64],
-    asked: npt.NDArray[np.float32],
-    last: int,
+    runs: npt.NDArray[np.int64],
+    query_indices: npt.NDArray[np.uint32],
+    query_values: npt.NDArray[np.float32],
+    rows: int,
     sums_at: int,
 ) -> None:
-    """Add all posting lists to the sums of rows [0, last)."""
-    for number in range(len(counts)):
-        end = reach(rows_at[number], 0, counts[number], last)
-        add(rows_at[number], weights_at[number], 0, end, asked[number], 0, sums_at)
+    """Add all postings to the sums of the rows before `rows`; behind them there is room for LANES more."""
+    size = len(query_indices)
+    rows_at, weights_at, counts = np.empty(size, np.int64), np.empty(size, np.int64), np.empty(size, np.int64)
+    places = np.empty(size, np.int64)
+    for number in range(len(runs)):
+        run = runs[number]
+        first, last = run[FIRST], min(run[LAST], rows)
+        for at in range(meet(run, query_indices, rows_at, weights_at, counts, places)):
+            asked = query_values[places[at]]
+            if rows_at[at] == 0:
+                add_column(weights_at[at], last - first, asked, sums_at + 4 * first)
+            else:
+                add_list(rows_at[at], weights_at[at], 0, counts[at], asked, 0, last, sums_at)
+
+
+@native.compiled
+def count_postings(runs: npt.NDArray[np.int64], indices: npt.NDArray[np.uint32]) -> int:
+    """Count the postings that a search adds up; a column's rows cost less than those of a list."""
+    size, postings = len(indices), 0
+    rows_at, weights_at, counts = np.empty(size, np.int64), np.empty(size, np.int64), np.empty(size, np.int64)
+    places = np.empty(size, np.int64)
+    for number in range(len(runs)):
+        all_rows = runs[number, LAST] - runs[number, FIRST]
+        for at in range(meet(runs[number], indices, rows_at, weights_at, counts, places)):
+            postings += all_rows // COLUMN_GAIN if rows_at[at] == 0 else counts[at]
+    return postings
+
+
+@native.compiled
+def count_in_column(column_at: int, rows: int, wanted_at: int) -> int:
+    """Count the wanted ones of a column's first rows that have a number."""
+    count, steps = 0, rows - rows % native.LANES
+    for row in range(0, steps, native.LANES):
+        count += native.count_present(column_at + 4 * row, wanted_at + row)
+    for row in range(steps, rows):
+        if native.load_u32(column_at + 4 * row) != NOTHING_BITS and native.load_u8(wanted_at + row) != 0:
+            count += 1
+    return count
 
 
 @native.compiled
 def count_wanted(
-    rows_at: npt.NDArray[np.int64],
-    counts: npt.NDArray[np.int64],
-    last: int,
-    alive_at: int,
-    points_at: int,
-    selected_at: int,
-    capacity: int,
+    runs: npt.NDArray[np.int64],
+    whole: npt.NDArray[np.bool_],
+    indices: npt.NDArray[np.uint32],
+    rows: int,
+    wanted_at: int,
     wanted: npt.NDArray[np.int64],
 ) -> None:
-    """Add to `wanted` how many wanted rows before `last` are in each posting list."""
-    for number in range(len(counts)):
-        for at in range(counts[number]):
-            row = native.load_i32(rows_at[number] + 4 * at)
-            if row >= last:
-                break
-            if is_wanted(row, alive_at, points_at, selected_at, capacity):
-                wanted[number] += 1
+    """Add to `wanted` how many wanted rows before `rows` have each index.
+
+    whole: (runs,), set where all rows of a run are wanted. wanted_at: of (rows,), a byte for each row, not 0 if it is wanted.
+    """
+    size = len(indices)
+    rows_at, weights_at, counts = np.empty(size, np.int64), np.empty(size, np.int64), np.empty(size, np.int64)
+    places = np.empty(size, np.int64)
+    for number in range(len(runs)):
+        run = runs[number]
+        first, last = run[FIRST], min(run[LAST], rows)
+        for at in range(meet(run, indices, rows_at, weights_at, counts, places)):
+            if whole[number]:
+                wanted[places[at]] += counts[at]
+            elif rows_at[at] == 0:
+                wanted[places[at]] += count_in_column(weights_at[at], last - first, wanted_at + first)
+            else:
+                for posting in range(counts[at]):
+                    row = native.load_i32(rows_at[at] + 4 * posting)
+                    if row >= last:
+                        break
+                    wanted[places[at]] += 1 if native.load_u8(wanted_at + row) != 0 else 0
 
 
 @native.compiled
@@ -309,38 +350,3 @@ def take_best(
     for i in range(found):
         scores[i] = native.score_in(best[i])
         rows[i] = native.row_in(best[i])
-
-
-@native.compiled
-def scatter(
-    lists: npt.NDArray[np.int64],
-    offsets: npt.NDArray[np.int64],
-    values: npt.NDArray[np.float32],
-    first_row: int,
-    cursors: npt.NDArray[np.int64],
-    rows: npt.NDArray[np.int32],
-    weights: npt.NDArray[np.float32],
-) -> None:
-    """Put the numbers of rows from `first_row` on behind what their posting lists hold already.
-
-    lists: (n,) of each number its list. offsets: (rows + 1,). cursors: where each list goes on; they advance.
-    """
-    for row in range(len(offsets) - 1):
-        for at in range(offsets[row], offsets[row + 1]):
-            place = cursors[lists[at]]
-            cursors[lists[at]] = place + 1
-            rows[place] = first_row + row
-            weights[place] = values[at]
-
-
-@native.compiled
-def ascend_within(starts: npt.NDArray[np.int64], values_at: int, end: int) -> bool:
-    """Whether in each piece [starts[i], starts[i + 1]) the integers ascend strictly, and all are below `end`; end 0: any."""
-    for i in range(len(starts) - 1):
-        before = np.int64(-1)
-        for at in range(starts[i], starts[i + 1]):
-            value = native.load_u32(values_at + 4 * at)
-            if value <= before or (end != 0 and value >= end):
-                return False
-            before = value
-    return True

@@ -6,13 +6,16 @@
     offsets.bin    (rows + 1,) int64: where the numbers of each row stand in the next two
     indices.bin    (nnz,) uint32, ascending within a row
     values.bin     (nnz,) float32
-    dims.bin       (lists,) uint32, ascending: the indices that there are
+    dims.bin       (lists,) uint32, ascending: the indices that have lists
     starts.bin     (lists + 1,) int64: where the posting list of each stands in the next two
     rows.bin       (nnz,) int32, ascending within a list
     weights.bin    (nnz,) float32
-    extremes.bin   (lists, 2) float32: the smallest and the largest weight of each list; segments that were written before there
-                   was this file have none, and it is made when they are opened
+    heavy.bin      (columns,) uint32, ascending: the indices that have columns instead, because many rows have them
+    held.bin       (columns,) int64: how many rows have each of them
+    columns.bin    (columns, rows, padded to whole steps of vector instructions) float32: the negative zero where a row does not have
+                   the index; of no columns there are no such files
 
+Version 1 had no columns, so all indices have lists, and some of its segments have an extremes.bin, of which nothing is read.
 Opening maps the files. Sizes, the description's checksum, and whatever would lead a search out of an array are always checked, the
 contents only if asked.
 """
@@ -27,15 +30,15 @@ import numpy as np
 import numpy.typing as npt
 
 from qnode.errors import Corruption
-from qnode.index.sparse import kernel
-from qnode.index.sparse.postings import Forward, Postings, SparseView, extremes_of
+from qnode.index.sparse import inverting
+from qnode.index.sparse.postings import NO_COLUMNS, Forward, Inverted, Postings, SparseView, padded
 from qnode.index.vectors import files
 from qnode.index.vectors.native import address_of
 from qnode.models.query import SparseVector
 from qnode.models.vector_params import SparseParams
 
 DESCRIPTION = "segment.json"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,16 @@ class Description:
     numbers: int
     lists: int
     files: dict[str, files.FileFacts]
+
+    @property
+    def listed(self) -> int:
+        """How many numbers stand in lists."""
+        return self.files["rows.bin"].bytes // 4
+
+    @property
+    def heavies(self) -> int:
+        """How many columns there are."""
+        return self.files["heavy.bin"].bytes // 4 if "heavy.bin" in self.files else 0
 
     def write(self, path: Path) -> None:
         """Write and fsync."""
@@ -92,20 +105,22 @@ class SparseSealed:
             mapped("indices.bin", "<u4", numbers),
             mapped("values.bin", "<f4", numbers),
         )
-        starts, weights = mapped("starts.bin", "<i8", lists + 1), mapped("weights.bin", "<f4", numbers)
+        listed, heavies = description.listed, description.heavies
+        starts, weights = mapped("starts.bin", "<i8", lists + 1), mapped("weights.bin", "<f4", listed)
         _check_bounds(directory, "offsets.bin", forward.offsets, numbers)
-        _check_bounds(directory, "starts.bin", starts, numbers)
-        if "extremes.bin" in description.files:
-            extremes = mapped("extremes.bin", "<f4", 2 * lists).reshape(lists, 2)
-        else:
-            extremes = extremes_of(starts, weights)
-        dims, inverted = mapped("dims.bin", "<u4", lists), mapped("rows.bin", "<i4", numbers)
-        postings = Postings(0, rows, dims, starts, inverted, weights, extremes)
-        if numbers and not kernel.ascend_within(np.array(postings.starts), address_of(postings.rows), rows):
+        _check_bounds(directory, "starts.bin", starts, listed)
+        dims, inverted = mapped("dims.bin", "<u4", lists), mapped("rows.bin", "<i4", listed)
+        columns = NO_COLUMNS
+        if heavies:
+            shaped = files.map_array(directory / "columns.bin", "<f4", (heavies, padded(rows)))
+            columns = (mapped("heavy.bin", "<u4", heavies), mapped("held.bin", "<i8", heavies), shaped)
+        postings = Postings(0, rows, dims, starts, inverted, weights, *columns)
+        if listed and not inverting.ascend_within(np.array(postings.starts), address_of(postings.rows), rows):
             raise Corruption(directory / "rows.bin", "a list of rows does not ascend", files.WAY_OUT_SEGMENT)
         _check_ascending(directory, "points.bin", points)
         _check_ascending(directory, "dims.bin", postings.dims)
-        return cls(directory, description, SparseView(rows, points, forward, (postings,), ascending=True))
+        _check_ascending(directory, "heavy.bin", postings.heavy)
+        return cls(directory, description, SparseView(rows, points, forward, Inverted.of(postings), ascending=True))
 
     @property
     def forward(self) -> Forward:

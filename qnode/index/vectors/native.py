@@ -26,6 +26,7 @@ from qnode.index.vectors.emit import F32, I8, I32, I64
 
 LANES = 32
 CACHE_LINE = 64
+NEGATIVE_ZERO_BITS = 0x80000000
 
 cgutils: Any = untyped_cgutils
 
@@ -183,6 +184,61 @@ squared_f16: Any = _metric_loop("squared", "float16")
 absolute_f32: Any = _metric_loop("absolute", "float32")
 absolute_f16: Any = _metric_loop("absolute", "float16")
 absolute_u8: Any = _metric_loop("absolute", "uint8")
+
+
+def _add_present(typing_context: Any, sums: Any, weights: Any, factor: Any) -> Any:
+    """Add `factor` times LANES weights to LANES sums at an address; the negative zero among the weights stands for no weight.
+
+    Products and sums are rounded to float32, and products that are zero are positive ones.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        floats, whole = ir.VectorType(F32, LANES), ir.VectorType(I32, LANES)
+        weight = emit.load(builder, arguments[1], floats)
+        nothing = emit.constant(F32, LANES, -0.0)
+        missing = builder.icmp_unsigned(
+            "==", builder.bitcast(weight, whole), emit.constant(I32, LANES, NEGATIVE_ZERO_BITS)
+        )
+        product = builder.fmul(emit.filled(builder, arguments[2], LANES), weight)
+        product = builder.fadd(product, emit.constant(F32, LANES, 0.0))
+        added = builder.fadd(emit.load(builder, arguments[0], floats), builder.select(missing, nothing, product))
+        emit.store(builder, added, arguments[0])
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64, types.float32), generate
+
+
+def _present_from(typing_context: Any, scores: Any, least: Any) -> Any:
+    """Return as bits which of LANES scores at an address are no smaller than `least`, and not the negative zero."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        score, whole = emit.load(builder, arguments[0], ir.VectorType(F32, LANES)), ir.VectorType(I32, LANES)
+        nothing = emit.constant(I32, LANES, NEGATIVE_ZERO_BITS)
+        present = builder.icmp_unsigned("!=", builder.bitcast(score, whole), nothing)
+        enough = builder.fcmp_ordered(">=", score, emit.filled(builder, arguments[1], LANES))
+        bits = builder.bitcast(builder.and_(present, enough), ir.IntType(LANES))
+        return builder.zext(bits, I64)
+
+    return types.uint64(types.int64, types.float32), generate
+
+
+def _count_present(typing_context: Any, weights: Any, wanted: Any) -> Any:
+    """Count those of LANES weights at an address that are not the negative zero, and whose byte at another is not 0."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        weight = emit.load(builder, arguments[0], ir.VectorType(I32, LANES))
+        byte = emit.load(builder, arguments[1], ir.VectorType(I8, LANES))
+        present = builder.icmp_unsigned("!=", weight, emit.constant(I32, LANES, NEGATIVE_ZERO_BITS))
+        chosen = builder.icmp_unsigned("!=", byte, emit.constant(I8, LANES, 0))
+        bits = builder.bitcast(builder.and_(present, chosen), ir.IntType(LANES))
+        return builder.zext(builder.ctpop(bits), I64)
+
+    return types.int64(types.int64, types.int64), generate
+
+
+add_present: Any = intrinsic(_add_present)
+count_present: Any = intrinsic(_count_present)
+present_from: Any = intrinsic(_present_from)
 
 
 @compiled

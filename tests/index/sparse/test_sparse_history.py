@@ -9,6 +9,7 @@ import pytest
 from qnode.errors import Corruption
 from qnode.index import Index, check, reading, sampling
 from qnode.index.sparse.sealed import DESCRIPTION, Description
+from qnode.index.vectors.files import FileFacts, checksum_of
 from qnode.models.columns import column_of
 from qnode.models.filter import FieldCondition, Filter, HasId, MatchAny
 from qnode.models.operation import Upsert
@@ -32,16 +33,20 @@ Floats = np.ndarray[tuple[int], np.dtype[np.float32]]
 
 
 class SparseHistory(History[SparseVector]):
-    """Random operations on an index of sparse vectors."""
+    """Random operations on an index of sparse vectors; `common` of the indices are in about every second one."""
 
-    def __init__(self, path: Path, seed: int, threshold_kb: int = 8) -> None:
+    def __init__(self, path: Path, seed: int, threshold_kb: int = 8, common: int = 0) -> None:
+        self.common = common
         params = IndexParams((), indexing_threshold_kb=threshold_kb, sparse=(SparseParams(NAME, 0),))
         super().__init__(path, params, NAME, seed, ids=400, most=60)
 
     def vector(self) -> SparseVector:
         """A vector of few or many numbers, of which some are small integers, so that scores are equal, and 0."""
         count = int(self.random.choice([0, 1, 3, 8, 20]))
-        indices = np.sort(self.random.choice(DIMS, count, replace=False)).astype(np.uint32)
+        chosen = self.random.choice(DIMS, count, replace=False)
+        if self.common:
+            chosen = np.union1d(chosen, np.flatnonzero(self.random.random(self.common) < 0.5) * (DIMS // self.common))
+        indices, count = np.sort(chosen).astype(np.uint32), len(chosen)
         indices[indices > DIMS - 3] += np.uint32(2**32 - DIMS)
         if self.random.random() < 0.5:
             values = self.random.integers(-2, 3, count).astype(np.float32)
@@ -107,14 +112,15 @@ def brute_force(query: SparseVector, held: dict[PointKey, SparseVector]) -> list
     return sorted(scored, reverse=True)
 
 
-@pytest.mark.parametrize("seed", [3, 4])
-def test_a_history_of_sparse_vectors_gives_what_brute_force_gives(tmp_path: Path, seed: int) -> None:
-    history = SparseHistory(tmp_path / "shard", seed)
+@pytest.mark.parametrize(("seed", "common"), [(3, 0), (4, 0), (10, 6)])
+def test_a_history_of_sparse_vectors_gives_what_brute_force_gives(tmp_path: Path, seed: int, common: int) -> None:
+    history = SparseHistory(tmp_path / "shard", seed, common=common)
     history.live(rounds=4, steps=10, copied_in=2)
 
 
-def test_rows_of_a_growing_segment_are_found_however_they_were_added(tmp_path: Path) -> None:
-    history = SparseHistory(tmp_path / "shard", 5, threshold_kb=10_000)
+@pytest.mark.parametrize("common", [0, 3])
+def test_rows_of_a_growing_segment_are_found_however_they_were_added(tmp_path: Path, common: int) -> None:
+    history = SparseHistory(tmp_path / "shard", 5, threshold_kb=10_000, common=common)
     number = 0
     for count in (1, 254, 1, 1, 700, 3, 256, 255, 2000, 10):
         keys = [key_of(number + at) for at in range(count)]
@@ -131,7 +137,7 @@ def test_rows_of_a_growing_segment_are_found_however_they_were_added(tmp_path: P
 
 
 def test_examples_give_every_point_a_score(tmp_path: Path) -> None:
-    history = SparseHistory(tmp_path / "shard", 6)
+    history = SparseHistory(tmp_path / "shard", 6, common=4)
     for _ in range(12):
         history.apply(history.step())
     history.build()
@@ -155,7 +161,7 @@ def passes(chosen: Filter | None, key: PointKey, few: frozenset[PointKey]) -> bo
 
 
 def test_damage_of_any_file_of_a_segment_is_found(tmp_path: Path) -> None:
-    history = SparseHistory(tmp_path / "shard", 7)
+    history = SparseHistory(tmp_path / "shard", 7, common=4)
     for _ in range(30):
         history.apply(history.step())
     history.build()
@@ -163,7 +169,14 @@ def test_damage_of_any_file_of_a_segment_is_found(tmp_path: Path) -> None:
     folders = [part.segment.directory for part in history.index.spaces[0].parts]
     history.index.close()
     files = [file for folder in folders for file in sorted(folder.iterdir())]
-    assert {file.name for file in files} >= {"entries.bin", "rows.bin", "weights.bin", "dims.bin", "starts.bin"}
+    assert {file.name for file in files} >= {
+        "entries.bin",
+        "rows.bin",
+        "dims.bin",
+        "starts.bin",
+        "heavy.bin",
+        "columns.bin",
+    }
     for file in files:
         content = file.read_bytes()
         file.write_bytes(bytes([content[0] ^ 1]) + content[1:])
@@ -190,18 +203,45 @@ def test_what_would_lead_a_search_astray_is_found_without_looking_at_all_checksu
         Index.open(history.path, history.params, verify=False)
 
 
-def test_a_segment_that_was_written_without_extremes_gives_the_same(tmp_path: Path) -> None:
-    history = SparseHistory(tmp_path / "shard", 9)
+@pytest.mark.parametrize("with_extremes", [True, False])
+def test_a_segment_of_version_1_gives_the_same(tmp_path: Path, with_extremes: bool) -> None:
+    history = SparseHistory(tmp_path / "shard", 9, common=4)
     for _ in range(30):
         history.apply(history.step())
     history.build()
-    (sealed,) = [part.segment.directory for part in history.index.spaces[0].parts if part.is_sealed]
+    (sealed,) = [part.segment for part in history.index.spaces[0].parts if part.is_sealed]
+    rewrite_as_version_1(sealed.directory, with_extremes=with_extremes)
     history.index.close()
-    described = Description.read(sealed / DESCRIPTION)
-    facts = {name: fact for name, fact in described.files.items() if name != "extremes.bin"}
-    (sealed / "extremes.bin").unlink()
-    (sealed / DESCRIPTION).unlink()
-    replace(described, files=facts).write(sealed / DESCRIPTION)
     history.index = Index.open(history.path, history.params)
     history.check()
     history.index.close()
+
+
+def rewrite_as_version_1(sealed: Path, *, with_extremes: bool) -> None:
+    """Give every index a list, and drop the columns."""
+    described = Description.read(sealed / DESCRIPTION)
+    offsets = np.fromfile(sealed / "offsets.bin", np.int64)
+    indices, values = np.fromfile(sealed / "indices.bin", np.uint32), np.fromfile(sealed / "values.bin", np.float32)
+    order = np.argsort(indices, kind="stable")
+    dims, begins = np.unique(indices[order], return_index=True)
+    lists = {
+        "dims.bin": dims,
+        "starts.bin": np.append(begins, len(indices)),
+        "rows.bin": np.repeat(np.arange(described.rows, dtype=np.int32), np.diff(offsets))[order],
+        "weights.bin": values[order],
+    }
+    if with_extremes:
+        weights = lists["weights.bin"]
+        lists["extremes.bin"] = np.stack(
+            [np.minimum.reduceat(weights, begins), np.maximum.reduceat(weights, begins)], 1
+        )
+    facts = {
+        name: fact for name, fact in described.files.items() if name not in ("heavy.bin", "held.bin", "columns.bin")
+    }
+    for name in ("heavy.bin", "held.bin", "columns.bin"):
+        (sealed / name).unlink(missing_ok=True)
+    for name, array in lists.items():
+        array.tofile(sealed / name)
+        facts[name] = FileFacts(array.nbytes, checksum_of(sealed / name))
+    (sealed / DESCRIPTION).unlink()
+    replace(described, version=1, lists=len(dims), files=facts).write(sealed / DESCRIPTION)

@@ -6,7 +6,7 @@ import random
 from itertools import permutations
 from math import inf
 
-from tests.support.registers import INITIAL, Event, fault_of
+from tests.support.registers import INITIAL, Event, fault_of, without_early_reads
 
 
 def is_of_a_register(history: list[Event]) -> bool:
@@ -54,6 +54,15 @@ def test_histories_are_judged_as_by_trying_all_orders() -> None:
 def test_stale_read_is_found() -> None:
     history = [Event(True, 1, 0, 1), Event(False, 1, 2, 3), Event(False, INITIAL, 4, 5)]
     assert fault_of(history) is not None
+
+
+def test_of_reads_through_several_nodes_only_those_during_the_write_may_disagree() -> None:
+    write, seen, missed = Event(True, 1, 0, 10), Event(False, 1, 2, 3), Event(False, INITIAL, 4, 5)
+    assert fault_of([write, seen, missed]) is not None
+    assert fault_of(without_early_reads([write, seen, missed])) is None
+    assert fault_of(without_early_reads([write, seen, Event(False, INITIAL, 11, 12)])) is not None
+    assert fault_of(without_early_reads([write, Event(True, 2, 11, 12), Event(False, 1, 13, 14)])) is not None
+    assert fault_of(without_early_reads([Event(True, 1, 5, 10), Event(False, 1, 1, 2)])) is not None
 
 
 def test_read_of_a_refused_write_is_found() -> None:

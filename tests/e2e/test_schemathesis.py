@@ -34,11 +34,7 @@ pytestmark = [
 def test_no_request_that_a_document_allows_makes_the_node_fail(tmp_path: Path, document: str) -> None:
     print(f"QNODE_TEST_SEED={SEED}")
     # Nothing is fetched from the places that requests make up.
-    environment = {
-        "QNODE__SERVICE__ENABLE_SNAPSHOT_URL_RECOVERY": "false",
-        "QNODE__STORAGE__SNAPSHOTS_PATH": str(tmp_path / "snapshots"),
-    }
-    with Node(tmp_path, environment=environment) as node:
+    with Node(tmp_path, environment={"QNODE__SERVICE__ENABLE_SNAPSHOT_URL_RECOVERY": "false"}) as node:
         node.create("0", 2)  # a name that examples find often
         node.wait_until_ready()
         run = subprocess.run(

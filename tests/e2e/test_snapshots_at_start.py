@@ -12,8 +12,7 @@ from tests.support.node import Node
 
 def started(folder: Path, *arguments: str) -> Node:
     folder.mkdir()
-    environment = {"QNODE__STORAGE__SNAPSHOTS_PATH": str(folder / "snapshots")}
-    return Node(folder, arguments=arguments, environment=environment)
+    return Node(folder, arguments=arguments)
 
 
 def saved(node: Node, path: str, target: Path) -> Path:

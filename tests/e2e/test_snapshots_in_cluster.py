@@ -19,10 +19,7 @@ DIM = 4
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterOfProcesses]:
-    folder = tmp_path_factory.mktemp("cluster")
-    with ClusterOfProcesses(
-        folder, environment={"QNODE__STORAGE__SNAPSHOTS_PATH": str(folder / "snapshots")}
-    ) as running:
+    with ClusterOfProcesses(tmp_path_factory.mktemp("cluster")) as running:
         yield running
 
 
@@ -90,7 +87,7 @@ def test_one_call_snapshots_all_shards_and_any_number_of_nodes_takes_them(
     upload(cluster[2], "copied", content)
     assert everything(cluster[0], "copied") == expected
     assert cluster[1].shards("copied")["shard_count"] == 5
-    with Node(tmp_path, environment={"QNODE__STORAGE__SNAPSHOTS_PATH": str(tmp_path / "snapshots")}) as alone:
+    with Node(tmp_path) as alone:
         upload(alone, "alone", content)
         assert everything(alone, "alone") == expected
         assert alone.ask("GET", "/collections/alone")["payload_schema"]["version"]["points"] == 300

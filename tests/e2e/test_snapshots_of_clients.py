@@ -15,7 +15,7 @@ POINTS = [models.PointStruct(id=i, vector=[i, 1.0, 0.5, 0.0], payload={"n": i}) 
 
 @pytest.fixture
 def node(tmp_path: Path) -> Iterator[Node]:
-    with Node(tmp_path, environment={"QNODE__STORAGE__SNAPSHOTS_PATH": str(tmp_path / "snapshots")}) as running:
+    with Node(tmp_path) as running:
         yield running
 
 
@@ -55,11 +55,7 @@ def test_the_client_library_makes_lists_recovers_and_deletes(node: Node) -> None
 
 
 def test_urls_are_not_fetched_where_that_is_disabled(tmp_path: Path) -> None:
-    environment = {
-        "QNODE__STORAGE__SNAPSHOTS_PATH": str(tmp_path / "snapshots"),
-        "QNODE__SERVICE__ENABLE_SNAPSHOT_URL_RECOVERY": "false",
-    }
-    with Node(tmp_path, environment=environment) as node:
+    with Node(tmp_path, environment={"QNODE__SERVICE__ENABLE_SNAPSHOT_URL_RECOVERY": "false"}) as node:
         for path in ("/collections/c/snapshots/recover", "/collections/c/shards/0/snapshots/recover"):
             node.create("c")
             answer = node.call("PUT", path, {"location": f"{node.address}/snapshots/x"})

@@ -40,7 +40,11 @@ class Node:
         self.storage = folder / "storage"
         self.log = folder / "node.log"
         self.port = free_port()
-        self._environment = {**os.environ, "QNODE__STORAGE__OPTIMIZERS__MAX_OPTIMIZATION_THREADS": "1"}
+        self._environment = {
+            **os.environ,
+            "QNODE__STORAGE__OPTIMIZERS__MAX_OPTIMIZATION_THREADS": "1",
+            "QNODE__STORAGE__SNAPSHOTS_PATH": str(folder / "snapshots"),  # a node that starts tidies up there
+        }
         self._environment.update(environment or {})
         self.arguments = tuple(arguments)
         self._preexec = preexec

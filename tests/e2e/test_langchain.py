@@ -1,7 +1,4 @@
-"""A program that keeps its texts with `langchain-qdrant`: what it adds is found, filtered, varied, read and deleted.
-
-Skipped where that library is not installed: `pip install .[frameworks]`.
-"""
+"""A program that keeps its texts with `langchain-qdrant`: what it adds is found, filtered, varied, read and deleted."""
 
 from __future__ import annotations
 
@@ -11,9 +8,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-
-pytest.importorskip("langchain_qdrant", reason="langchain-qdrant is not installed: pip install .[frameworks]")
-
 from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
 from langchain_qdrant import QdrantVectorStore, RetrievalMode, SparseEmbeddings, SparseVector

@@ -1,7 +1,4 @@
-"""A program that keeps its texts with `llama-index-vector-stores-qdrant`: what it adds is found, filtered, read and deleted.
-
-Skipped where that library is not installed: `pip install .[frameworks]`.
-"""
+"""A program that keeps its texts with `llama-index-vector-stores-qdrant`: what it adds is found, filtered, read and deleted."""
 
 from __future__ import annotations
 
@@ -11,12 +8,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-
-pytest.importorskip(
-    "llama_index.vector_stores.qdrant",
-    reason="llama-index-vector-stores-qdrant is not installed: pip install .[frameworks]",
-)
-
 from llama_index.core.schema import NodeRelationship, RelatedNodeInfo, TextNode
 from llama_index.core.vector_stores import (
     FilterCondition,

@@ -34,6 +34,7 @@ from qnode.index.sparse import inverting
 from qnode.index.sparse.postings import NO_COLUMNS, Forward, Inverted, Postings, SparseView, padded
 from qnode.index.vectors import files
 from qnode.index.vectors.native import address_of
+from qnode.index.vectors.sealed import rows_of
 from qnode.models.query import SparseVector
 from qnode.models.vector_params import SparseParams
 
@@ -131,17 +132,9 @@ class SparseSealed:
         assert rows == self.rows
         return self._view
 
-    def fits(self, params: SparseParams) -> bool:
-        """Say whether the segment is as these settings ask for: a datatype can be shown alone, nothing else can be changed."""
-        return True
-
     def find(self, points: npt.NDArray[np.uint32], op_nums: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
         """Return the row that each operation made of each point, or -1."""
-        if self.rows == 0:
-            return np.full(len(points), -1, np.int64)
-        rows = np.searchsorted(self.points, points)
-        rows[rows == self.rows] = 0
-        return np.where((self.points[rows] == points) & (self.op_nums[rows] == op_nums), rows, -1)
+        return rows_of(points, op_nums, self.points, self.op_nums)
 
     def read(self, rows: npt.NDArray[np.int64]) -> list[SparseVector]:
         """Return vectors."""

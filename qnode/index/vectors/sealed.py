@@ -152,11 +152,7 @@ class SealedSegment:
 
     def find(self, points: npt.NDArray[np.uint32], op_nums: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
         """Return the row that each operation made of each point, or -1."""
-        if self.rows == 0:
-            return np.full(len(points), -1, np.int64)
-        rows = np.searchsorted(self.points, points)
-        rows[rows == self.rows] = 0
-        return np.where((self.points[rows] == points) & (self.op_nums[rows] == op_nums), rows, -1)
+        return rows_of(points, op_nums, self.points, self.op_nums)
 
     def read(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
         """Return the stored vectors as (n, dim) float32."""
@@ -207,6 +203,20 @@ class SealedSegment:
             quantization=quantization,
             floor=floor,
         )
+
+
+def rows_of(
+    points: npt.NDArray[np.uint32],
+    op_nums: npt.NDArray[np.uint64],
+    own_points: npt.NDArray[np.uint32],
+    own_op_nums: npt.NDArray[np.uint64],
+) -> npt.NDArray[np.int64]:
+    """Find each point, as its operation made it, among the rows of a sealed segment, whose points ascend; -1: it is not there."""
+    if not len(own_points):
+        return np.full(len(points), -1, np.int64)
+    rows = np.searchsorted(own_points, points)
+    rows[rows == len(own_points)] = 0
+    return np.where((own_points[rows] == points) & (own_op_nums[rows] == op_nums), rows, -1)
 
 
 def _ascend(points: npt.NDArray[np.uint32], params: VectorParams) -> bool:

@@ -284,9 +284,13 @@ def _first_fault(error: ValidationError) -> str:
 
 
 def _check_keys(service: Service) -> None:
-    """Refuse what would leave a node open that its operator believes to be closed."""
+    """Refuse what would leave a node open that its operator believes to be closed, or closed to everybody."""
     if service.jwt_rbac and not (service.api_key or service.alt_api_key):
         raise CannotStart("configuration: service.jwt_rbac needs service.api_key, with which tokens are signed")
+    for name in ("api_key", "alt_api_key", "read_only_api_key"):
+        key = getattr(service, name)
+        if key and not (key.isascii() and key.isprintable()):
+            raise CannotStart(f"configuration: service.{name} has characters that a header cannot have")
 
 
 def _without_kb(section: _Section) -> dict[str, Any]:

@@ -238,6 +238,10 @@ def _certificate(configuration: Configuration) -> RestCertificate | None:
     """Read the certificate of the REST interface, if it is to have one."""
     service, tls = configuration.service, configuration.tls
     if not service.enable_tls:
+        if service.verify_https_client_certificate:
+            _log.warning(
+                "no client shows a certificate: service.verify_https_client_certificate needs service.enable_tls"
+            )
         return None
     authority = Path(tls.ca_cert) if service.verify_https_client_certificate else None
     return RestCertificate(Path(tls.cert), Path(tls.key), authority)

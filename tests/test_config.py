@@ -87,6 +87,12 @@ def test_tokens_that_no_key_signs_stop_the_start(tmp_path: Path) -> None:
     assert load(environment=environment, folder=tmp_path).service.jwt_rbac
 
 
+@pytest.mark.parametrize("key", ["schlüssel", "one\nline"])
+def test_a_key_that_no_client_can_show_is_refused(tmp_path: Path, key: str) -> None:
+    with pytest.raises(CannotStart, match=r"service\.alt_api_key has characters that a header cannot have"):
+        load(None, {"service": {"alt_api_key": key}}, {}, tmp_path)
+
+
 def test_the_uri_of_a_peer_makes_the_node_one_of_a_cluster(tmp_path: Path) -> None:
     assert not load(environment={"QDRANT_URI": ""}, folder=tmp_path).cluster.enabled
     cluster = load(environment={"QDRANT_URI": "http://a:1", "QDRANT_BOOTSTRAP": "http://b:2"}, folder=tmp_path).cluster

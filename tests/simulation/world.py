@@ -45,6 +45,7 @@ class World:
             longest_retry_seconds=0.4,
             window_ops=self.chance.choice([2, 8, 100]),
             join_distance_ops=self.chance.choice([0, 3, 20]),
+            farthest_join_ops=self.chance.choice([3, 20]),
             max_pending_ops=50,
         )
         self._write_gap_seconds = self.chance.choice([0.02, 0.05, 0.2])

@@ -45,8 +45,9 @@ class Progress:
     retry_seconds: float = 0.0
     quiet_since: float | None = None
     """When it last got on; None while nothing waits for it."""
+    near_since: float | None = None
     holds_commits: bool = False
-    """A Partial replica that was close enough: no commit passes it by."""
+    """A Partial replica that was close enough: no commit passes it by. It was on the way there since `near_since`."""
     is_stuck: bool = False
     """It did not get on, though it answers: nothing waits for it again before it has applied something."""
     asked_state: ReplicaState | None = None

@@ -84,8 +84,11 @@ class Settings:
     """… up to this; a command that had no effect is proposed again after this."""
     window_ops: int = 1024
     """So many operations may be under way to a replica."""
-    join_distance_ops: int = 256
-    """A Partial replica that lacks no more holds commits up from then on, so that it can become Active."""
+    join_distance_ops: int = 8
+    """A Partial replica that has to log or apply no more holds commits up from then on, so that it can become Active; …"""
+    farthest_join_ops: int = 256
+    join_seconds: float = 1.0
+    """… as does one that lacked no more than this for so long, and is not nearer: writes come as fast as it takes them."""
     max_pending_ops: int = 8192
     """So many operations may be logged and not committed; further writes are refused."""
     max_pending_bytes: int = 128 << 20

@@ -30,13 +30,19 @@ def reported(
     internal: npt.NDArray[np.float32], target: AnyVector | Examples, distance: Distance
 ) -> npt.NDArray[np.float32]:
     """Turn what segments find into the scores that users see; JSON has no number for sums that have overflowed."""
+    scores = scores_of(internal, target, distance)
+    return scores if np.isfinite(scores).all() else np.nan_to_num(scores, nan=-LARGEST_SCORE)
+
+
+def scores_of(
+    internal: npt.NDArray[np.float32], target: AnyVector | Examples, distance: Distance
+) -> npt.NDArray[np.float32]:
+    """Turn what segments find into scores as they are; `reported` sees to it that they are numbers."""
     if isinstance(target, Examples):
-        pass  # scores of examples are what they are
-    elif distance is Distance.EUCLID:
-        internal = np.sqrt(np.abs(internal))
-    elif distance is Distance.MANHATTAN:
-        internal = np.abs(internal)
-    return internal if np.isfinite(internal).all() else np.nan_to_num(internal, nan=-LARGEST_SCORE)
+        return internal
+    if distance is Distance.EUCLID:
+        return np.sqrt(np.abs(internal))
+    return np.abs(internal) if distance is Distance.MANHATTAN else internal
 
 
 def current(index: Index, txn: lmdb.Transaction, found: Candidates, slot: int) -> tuple[list[bytes], list[int]]:

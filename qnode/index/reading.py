@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import wraps
+from math import isfinite
 from typing import ParamSpec, TypeVar, cast
 
 import lmdb
@@ -217,20 +218,23 @@ def _search_listed(
 
 
 def _search_heap(index: Index, request: QueryRequest, vector: AnyVector) -> Sequence[Point] | None:
-    """Search for ids and scores alone, without a transaction; None if what is found is being changed, or ends in a tie."""
+    """Search for ids and scores alone, without a transaction; None if what is found is being changed, ends in a tie, or has scores that are no numbers."""
     space = _space_named(index, request.using)
     shown, distance, wanted = space.shown, space.params.distance, request.limit + request.offset
     found = space.search(shown, vector, min(wanted + 1, shown.rows), request.params, None, 0)
     heads = index.population.heads_of(found.numbers, found.ops, space.params.slot)
     if heads is None:
         return None
-    scores = ranking.reported(found.scores, vector, distance)
+    scores = ranking.scores_of(found.scores, vector, distance)
+    listed = scores.tolist()
+    if not all(map(isfinite, listed)):
+        return None
     if len(scores) > wanted:
-        if scores[wanted - 1] == scores[wanted]:
+        if listed[wanted - 1] == listed[wanted]:
             return None
         scores, heads = scores[:wanted], heads[: wanted * HEAD_BYTES]
     hits = Hits(ids_in(heads), versions_in(heads), scores)
-    if request.score_threshold is None and len(set(scores.tolist())) == len(scores):
+    if request.score_threshold is None and len(set(listed)) == len(listed):
         return hits
     points = list(hits)
     ascending = distance.smaller_is_better

@@ -112,9 +112,14 @@ def test_payload_indexes_of_a_peer_without_a_lease_are_waited_for_too(tmp_path: 
     async def act(group: Group, lent: Lent) -> None:
         await group.create(((1, 2),))
         lent.nodes[2] = False
-        goes_on = threading.Event()
-        building = asyncio.create_task(collection(group, 2).shards[0].run(goes_on.wait))
-        await asyncio.sleep(0)
+        began, goes_on = threading.Event(), threading.Event()
+
+        def build() -> None:
+            began.set()
+            goes_on.wait()
+
+        building = asyncio.create_task(collection(group, 2).shards[0].run(build))
+        await asyncio.to_thread(began.wait)
         waiting = asyncio.create_task(collection(group, 1).wait_for_fields(None))
         early, _ = await asyncio.wait({waiting}, timeout=0.2)
         goes_on.set()

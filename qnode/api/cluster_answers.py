@@ -108,6 +108,7 @@ def transfers(entry: CollectionEntry, told: Comment) -> list[dict[str, Any]]:
 
 def mirrorings(entry: CollectionEntry) -> list[dict[str, Any]]:
     """Show the copying of points from key to key: from each source shard to each target shard, by their primaries."""
+    led = {number for number, shard in entry.shards.items() if shard.primary is not None}
     return [
         {
             "shard_id": number,
@@ -120,12 +121,8 @@ def mirrorings(entry: CollectionEntry) -> list[dict[str, Any]]:
         for mirroring in entry.mirrorings
         for number in sorted(mirroring.stages)
         for to_number in sorted(entry.keys[mirroring.target].shards)
-        if mirroring.stages[number] is not MirrorStage.ENDED and not {number, to_number} & _headless(entry)
+        if mirroring.stages[number] is not MirrorStage.ENDED and {number, to_number} <= led
     ]
-
-
-def _headless(entry: CollectionEntry) -> set[int]:
-    return {number for number, shard in entry.shards.items() if shard.primary is None}
 
 
 def comment(copy: CopyProgress) -> str:

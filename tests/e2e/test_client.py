@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,7 +13,7 @@ import pytest
 from qdrant_client import AsyncQdrantClient, QdrantClient, models
 from qdrant_client.http.exceptions import UnexpectedResponse
 
-from tests.support.node import Node, wait_for
+from tests.support.node import wait_for
 
 DIM = 16
 COUNT = 300
@@ -52,19 +52,6 @@ def nearest(
 
 def ids(points: list[Any]) -> list[Any]:
     return [point.id for point in points]
-
-
-@pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with Node(tmp_path_factory.mktemp("client")) as running:
-        yield running.address
-
-
-@pytest.fixture(scope="module")
-def client(address: str) -> Iterator[QdrantClient]:
-    client = QdrantClient(address)
-    yield client
-    client.close()
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -14,7 +13,6 @@ from langchain_qdrant import QdrantVectorStore, RetrievalMode, SparseEmbeddings,
 from qdrant_client import QdrantClient, models
 
 from tests.support import texts
-from tests.support.node import Node
 
 IDS = [str(uuid.UUID(int=number)) for number in range(1, len(texts.TEXTS) + 1)]
 METADATA = [{"place": place, "n": n} for n, place in enumerate(texts.TEXTS.values())]
@@ -37,19 +35,6 @@ class SparseByWords(SparseEmbeddings):
     def embed_query(self, text: str) -> SparseVector:
         indices, values = texts.sparse(text)
         return SparseVector(indices=indices, values=values)
-
-
-@pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with Node(tmp_path_factory.mktemp("langchain")) as running:
-        yield running.address
-
-
-@pytest.fixture
-def client(address: str) -> Iterator[QdrantClient]:
-    client = QdrantClient(address)
-    yield client
-    client.close()
 
 
 def store_at(address: str, mode: RetrievalMode) -> QdrantVectorStore:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -21,23 +20,9 @@ from llama_index.vector_stores.qdrant import QdrantVectorStore
 from qdrant_client import AsyncQdrantClient, QdrantClient, models
 
 from tests.support import texts
-from tests.support.node import Node
 
 IDS = [str(uuid.UUID(int=number)) for number in range(1, len(texts.TEXTS) + 1)]
 QUERY = "cat sleeps"
-
-
-@pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with Node(tmp_path_factory.mktemp("llama")) as running:
-        yield running.address
-
-
-@pytest.fixture
-def client(address: str) -> Iterator[QdrantClient]:
-    client = QdrantClient(address)
-    yield client
-    client.close()
 
 
 def nodes() -> list[TextNode]:

@@ -87,8 +87,8 @@ def test_node_that_is_cut_off_refuses_reads_of_what_others_may_have_changed(clus
     holder.upsert("sole", [{"id": 1, "vector": [1, 2, 3, 4]}])
     others = others_than(cluster, holder)
     cluster.network.isolate(cluster.number(holder))
-    wait_for(lambda: others[0].call("GET", "/collections/c/points/1").status_code != 500)
-    others[0].upsert("c", [{"id": 1, "vector": [1, 2, 3, 4]}])
+    write = {"points": [{"id": 1, "vector": [1, 2, 3, 4]}]}
+    wait_for(lambda: others[0].call("PUT", "/collections/c/points", write, wait="true").status_code == 200)
     answer = holder.call("GET", "/collections/c/points/1")
     assert answer.status_code == 500
     assert "has no active replica" in answer.text

@@ -18,15 +18,16 @@ import errno
 import fcntl
 import os
 import secrets
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final, Protocol
+from typing import BinaryIO, Final, Protocol
 
 from qnode.errors import CannotStart, InternalError, OutOfSpace, QnodeError
+from qnode.removal import remove_steadily
 
 TEMPORARY_SUFFIX: Final = ".tmp"
+SYNC_STEP_BYTES: Final = 8 << 20
 _TRASH_PREFIX: Final = ".trash-"
 _BUFFERS_PER_CALL: Final = 1024  # IOV_MAX of Linux and macOS
 _PROBE_BYTES: Final = 64 << 10
@@ -179,6 +180,50 @@ def write_file_durably(path: Path, data: Buffer, disk: Disk = REAL) -> None:
         raise InternalError(f"{path} was written, and its directory could not be synced: {error}") from error
 
 
+class NewFile:
+    """A file that must not exist, written from its beginning to its end. Every call may raise OSError.
+
+    It is synced every few megabytes: who syncs another file of the file system meanwhile would otherwise wait for all of
+    it (200 MB: 160 ms; 8 MB: 10 ms). Buffered, for that goes on where a disk that fills up took a part of what it was given.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file: BinaryIO = path.open("xb")
+        self._unsynced_bytes = 0
+
+    def write(self, data: Buffer) -> None:
+        self._file.write(data)
+        self._unsynced_bytes += memoryview(data).nbytes
+        if self._unsynced_bytes >= SYNC_STEP_BYTES:
+            self._sync()
+
+    def finish(self) -> None:
+        """Make durable what was written, and close the file."""
+        self._sync()
+        self._file.close()
+
+    def drop(self) -> None:
+        """Close the file, whatever became of what was written."""
+        with suppress(OSError):
+            self._file.close()
+
+    def _sync(self) -> None:
+        self._file.flush()
+        REAL.sync(self._file.fileno())
+        self._unsynced_bytes = 0
+
+
+@contextmanager
+def new_file(path: Path) -> Iterator[NewFile]:
+    """Make a file that is durable at the end of the block, unless that raises."""
+    file = NewFile(path)
+    try:
+        yield file
+        file.finish()
+    finally:
+        file.drop()
+
+
 def make_directory(path: Path) -> None:
     """Make a directory and its missing parents, durably; one that is there is left as it is."""
     missing = [folder for folder in (path, *path.parents) if not folder.exists()]
@@ -229,7 +274,7 @@ def sync_directory(path: Path) -> None:
 def remove_tree(path: Path) -> None:
     """Remove a directory with all that is in it. From the first moment on it is gone under its name, also after a crash.
 
-    What a crash leaves of it is taken away by `remove_trash` of its parent.
+    Much data goes in the background (`removal`). What the end of the process leaves is taken away by `remove_trash` of its parent.
     """
     trash = path.with_name(f"{_TRASH_PREFIX}{secrets.token_hex(8)}")
     try:
@@ -239,10 +284,10 @@ def remove_tree(path: Path) -> None:
     except OSError as error:
         raise fault_of(error, f"{path} could not be removed") from error
     sync_directory(path.parent)
-    shutil.rmtree(trash, ignore_errors=True)
+    remove_steadily(trash)
 
 
 def remove_trash(parent: Path) -> None:
-    """Take away what crashes left of removed directories in `parent`; call it when the parent is opened."""
+    """Take away what earlier processes left of removed directories in `parent`; call it when the parent is opened."""
     for trash in parent.glob(f"{_TRASH_PREFIX}*"):
-        shutil.rmtree(trash, ignore_errors=True)
+        remove_steadily(trash)

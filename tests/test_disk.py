@@ -7,7 +7,16 @@ from pathlib import Path
 import pytest
 
 from qnode import disk as qnode_disk
-from qnode.disk import REAL, fault_of, make_directory, remove_trash, remove_tree, write_file_durably, write_fully
+from qnode.disk import (
+    REAL,
+    fault_of,
+    make_directory,
+    new_file,
+    remove_trash,
+    remove_tree,
+    write_file_durably,
+    write_fully,
+)
 from qnode.errors import InternalError, OutOfSpace
 from tests.support.faulty_disk import FaultyDisk, PowerCut
 
@@ -96,7 +105,7 @@ def test_tree_whose_removal_was_interrupted_is_gone_under_its_name(
     make_directory(tmp_path / "shard" / "wal")
     (tmp_path / "shard" / "wal" / "file").write_bytes(b"data")
     with monkeypatch.context() as patch:
-        patch.setattr(qnode_disk.shutil, "rmtree", lambda *_, **__: None)
+        patch.setattr(qnode_disk, "remove_steadily", lambda _: None)
         remove_tree(tmp_path / "shard")
     assert not (tmp_path / "shard").exists()
     assert len(list(tmp_path.iterdir())) == 1
@@ -110,3 +119,27 @@ def test_directory_is_synced_without_a_word(tmp_path: Path) -> None:
         qnode_disk.sync_directory(tmp_path / "missing")
     with pytest.raises(FileNotFoundError):
         REAL.sync_directory(tmp_path / "missing")
+
+
+def test_new_file_is_synced_on_its_way_and_at_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(qnode_disk, "SYNC_STEP_BYTES", 10)
+    path = tmp_path / "file"
+    synced = []
+    monkeypatch.setattr(qnode_disk.REAL, "sync", lambda _: synced.append(path.stat().st_size))
+    with new_file(path) as file:
+        for _ in range(9):
+            file.write(b"1234")
+    assert synced == [12, 24, 36, 36]
+    assert path.read_bytes() == b"1234" * 9
+
+
+def test_new_file_that_is_given_up_is_closed_and_not_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(qnode_disk.REAL, "sync", lambda _: pytest.fail("it was synced"))
+    opened = new_file(tmp_path / "file")
+    file = opened.__enter__()
+    file.write(b"1234")
+    opened.__exit__(KeyError, KeyError(), None)
+    with pytest.raises(ValueError, match="closed"):
+        file.write(b"5")
+    with pytest.raises(FileExistsError), new_file(tmp_path / "file"):
+        pass

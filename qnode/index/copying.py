@@ -21,7 +21,6 @@ Left out: the log, and resuming. What fails leaves a part of a copy, which is th
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -32,7 +31,7 @@ from typing import Final
 
 import lmdb
 
-from qnode.disk import fault_of, sync_directory, sync_file
+from qnode.disk import fault_of, new_file, sync_directory, sync_file
 from qnode.errors import Corruption, InternalError
 from qnode.index.index import Index
 from qnode.index.manifest import SegmentEntry, SegmentState, read_manifest
@@ -208,9 +207,6 @@ def _link(source: Path, target: Path) -> None:
 
 
 def _write(file: SourceFile, target: Path) -> None:
-    # Buffered, for that goes on where a disk that fills up took a part of what it was given.
-    with target.open("xb") as written:
+    with new_file(target) as written:
         for piece in file.pieces():
             written.write(piece)
-        written.flush()
-        os.fsync(written.fileno())

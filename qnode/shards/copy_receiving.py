@@ -17,12 +17,12 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from time import monotonic
-from typing import Any, BinaryIO
+from typing import Any
 
 import xxhash
 
 from qnode.channel import IncomingStream
-from qnode.disk import fault_of, make_directory, sync_directory, sync_file
+from qnode.disk import NewFile, fault_of, make_directory, sync_directory
 from qnode.errors import BadRequest, InternalError, NotFound, QnodeError, Unavailable
 from qnode.shards.copying import (
     PIECE_BYTES,
@@ -55,7 +55,7 @@ class IncomingCopy:
         self.is_given_up = False
         self.writing = asyncio.Lock()
         self._at = 0
-        self._file: BinaryIO | None = None
+        self._file: NewFile | None = None
         self._left_bytes = 0
         self._digest = xxhash.xxh3_64()
 
@@ -83,7 +83,7 @@ class IncomingCopy:
         """Remove what has arrived; blocks."""
         self.is_given_up = True
         if self._file is not None:
-            self._file.close()
+            self._file.drop()
         discard(self.folder)
 
     def _open_next(self) -> int:
@@ -92,7 +92,7 @@ class IncomingCopy:
             file = self.offer.files[self._at]
             path = self.folder / file.path
             make_directory(path.parent)
-            self._file, self._left_bytes = path.open("xb"), file.size_bytes
+            self._file, self._left_bytes = NewFile(path), file.size_bytes
             self._digest.reset()
         return self._left_bytes
 
@@ -100,11 +100,10 @@ class IncomingCopy:
         """Close the file that is whole, and make those behind it that are empty."""
         while self._file is not None and self._left_bytes == 0:
             file = self.offer.files[self._at]
-            self._file.close()
-            self._file = None
             if self._digest.hexdigest() != file.xxh3:
                 raise InternalError(f"{file.path} has arrived damaged")
-            sync_file(self.folder / file.path)
+            self._file.finish()
+            self._file = None
             self._at += 1
             if self._at == len(self.offer.files):
                 self._finish()

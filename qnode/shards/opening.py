@@ -79,6 +79,7 @@ def open_files(
     path: Path, params: IndexParams, *, keep_log_bytes: int, verify: bool, has_peers: bool, disk: Disk = REAL
 ) -> ShardFiles:
     """Open or make the shard in `path`, its log on `disk`. Raises Corruption naming a damaged file, OutOfSpace."""
+    remove_trash(path)
     position = _move_arrived(path)
     index = Index.open(path, params, verify=verify)
     try:
@@ -173,7 +174,6 @@ def _move_arrived(path: Path) -> tuple[int, int] | None:
     if not (copies := _arrived(path)):
         return None
     arrived = copies[-1]
-    remove_trash(path)
     applied_op, applied_epoch = orjson.loads((arrived / _POSITION).read_bytes())
     for part in [part for part in arrived.iterdir() if part.name != _POSITION]:
         for old in path.glob(f"{part.name}*"):  # what an exchange of the old store has left, too

@@ -20,7 +20,7 @@ from typing import BinaryIO, Final
 import orjson
 import xxhash
 
-from qnode.disk import fault_of, make_directory, sync_directory
+from qnode.disk import fault_of, make_directory, new_file, sync_directory
 from qnode.errors import BadInput
 from qnode.index.copying import SourceFile, is_file_of_an_index
 from qnode.snapshots.manifest import MANIFEST, MOST_MANIFEST_BYTES, Manifest
@@ -137,12 +137,10 @@ def _extract(entry: Entry, folder: Path, numbers: Iterable[int]) -> str:
     make_directory(path.parent)
     digest = xxhash.xxh3_64()
     try:
-        with path.open("xb") as written:
+        with new_file(path) as written:
             for piece in entry.pieces():
                 digest.update(piece)
                 written.write(piece)
-            written.flush()
-            os.fsync(written.fileno())
     except FileExistsError:
         raise BadInput(f"the snapshot holds {entry.name} twice") from None
     return digest.hexdigest()

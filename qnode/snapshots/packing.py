@@ -30,7 +30,7 @@ CHECKSUMS: Final = "checksums.json"
 """The last file: XXH3 of every one between it and the first."""
 
 PIECE_BYTES: Final = 1 << 20
-SYNC_BYTES: Final = 32 << 20
+SYNC_BYTES: Final = 8 << 20
 MOST_WAITING: Final = 8
 """So many pieces may wait for being hashed."""
 

@@ -6,10 +6,11 @@ import asyncio
 import secrets
 import shutil
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
-from qnode.disk import make_directory
+from qnode.disk import make_directory, remove_tree
+from qnode.errors import QnodeError
 
 
 class Staging:
@@ -28,4 +29,9 @@ class Staging:
         try:
             yield place
         finally:
-            await asyncio.shield(asyncio.to_thread(shutil.rmtree, place, True))
+            await asyncio.shield(asyncio.to_thread(_remove, place))
+
+
+def _remove(place: Path) -> None:
+    with suppress(QnodeError):
+        remove_tree(place)

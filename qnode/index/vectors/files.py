@@ -6,13 +6,14 @@ import mmap
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import orjson
 import xxhash
 
+from qnode.disk import NewFile
 from qnode.errors import Corruption
 
 CHUNK_BYTES = 1 << 22
@@ -57,7 +58,7 @@ class ArrayWriter:
     def __init__(self, path: Path) -> None:
         self.path, self.bytes = path, 0
         self._digest = xxhash.xxh3_64()
-        self._file: BinaryIO = path.open("xb")
+        self._file = NewFile(path)
 
     def write(self, values: npt.NDArray[Any]) -> None:
         data = bytes_of(values)
@@ -67,9 +68,7 @@ class ArrayWriter:
 
     def close(self) -> str:
         """Fsync and close; return the checksum."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
+        self._file.finish()
         return self._digest.hexdigest()
 
 

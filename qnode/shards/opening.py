@@ -51,7 +51,7 @@ SMALLEST_LOG_FILE_BYTES = 64 << 10
 APPLY_OPERATIONS: Final = 128
 """At most so many operations are applied in one transaction …"""
 
-APPLY_BYTES: Final = 32 << 20
+APPLY_BYTES: Final = 8 << 20
 """… and none is added to one that has this size."""
 
 _LOG, _ARRIVED, _POSITION = "wal", "arrived-", "position"

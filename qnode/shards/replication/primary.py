@@ -286,17 +286,12 @@ class Primary:
 
     def _advance_joiner(self, replica: Progress, now: float) -> None:
         """Bring a Partial replica nearer to being Active."""
-        settings, is_there = self._settings, replica.mode is Mode.STREAMING and replica.is_connected
         standing = self._standing
-        left_ops = max(standing.log.last_op - replica.matched_op, standing.committed_op - replica.applied_op)
-        if not is_there or replica.is_stuck or left_ops > settings.farthest_join_ops:
+        if replica.mode is not Mode.STREAMING or not replica.is_connected or replica.is_stuck:
             replica.near_since = None
-        elif replica.near_since is None:
-            replica.near_since = now
-        if replica.near_since is not None and (
-            left_ops <= settings.join_distance_ops or now >= replica.near_since + settings.join_seconds
-        ):
-            replica.holds_commits = True
+        else:
+            left_ops = max(standing.log.last_op - replica.matched_op, standing.committed_op - replica.applied_op)
+            replica.holds_commits |= replica.is_near(left_ops, now, self._settings)
         if self._may_become_active(replica):
             self._ask(replica, ReplicaState.ACTIVE, now)
 

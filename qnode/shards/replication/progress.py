@@ -46,8 +46,10 @@ class Progress:
     quiet_since: float | None = None
     """When it last got on; None while nothing waits for it."""
     near_since: float | None = None
+    near_ops: int = 0
+    """Since when a Partial replica lacks more than half of so many operations."""
     holds_commits: bool = False
-    """A Partial replica that was close enough: no commit passes it by. It was on the way there since `near_since`."""
+    """A Partial replica that was near enough: no commit passes it by."""
     is_stuck: bool = False
     """It did not get on, though it answers: nothing waits for it again before it has applied something."""
     asked_state: ReplicaState | None = None
@@ -76,6 +78,15 @@ class Progress:
     def seek_again(self) -> None:
         """Seek behind what is known to be there, or where we were if nothing is."""
         self.seek(self.matched_op + 1 if self.matched_op else self.next_op)
+
+    def is_near(self, left_ops: int, now: float, settings: Settings) -> bool:
+        """Whether a replica is to be waited for that lacks so many operations: next to none, or it hardly comes nearer."""
+        if left_ops > settings.farthest_join_ops:
+            self.near_since = None
+            return False
+        if self.near_since is None or left_ops <= self.near_ops // 2:
+            self.near_since, self.near_ops = now, left_ops
+        return left_ops <= settings.join_distance_ops or now >= self.near_since + settings.join_seconds
 
     def wait(self, now: float, settings: Settings) -> None:
         """Leave it alone for a while, longer each time."""

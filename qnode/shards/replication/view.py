@@ -88,7 +88,7 @@ class Settings:
     """A Partial replica that has to log or apply no more holds commits up from then on, so that it can become Active; …"""
     farthest_join_ops: int = 256
     join_seconds: float = 1.0
-    """… as does one that lacked no more than this for so long, and is not nearer: writes come as fast as it takes them."""
+    """… as does one that lacks no more than this, and after so long still more than half of it: writes come as fast as it takes them."""
     max_pending_ops: int = 8192
     """So many operations may be logged and not committed; further writes are refused."""
     max_pending_bytes: int = 128 << 20

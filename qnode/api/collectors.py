@@ -104,7 +104,7 @@ class CollectionCollector(Collector):
             indexed.add_metric([shown], info.indexed_vectors_count)
             segments.add_metric([shown], info.segments_count)
             queue.add_metric([shown], info.update_queue_length)
-            deferred.add_metric([shown], 0)
+            deferred.add_metric([shown], info.deferred_points_count)
             running.add_metric([shown], sum(shard.is_building for shard in shards))
             for name, count in info.vectors_count_by_name.items():
                 vectors.add_metric([shown, self._name_of(name)], count)

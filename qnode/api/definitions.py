@@ -177,6 +177,8 @@ def show_info(config: CollectionConfig, info: CollectionInfo) -> dict[str, Any]:
         "payload_schema": {field: schema.shown(count) for field, (schema, count) in info.payload_schema.items()},
         "update_queue": {"length": info.update_queue_length},
     }
+    if info.deferred_points_count:
+        shown["update_queue"]["deferred_points"] = info.deferred_points_count
     if warnings := config.warnings():
         shown["warnings"] = [{"message": warning} for warning in warnings]
     return shown

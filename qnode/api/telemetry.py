@@ -218,7 +218,7 @@ def _show_reading(reading: RecallReading) -> dict[str, Any]:
 def _show_inside(collection: Collection, number: int, level: int, name_of: Naming) -> dict[str, Any]:
     """Show a shard that is on this node."""
     shard, info = collection.shards[number], collection.info_here((number,))
-    queue = {"length": info.update_queue_length, "deferred_points": 0}
+    queue = {"length": info.update_queue_length, "deferred_points": info.deferred_points_count}
     if shard.last_op:
         queue["op_num"] = shard.last_op - 1  # operations are numbered from 1 here, from 0 there
     shown: dict[str, Any] = {

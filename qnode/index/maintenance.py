@@ -1,6 +1,6 @@
 """Keeping an index in order: payload indexes are built in steps, segments are closed, built, merged and swapped.
 
-All functions but `is_due` and `discard` are for the writer thread. A build runs in a process of its own between
+All functions but `is_due`, `is_overdue` and `discard` are for the writer thread. A build runs in a process of its own between
 `begin_build` and `install`, while writes and searches go on. `install` swaps in one transaction: the new segment enters
 the manifest, its sources leave it, and rows that died meanwhile are dead in the new segment too. A crash before it
 leaves a folder that no manifest knows, a crash after it leaves the sources' folders: both are removed at the next open.
@@ -71,6 +71,15 @@ def is_due(index: Index) -> bool:
         if _planned(index, space) is not None:
             return True
     return False
+
+
+def is_overdue(index: Index) -> bool:
+    """Whether more rows of a vector wait for a graph than a growing segment is to hold."""
+    limit_bytes = index.params.indexing_threshold_kb * 1024
+    return limit_bytes > 0 and any(
+        sum(part.segment.vector_bytes for part in space.parts if not part.is_sealed) > limit_bytes
+        for space in index.spaces.values()
+    )
 
 
 def pending(index: Index) -> list[tuple[str, list[Part]]]:

@@ -255,6 +255,7 @@ class CollectionConfig:
             max_segment_size_kb=self.optimizers["max_segment_size"],
             default_segment_number=self.optimizers["default_segment_number"],
             next_slot=self.next_slot,
+            prevent_unoptimized=bool(self.optimizers.get("prevent_unoptimized")),
             sparse=tuple(
                 sparse_params(name, slot, self.sparse[name]) for name, slot in self.slots.items() if name in self.sparse
             ),
@@ -357,6 +358,7 @@ class CollectionInfo:
     vectors_count_by_name: Mapping[str, int] = field(default_factory=dict)
     vectors_size_bytes: int = 0
     payloads_size_bytes: int = 0
+    deferred_points_count: int = 0
 
     @property
     def optimizer_status(self) -> object:

@@ -93,8 +93,6 @@ def read_optimizers(value: object, path: str, faults: list[Fault]) -> Section:
     section = reading.fields(
         _without_kb_suffix(value, "max_segment_size", "memmap_threshold", "indexing_threshold"), _OPTIMIZERS
     )
-    if section.get("prevent_unoptimized"):
-        raise BadRequest("`prevent_unoptimized` is not supported yet")
     faults += reading.section_faults(path, section, _OPTIMIZER_BOUNDS)
     return section
 

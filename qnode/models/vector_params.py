@@ -107,6 +107,7 @@ class IndexParams:
     sparse: tuple[SparseParams, ...] = ()
     next_slot: int = 0
     """Not 0 where vectors were added or taken away: then all slots that were ever given are below it."""
+    prevent_unoptimized: bool = False
 
     @property
     def slots_given(self) -> int:

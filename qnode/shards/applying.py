@@ -14,6 +14,7 @@ from qnode.errors import OlderSettings, OutOfSpace
 from qnode.index import Index
 from qnode.models.operation import Operation
 from qnode.shards.opening import APPLY_BYTES, APPLY_OPERATIONS
+from qnode.shards.postponing import Postponed
 from qnode.shards.tail import LogReader, Tail
 from qnode.shards.waiting import text_of
 from qnode.wal import Log
@@ -35,6 +36,7 @@ class Applying:
         self.no_room: OutOfSpace | OlderSettings | None = None
         self.no_room_since = self.again_at = 0.0
         self._tried_with = index.params
+        self.postponed = Postponed(index)
 
     @property
     def lacks_room(self) -> bool:
@@ -72,15 +74,16 @@ class Applying:
             self._tried_with = self._index.params
             return False
         self.no_room = None
+        self.postponed.forget_up_to(self._index.applied_op)
         return True
 
     def _piece(self, first_op: int, last_op: int) -> list[tuple[int, Operation]]:
         operations: list[tuple[int, Operation]] = []
-        size_bytes = 0
+        size_bytes, most_bytes = 0, min(APPLY_BYTES, self.postponed.piece_bytes)
         for op_num in range(first_op, min(last_op, first_op + APPLY_OPERATIONS - 1) + 1):
             operation, payload_bytes = self._tail.operation(op_num, self._reader)
             operations.append((op_num, operation))
             size_bytes += payload_bytes
-            if size_bytes >= APPLY_BYTES:
+            if size_bytes >= most_bytes:
                 break
         return operations

@@ -162,7 +162,9 @@ def info(
     parts = [part for space in spaces for part in space.parts]
     faults = [fault for shard in shards if (fault := shard.fault or shard.optimizer_error)]
     status = CollectionStatus.GREEN
-    if any(shard.is_building or shard.needs_build or shard.queue_length for shard in shards):
+    if any(
+        shard.is_building or shard.needs_build or shard.queue_length or shard.deferred_points_count for shard in shards
+    ):
         status = CollectionStatus.YELLOW
     if faults:
         status = CollectionStatus.RED
@@ -182,6 +184,7 @@ def info(
         },
         vectors_size_bytes=sum(part.segment.disk_bytes for part in parts),
         payloads_size_bytes=sum(shard.index.store.disk_bytes for shard in shards),
+        deferred_points_count=sum(shard.deferred_points_count for shard in shards),
     )
 
 
@@ -294,5 +297,6 @@ def merge_infos(infos: Sequence[CollectionInfo]) -> CollectionInfo:
             by_name,
             first.vectors_size_bytes + other.vectors_size_bytes,
             first.payloads_size_bytes + other.payloads_size_bytes,
+            first.deferred_points_count + other.deferred_points_count,
         )
     return first

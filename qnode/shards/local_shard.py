@@ -314,6 +314,11 @@ class LocalShard:
         return self._writer.queue_length
 
     @property
+    def deferred_points_count(self) -> int:
+        """How many points are logged, and not seen before rows in front of them have graphs."""
+        return self._driver.applying.postponed.points
+
+    @property
     def last_op(self) -> int:
         """The last operation that searches see."""
         return self.index.applied_op

@@ -77,12 +77,12 @@ class Replicating:
         self._log, self.index = files.log, files.index
         self._shard = Shard(self._me, self._settings, files.image, files.index.applied_op)
         self._tail = Tail()
-        self._applying = Applying(files.index, files.log, self._tail)
+        self.applying = Applying(files.index, files.log, self._tail)
         self._outgoing = Outgoing(files.log, self._tail, self._surroundings.send, self._surroundings.window)
         self._unsynced_ticket: int | None = None
         self._refusal: QnodeError | None = None
         self.trimming = Trimming(files.log, self._keep_log_bytes)
-        self._storing = Storing(files.log, self._tail, self._applying, self.trimming)
+        self._storing = Storing(files.log, self._tail, self.applying, self.trimming)
         self.fault: QnodeError | None = files.fault
         self.log_end: LogEnd | None = None
         self.publish()
@@ -90,7 +90,7 @@ class Replicating:
     def close(self) -> None:
         """Close the files; who waits for other replicas learns that nobody knows. The thread has ended."""
         self._outgoing.forget_others(())
-        self._ledger.fail(UnknownOutcome("the node is being stopped; whether the write stays is not known here"))
+        self._ledger.end(self._shard.committed_op, "the node is being stopped")
         self._files.close()
 
     # Where it stands. Other threads may look at `fault`, `log_end` and `ailment`.
@@ -99,14 +99,14 @@ class Replicating:
         """Say why this replica should not be primary: it is broken, or could not write for so long."""
         if self.fault is not None:
             return str(self.fault)
-        return self._applying.ailment(patience_seconds) or self._storing.ailment(patience_seconds)
+        return self.applying.ailment(patience_seconds) or self._storing.ailment(patience_seconds)
 
     def refusal(self) -> QnodeError | None:
         """Say why no write can be taken now; None if one can."""
         if self.fault is not None:
             return self.fault
-        if self._applying.no_room is not None:
-            return self._applying.no_room
+        if self.applying.no_room is not None:
+            return self.applying.no_room
         if (text := self._shard.refusal()) is None:
             return None
         return Unavailable(text) if self._shard.takes_writes else NotPrimary(text)
@@ -122,13 +122,18 @@ class Replicating:
         return self.index.applied_op >= self._shard.log.last_op
 
     @property
+    def _waits_for_graphs(self) -> bool:
+        """Whether nothing is applied now. Beside other replicas nothing waits: they would be taken for ones that do not get on."""
+        return self.is_alone and self.applying.postponed.must_wait
+
+    @property
     def due_at(self) -> float | None:
         """When `finish` is to be called again if nothing happens; None: never."""
         if self.fault is not None:
             return None
         dues = [] if (deadline := self._shard.deadline) is None else [deadline]
-        if self.index.applied_op < self._shard.committed_op:
-            dues.append(0.0 if self._applying.no_room is None else self._applying.again_at)
+        if self.index.applied_op < self._shard.committed_op and not self._waits_for_graphs:
+            dues.append(0.0 if self.applying.no_room is None else self.applying.again_at)
         return min(dues, default=None)
 
     @property
@@ -205,7 +210,7 @@ class Replicating:
             for entry in group:
                 entry.waiting.fail(refusal)
             return
-        can_take_back = self.is_alone and self.is_all_applied
+        can_take_back = self.is_alone and self.is_all_applied and not self.applying.postponed.is_asked_for
         operations = {}
         for op_num, entry in enumerate(group, self._shard.log.last_op + 1):
             self._ledger.add(op_num, entry.waiting)
@@ -228,7 +233,7 @@ class Replicating:
             ticket, self._unsynced_ticket = self._unsynced_ticket, None
             self._storing.sync()
             self._perform(self._shard.synced(ticket, monotonic()))
-        if self._applying.is_due(self._shard.committed_op, now):
+        if not self._waits_for_graphs and self.applying.is_due(self._shard.committed_op, now):
             self._apply_some(now)
         if self.trimming.is_due:
             self.trimming.trim(self._shard.applied_op)
@@ -314,7 +319,7 @@ class Replicating:
                 assert self._refusal is not None
                 self._ledger.refuse(from_op, self._refusal)
             case do.StepDown(committed_op):
-                self._ledger.step_down(committed_op)
+                self._ledger.end(committed_op, "the shard has another primary now")
             case do.Propose(command):
                 if self.may_promote or (isinstance(command, SetState) and command.state is ReplicaState.DEAD):
                     self._surroundings.propose(command)
@@ -329,6 +334,8 @@ class Replicating:
             self._refusal = error
             return self._shard.refused(store.ticket, monotonic())
         self._unsynced_ticket = store.ticket
+        if self.is_alone:
+            self.applying.postponed.add(store, operations)
         return self._shard.appended(store.ticket, monotonic())
 
     def _store_and_apply(self, store: do.Store, operations: Mapping[int, Operation]) -> None:
@@ -366,11 +373,11 @@ class Replicating:
         self._perform(self._shard.refused(store.ticket, monotonic()))
 
     def _apply_some(self, now: float) -> None:
-        if not self._applying.apply_some(self._shard.committed_op, now):
-            view, lacks_room = self._view, self._applying.lacks_room
+        if not self.applying.apply_some(self._shard.committed_op, now):
+            view, lacks_room = self._view, self.applying.lacks_room
             if lacks_room and view is not None and view.primary is not None and not self._shard.is_primary:
                 self._complain(view.primary, view.epoch, Reason.UNABLE)  # nobody should wait for this replica
-            if (reason := self._applying.ailment(APPLY_PATIENCE_SECONDS)) is not None:
+            if (reason := self.applying.ailment(APPLY_PATIENCE_SECONDS)) is not None:
                 self._ledger.give_up_applying(self._shard.committed_op, reason)
             return
         applied_op = self.index.applied_op

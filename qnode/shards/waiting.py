@@ -79,15 +79,15 @@ class Ledger:
             while entries and entries[-1][0] >= from_op:
                 entries.pop()[1].fail(error)
 
-    def step_down(self, committed_op: int) -> None:
-        """Tell everybody what is known of their writes when this node is no primary any more.
+    def end(self, committed_op: int, reason: str) -> None:
+        """Tell everybody what is known of their writes when this node is no primary any more, or stops.
 
-        What is committed stays. Who waits for it to be applied is told so, and not that it is visible: the new primary may
+        What is committed stays. Who waits for it to be applied is told so, and not that it is visible: a new primary may
         not have applied it yet, and a read that came next could miss it.
         """
         self.acknowledge(committed_op)
-        self.give_up_applying(committed_op, "the shard has another primary now")
-        self.fail(UnknownOutcome("the shard has another primary now; whether the write stays is not known"))
+        self.give_up_applying(committed_op, reason)
+        self.fail(UnknownOutcome(f"{reason}; whether the write stays is not known here"))
 
     def give_up_applying(self, committed_op: int, reason: str) -> None:
         """Tell who waits for committed operations to be applied that it takes too long."""

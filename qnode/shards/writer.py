@@ -2,7 +2,8 @@
 
 All that waits is taken in one turn: writes are resolved and logged as one group, with one fsync (`replicating`). A request that
 reads points (a filter, "must exist") must see what stands before it: where that is not applied yet, because other replicas have
-not answered, it is **held**, with all writes behind it, and events go on. So are all writes while the writer is `paused`.
+not answered or it waits for graphs, it is **held**, with all writes behind it, and events go on. So are all writes while the writer
+is `paused`.
 
 Nobody is answered before a request is durable where it must be. An idle shard sleeps: it wakes for work, and at the time that
 the protocol has set.
@@ -197,7 +198,7 @@ class Writer:
             self._queued_bytes -= in_hand_bytes - _size_of(self._held)
         self._driver.publish()
         if self._driver.index.applied_op != applied_before:
-            if not self._driver.is_alone:
+            if not self._driver.is_alone or self._driver.applying.postponed.is_asked_for:
                 self._was_applied()
             if isinstance(self._fields_fault, OutOfSpace):
                 self._fields_pending = True  # there is room again
@@ -229,7 +230,7 @@ class Writer:
         if callable(work):
             self._flush()
             self._maintain(waiting, work)
-        elif self._held or self.is_paused:
+        elif self._held or self.is_paused or self._driver.applying.postponed.is_too_much:
             self._held.append(waiting)
         else:
             reads = needs_state(work)

@@ -358,6 +358,22 @@ def test_quantized_search_is_rescored(client: QdrantClient) -> None:
     assert client.get_collection("coded").config.optimizer_config.indexing_threshold == 20000
 
 
+def test_points_wait_for_graphs_where_that_is_asked_for(client: QdrantClient) -> None:
+    count, threshold_kb = 4000, 50
+    rows = threshold_kb * 1024 // (4 * DIM)
+    vectors = np.random.default_rng(8).normal(size=(count, DIM)).astype(np.float32)
+    optimizers = models.OptimizersConfigDiff(indexing_threshold=threshold_kb, prevent_unoptimized=True)
+    client.create_collection("patient", vectors_config=DENSE, optimizers_config=optimizers)
+    assert client.get_collection("patient").config.optimizer_config.prevent_unoptimized is True
+    client.upload_collection("patient", vectors[:-1], ids=range(count - 1), batch_size=rows // 2, wait=False)
+    shown = client.get_collection("patient")
+    waiting = (shown.update_queue.deferred_points if shown.update_queue else 0) or 0
+    assert shown.points_count + waiting == count - 1 or shown.status == models.CollectionStatus.YELLOW
+    client.upsert("patient", [models.PointStruct(id=count - 1, vector=vectors[-1].tolist())], wait=True)
+    assert client.count("patient").count == count
+    assert client.get_collection("patient").indexed_vectors_count >= count - 2 * rows
+
+
 def test_async_client_does_the_same_work(address: str) -> None:
     async def work() -> tuple[list[Any], list[Any], int]:
         client = AsyncQdrantClient(address)

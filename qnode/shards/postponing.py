@@ -1,0 +1,70 @@
+"""Writes that wait in the log until there are graphs (`optimizers_config.prevent_unoptimized`).
+
+While more rows of a vector have no graph than the indexing threshold allows, nothing more is applied. What waits is durable, and
+seen by nobody; what it replaces or deletes is read until then. Who waits for a write to be applied waits for the build.
+
+On the writer thread, but for `points`, which any thread may look at.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from typing import Final
+
+from qnode.index import Index, maintenance
+from qnode.models.operation import Operation, Upsert
+from qnode.shards.replication import actions as do
+
+MOST_BYTES: Final = 256 << 20
+"""When so much waits, further writes are not logged either, but wait in front of the log."""
+
+
+class Postponed:
+    """What of a shard's log waits for graphs, as far as this process logged it."""
+
+    def __init__(self, index: Index) -> None:
+        self._index = index
+        self._waiting: deque[tuple[int, int, int]] = deque()  # number, points, bytes
+        self._bytes = 0
+        self.points = 0
+
+    @property
+    def is_asked_for(self) -> bool:
+        """Whether the collection wants it."""
+        return self._index.params.prevent_unoptimized
+
+    @property
+    def must_wait(self) -> bool:
+        """Whether nothing is to be applied now."""
+        return self.is_asked_for and maintenance.is_overdue(self._index)
+
+    @property
+    def piece_bytes(self) -> int:
+        """How much is to be applied at most before it is asked again whether more must wait."""
+        return self._index.params.indexing_threshold_kb * 1024 if self.is_asked_for else MOST_BYTES
+
+    @property
+    def is_too_much(self) -> bool:
+        """Whether so much waits that no more is to be logged."""
+        return self._bytes >= MOST_BYTES
+
+    def add(self, store: do.Store, operations: Mapping[int, Operation]) -> None:
+        """Note what was logged and not applied."""
+        while self._waiting and store.truncate_from is not None and self._waiting[-1][0] >= store.truncate_from:
+            self._forget(self._waiting.pop())
+        for record in store.records:
+            operation = operations.get(record.op_num)
+            points = len(operation.keys) if isinstance(operation, Upsert) else 0
+            self._waiting.append((record.op_num, points, len(record.payload)))
+            self._bytes += len(record.payload)
+            self.points += points
+
+    def forget_up_to(self, op_num: int) -> None:
+        """Hear what was applied."""
+        while self._waiting and self._waiting[0][0] <= op_num:
+            self._forget(self._waiting.popleft())
+
+    def _forget(self, entry: tuple[int, int, int]) -> None:
+        self._bytes -= entry[2]
+        self.points -= entry[1]

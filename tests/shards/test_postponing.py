@@ -1,0 +1,143 @@
+"""`prevent_unoptimized`: writes wait in the log while rows wait for a graph."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import orjson
+import pytest
+
+from qnode.errors import NotYetApplied
+from qnode.index import BuilderPool
+from qnode.models.operation import VectorColumn
+from qnode.models.point_id import key_of
+from qnode.models.vector_params import Distance, IndexParams, VectorParams
+from qnode.models.write import DeleteRequest, Selector, UpsertRequest
+from qnode.shards import postponing
+from qnode.shards.local_shard import LocalShard, ShardSettings
+from qnode.shards.replication import ReplicaState, ShardView
+
+ALONE = ShardView(0, epoch=1, revision=1, replicas={0: ReplicaState.ACTIVE})
+PARAMS = IndexParams((VectorParams("", 0, 4, Distance.DOT),), indexing_threshold_kb=1, prevent_unoptimized=True)
+FULL = 100  # rows of 16 bytes: more than the threshold
+
+
+def upsert(*ids: int) -> UpsertRequest:
+    values = np.random.default_rng(len(ids)).standard_normal((len(ids), 4), np.float32)
+    column = VectorColumn(np.arange(len(ids), dtype=np.int32), values)
+    return UpsertRequest([key_of(i) for i in ids], [orjson.dumps({"n": i}) for i in ids], {"": column})
+
+
+def run(path: Path, act: Callable[[LocalShard, BuilderPool], Awaitable[None]], params: IndexParams = PARAMS) -> None:
+    """Open a shard, act on it, close it."""
+
+    async def running() -> None:
+        pool = BuilderPool(1)
+        shard = LocalShard.open(path, params, ShardSettings(), pool)
+        shard.start()
+        shard.follow(ALONE)
+        try:
+            await act(shard, pool)
+        finally:
+            await shard.close()
+            await pool.close()
+
+    asyncio.run(running())
+
+
+def test_writes_are_not_seen_before_rows_in_front_of_them_have_a_graph(tmp_path: Path) -> None:
+    async def act(shard: LocalShard, pool: BuilderPool) -> None:
+        async with pool.place():  # so nothing is built
+            await shard.submit(upsert(*range(FULL)))
+            assert await shard.submit(upsert(*range(FULL, FULL + 7)), wait=False) == 2
+            seen = asyncio.ensure_future(shard.submit(upsert(FULL + 7)))
+            assert await shard.submit(DeleteRequest(Selector((key_of(1),))), wait=False) == 4
+            assert (shard.index.points_count, shard.deferred_points_count) == (FULL, 8)
+            assert not seen.done()
+        assert await seen == 3
+        await shard.submit(upsert(1000))
+        assert (shard.index.points_count, shard.deferred_points_count) == (FULL + 8, 0)
+        assert any(part.is_indexed for space in shard.index.spaces.values() for part in space.parts)
+
+    run(tmp_path, act)
+
+
+def test_an_upload_comes_to_its_end_with_graphs_for_all_but_the_last(tmp_path: Path) -> None:
+    async def act(shard: LocalShard, pool: BuilderPool) -> None:
+        uploads = [shard.submit(upsert(*range(at, at + 20)), wait=False) for at in range(0, 2000, 20)]
+        await asyncio.gather(*uploads)
+        await shard.submit(upsert(0))
+        assert shard.index.points_count == 2000
+        (space,) = shard.index.spaces.values()
+        assert sum(part.rows for part in space.parts if not part.is_sealed) <= 64 + 2 * 20  # a piece more than may wait
+
+    run(tmp_path, act)
+
+
+def test_what_waits_at_the_end_stays_and_who_waits_is_told_so(tmp_path: Path) -> None:
+    waiting = []
+
+    async def leave(shard: LocalShard, pool: BuilderPool) -> None:
+        async with pool.place():
+            await shard.submit(upsert(*range(FULL)))
+            await shard.submit(upsert(FULL), wait=False)
+            waiting.append(asyncio.ensure_future(shard.submit(upsert(FULL + 1))))
+            await shard.submit(upsert(FULL + 2), wait=False)
+            await shard.close()
+            with pytest.raises(NotYetApplied, match="durable and will stay"):
+                await waiting[0]
+
+    async def look(shard: LocalShard, pool: BuilderPool) -> None:
+        assert shard.index.points_count == FULL + 3
+
+    async def leaving() -> None:
+        pool = BuilderPool(1)
+        shard = LocalShard.open(tmp_path, PARAMS, ShardSettings(), pool)
+        shard.start()
+        shard.follow(ALONE)
+        await leave(shard, pool)
+        await pool.close()
+
+    asyncio.run(leaving())
+    run(tmp_path, look)
+
+
+def test_when_too_much_waits_writes_are_not_answered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(postponing, "MOST_BYTES", 1)
+
+    async def act(shard: LocalShard, pool: BuilderPool) -> None:
+        async with pool.place():
+            await shard.submit(upsert(*range(FULL)))
+            assert await shard.submit(upsert(FULL), wait=False) == 2
+            late = asyncio.ensure_future(shard.submit(upsert(FULL + 1), wait=False))
+            assert await shard.run(lambda: shard.index.applied_op) == 1  # it has been taken from the queue by then
+            assert not late.done()
+        assert await late == 3
+
+    run(tmp_path, act)
+
+
+def test_when_it_is_not_wanted_any_more_all_is_seen_at_once(tmp_path: Path) -> None:
+    async def act(shard: LocalShard, pool: BuilderPool) -> None:
+        async with pool.place():
+            await shard.submit(upsert(*range(FULL)))
+            seen = asyncio.ensure_future(shard.submit(upsert(FULL)))
+            assert await shard.run(lambda: shard.index.applied_op) == 1
+            await shard.configure(replace(PARAMS, prevent_unoptimized=False))
+            assert await seen == 2
+
+    run(tmp_path, act)
+
+
+def test_where_nothing_is_ever_built_nothing_waits(tmp_path: Path) -> None:
+    async def act(shard: LocalShard, pool: BuilderPool) -> None:
+        async with pool.place():
+            await shard.submit(upsert(*range(FULL)))
+            await shard.submit(upsert(FULL))
+            assert shard.index.points_count == FULL + 1
+
+    run(tmp_path, act, replace(PARAMS, indexing_threshold_kb=0))

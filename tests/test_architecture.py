@@ -8,7 +8,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "qnode"
 
 FLOORS = {
-    "errors": 0, "models": 0, "config": 0, "metrics": 0, "disk": 0, "memory": 0, "deadline": 0, "machine": 0, "quotas": 0, "compiled": 0,
+    "errors": 0, "models": 0, "config": 0, "metrics": 0, "disk": 0, "removal": 0, "memory": 0, "deadline": 0, "machine": 0, "quotas": 0, "compiled": 0,
     "wal": 1, "index": 1, "raft": 1, "channel": 1,
     "shards": 2,
     "cluster": 3, "snapshots": 3,

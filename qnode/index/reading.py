@@ -136,9 +136,9 @@ def search(
     Where equal scores stand at the end, all points with that score are found, so that the order of ids decides which of
     them are given: pages follow each other without a gap. To see that, one more point is looked for than is wanted.
     """
-    plain = request.filter is None and not excluded
-    if not isinstance(target, Examples) and plain and not (request.with_payload.enabled or request.with_vector.enabled):
-        hits = _search_heap(index, request, target)
+    shows_nothing = not (request.with_payload.enabled or request.with_vector.enabled)
+    if not isinstance(target, Examples) and request.filter is None and shows_nothing:
+        hits = _search_heap(index, request, target, excluded)
         if hits is not None:
             return hits
     listed = rescoring.listed_in(request.filter)
@@ -217,15 +217,22 @@ def _search_listed(
     return points
 
 
-def _search_heap(index: Index, request: QueryRequest, vector: AnyVector) -> Sequence[Point] | None:
+def _search_heap(
+    index: Index, request: QueryRequest, vector: AnyVector, excluded: frozenset[PointKey]
+) -> Sequence[Point] | None:
     """Search for ids and scores alone, without a transaction; None if what is found is being changed, ends in a tie, or has scores that are no numbers."""
     space = _space_named(index, request.using)
     shown, distance, wanted = space.shown, space.params.distance, request.limit + request.offset
-    found = space.search(shown, vector, min(wanted + 1, shown.rows), request.params, None, 0)
+    ask = min(wanted + 1 + len(excluded), shown.rows)
+    found = space.search(shown, vector, ask, request.params, None, 0)
     heads = index.population.heads_of(found.numbers, found.ops, space.params.slot)
     if heads is None:
         return None
     scores = ranking.scores_of(found.scores, vector, distance)
+    if excluded:
+        each = [heads[at : at + HEAD_BYTES] for at in range(0, len(heads), HEAD_BYTES)]
+        kept = [at for at, head in enumerate(each) if key_in(head) not in excluded]
+        scores, heads = scores[kept], b"".join([each[at] for at in kept])
     listed = scores.tolist()
     if not all(map(isfinite, listed)):
         return None

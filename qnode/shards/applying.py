@@ -54,10 +54,19 @@ class Applying:
         """Hear that the end of the log is being cut off: what was read ahead may be of it."""
         self._reader = LogReader(self._log)
 
-    def is_due(self, up_to_op: int, now: float) -> bool:
+    def due_at(self, up_to_op: int, *, is_alone: bool) -> float | None:
+        """When to apply what there is; None: not before something has happened.
+
+        Beside other replicas nothing waits for graphs: those that do would be taken for ones that do not get on.
+        """
+        if self._index.applied_op >= up_to_op or (is_alone and self.postponed.must_wait):
+            return None
+        return 0.0 if self.no_room is None else self.again_at
+
+    def is_due(self, up_to_op: int, now: float, *, is_alone: bool) -> bool:
         """Whether there is something to apply, and nothing speaks against trying it now."""
-        is_held = self.no_room is not None and now < self.again_at and self._index.params is self._tried_with
-        return self._index.applied_op < up_to_op and not is_held
+        due_at = self.due_at(up_to_op, is_alone=is_alone)
+        return due_at is not None and (now >= due_at or self._index.params is not self._tried_with)
 
     def apply_some(self, up_to_op: int, now: float) -> bool:
         """Apply the next piece; False if there was no room. Raise InternalError, Corruption."""

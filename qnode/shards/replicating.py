@@ -122,19 +122,12 @@ class Replicating:
         return self.index.applied_op >= self._shard.log.last_op
 
     @property
-    def _waits_for_graphs(self) -> bool:
-        """Whether nothing is applied now. Beside other replicas nothing waits: they would be taken for ones that do not get on."""
-        return self.is_alone and self.applying.postponed.must_wait
-
-    @property
     def due_at(self) -> float | None:
         """When `finish` is to be called again if nothing happens; None: never."""
         if self.fault is not None:
             return None
-        dues = [] if (deadline := self._shard.deadline) is None else [deadline]
-        if self.index.applied_op < self._shard.committed_op and not self._waits_for_graphs:
-            dues.append(0.0 if self.applying.no_room is None else self.applying.again_at)
-        return min(dues, default=None)
+        dues = (self._shard.deadline, self.applying.due_at(self._shard.committed_op, is_alone=self.is_alone))
+        return min((due for due in dues if due is not None), default=None)
 
     @property
     def applied_epoch(self) -> int:
@@ -233,7 +226,7 @@ class Replicating:
             ticket, self._unsynced_ticket = self._unsynced_ticket, None
             self._storing.sync()
             self._perform(self._shard.synced(ticket, monotonic()))
-        if not self._waits_for_graphs and self.applying.is_due(self._shard.committed_op, now):
+        if self.applying.is_due(self._shard.committed_op, now, is_alone=self.is_alone):
             self._apply_some(now)
         if self.trimming.is_due:
             self.trimming.trim(self._shard.applied_op)

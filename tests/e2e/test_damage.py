@@ -121,21 +121,21 @@ def damages() -> dict[str, tuple[Callable[[Path], object], str]]:
 
     def sealed(name: str) -> Callable[[Path], object]:
         def damage(shard: Path) -> None:
-            path = only(shard, "segments/*/links.bin").with_name(name)
+            path = only(shard, "segments/[0-9]*/links.bin").with_name(name)
             flip(path, path.stat().st_size // 2)
 
         return damage
 
     def growing(name: str) -> Callable[[Path], object]:
-        return lambda shard: flip(only(shard, "segments/*/entries.bin").with_name(name), 40)
+        return lambda shard: flip(only(shard, "segments/[0-9]*/entries.bin").with_name(name), 40)
 
     return {
         **{f"sealed {name}": (sealed(name), name) for name in SEGMENT_FILES},
         "growing vectors": (growing("vectors.bin"), "segments/"),
         "growing entries": (growing("entries.bin"), "segments/"),
-        "missing vectors": (lambda shard: only(shard, "segments/*/entries.bin").unlink(), "entries.bin"),
+        "missing vectors": (lambda shard: only(shard, "segments/[0-9]*/entries.bin").unlink(), "entries.bin"),
         "missing segment": (
-            lambda shard: shutil.rmtree(only(shard, "segments/*/links.bin").parent),
+            lambda shard: shutil.rmtree(only(shard, "segments/[0-9]*/links.bin").parent),
             "segments/",
         ),
         "log record": (lambda shard: flip(only(shard, "wal/*.log"), 5000), ".log"),
@@ -189,7 +189,7 @@ def test_a_node_says_over_http_what_is_damaged_and_serves_the_rest(stopped: Path
     storage = tmp_path / "storage"
     shutil.copytree(stopped, storage)
     shard = bad_shard(storage)
-    path = only(shard, "segments/*/links.bin")
+    path = only(shard, "segments/[0-9]*/links.bin")
     flip(path, 100)
     with Node(tmp_path) as node:
         assert node.call("GET", "/readyz").status_code == 503

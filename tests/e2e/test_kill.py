@@ -88,7 +88,7 @@ class Ledger:
 
 
 def segment_folders(node: Node) -> list[str]:
-    return [str(path.relative_to(node.storage)) for path in node.storage.glob("collections/*/*/segments/*")]
+    return [str(path.relative_to(node.storage)) for path in node.storage.glob("collections/*/*/segments/[0-9]*")]
 
 
 def strays(node: Node) -> list[str]:
@@ -124,7 +124,7 @@ def test_a_kill_at_any_moment_of_a_build_loses_nothing(node: Node, moment: str) 
     reached: dict[str, Callable[[], Any]] = {
         "job": lambda: any(name.endswith(".job") for name in segment_folders(node)),
         "building": lambda: any(name.endswith(".building") for name in segment_folders(node)),
-        "sealed": lambda: list(node.storage.glob("collections/*/*/segments/*/links.bin")),
+        "sealed": lambda: list(node.storage.glob("collections/*/*/segments/[0-9]*/links.bin")),
         "merged": lambda: any(name.rpartition("/")[2] == "6" for name in segment_folders(node)),
     }
     wait_for(reached[moment])

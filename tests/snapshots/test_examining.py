@@ -77,7 +77,7 @@ def test_a_store_that_contradicts_itself_is_found_out(tmp_path: Path, change: Ca
 
 def test_rows_of_points_that_there_are_not_are_found_out(tmp_path: Path) -> None:
     copy = copy_of(tmp_path)
-    entries = next(copy.glob("segments/*/entries.bin"))
+    entries = next(copy.glob("segments/[0-9]*/entries.bin"))
     content = bytearray(entries.read_bytes())
     content[8:12] = b"\xff\xff\xff\x7f"
     entries.write_bytes(content)

@@ -7,12 +7,15 @@ pytest shows for a test that failed.
 from __future__ import annotations
 
 import os
+import random
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from itertools import cycle
 from pathlib import Path
 from typing import Any, Self
 
@@ -24,6 +27,8 @@ START_SECONDS = 60.0
 STOP_SECONDS = 30.0
 POLL_SECONDS = 0.01
 SHOWN_LOG_BYTES = 8000
+
+FIRST_PORT, WORKER_PORTS, MOST_WORKERS = 10_000, 600, 16
 
 
 class Node:
@@ -190,11 +195,22 @@ def wait_for(condition: Callable[[], Any], seconds: float = 60.0) -> Any:
 
 
 def free_port() -> int:
-    """A port that nobody uses at the moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port that nobody uses, given once: of those of this process of tests, and none that the system gives to connections."""
+    for port in _ports:
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("unreachable: ports begin again")
+
+
+def _own_ports() -> Iterator[int]:
+    """Go round the ports of this process; Linux and macOS give connections those from 32768 on."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % MOST_WORKERS
+    first = FIRST_PORT + worker * WORKER_PORTS
+    yield from cycle(random.sample(range(first, first + WORKER_PORTS), WORKER_PORTS))
+
+
+_ports = _own_ports()
 
 
 def children_of(pid: int) -> list[int]:

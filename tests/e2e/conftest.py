@@ -19,6 +19,7 @@ def node(tmp_path: Path) -> Iterator[Node]:
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Where a node answers that the tests of a file share."""
     with Node(tmp_path_factory.mktemp("node")) as running:
+        running.wait_until_ready()  # clients give up sooner than kernels are compiled
         yield running.address
 
 

@@ -47,6 +47,14 @@ def remove_steadily(path: Path) -> None:
     _waiting.put(path)
 
 
+def remove_in_steps(path: Path) -> None:
+    """Remove a file or a tree that nobody has a use for, and return when it is gone; blocks.
+
+    For a process that ends soon, and a folder that somebody lists next: neither must find what is in the background still.
+    """
+    _remove(path)
+
+
 def _is_small(path: Path) -> bool:
     left_bytes = STEP_BYTES
     for file in _files(path):

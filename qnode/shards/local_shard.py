@@ -353,11 +353,14 @@ class LocalShard:
                 while await self._optimize_once():
                     pass
                 self.optimizer_error, retry_seconds = None, BUILD_RETRY_SECONDS
+                self._driver.applying.postponed.expects_no_build = False
             except asyncio.CancelledError:
                 raise
             except Exception as error:
                 _log.exception("a build of %s failed", self.path)
                 self.optimizer_error = str(error)
+                self._driver.applying.postponed.expects_no_build = True
+                self._writer.tell(lambda: None)  # what waits can be applied now
                 await asyncio.sleep(retry_seconds)
                 self._wake.set()
                 retry_seconds = min(2 * retry_seconds, LONGEST_BUILD_RETRY_SECONDS)

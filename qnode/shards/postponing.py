@@ -1,9 +1,10 @@
 """Writes that wait in the log until there are graphs (`optimizers_config.prevent_unoptimized`).
 
 While more rows of a vector have no graph than the indexing threshold allows, nothing more is applied. What waits is durable, and
-seen by nobody; what it replaces or deletes is read until then. Who waits for a write to be applied waits for the build.
+seen by nobody; what it replaces or deletes is read until then. Who waits for a write to be applied waits for the build. Where no
+build is to be expected, because they fail or the shard is being closed, nothing waits: deletes would wait for room that they make.
 
-On the writer thread, but for `points`, which any thread may look at.
+On the writer thread, but for `points`, which any thread may look at, and `expects_no_build`, which any may set.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ class Postponed:
         self._waiting: deque[tuple[int, int, int]] = deque()  # number, points, bytes
         self._bytes = 0
         self.points = 0
+        self.expects_no_build = False
 
     @property
     def is_asked_for(self) -> bool:
@@ -37,12 +39,13 @@ class Postponed:
     @property
     def must_wait(self) -> bool:
         """Whether nothing is to be applied now."""
-        return self.is_asked_for and maintenance.is_overdue(self._index)
+        return self.is_asked_for and not self.expects_no_build and maintenance.is_overdue(self._index)
 
     @property
     def piece_bytes(self) -> int:
         """How much is to be applied at most before it is asked again whether more must wait."""
-        return self._index.params.indexing_threshold_kb * 1024 if self.is_asked_for else MOST_BYTES
+        threshold_bytes = self._index.params.indexing_threshold_kb * 1024
+        return threshold_bytes if self.is_asked_for and threshold_bytes else MOST_BYTES
 
     @property
     def is_too_much(self) -> bool:

@@ -24,6 +24,9 @@ STEP_BYTES: Final = 8 << 20
 PAUSE_SECONDS: Final = 0.05
 """Steps and pauses let 160 MB a second go."""
 
+SCARCE_SHARE: Final = 0.1
+"""Without pauses where no more of the file system than this is free: whoever deletes to make room needs it now."""
+
 UNMAPPED_SECONDS: Final = 10.0
 """A mapping is waited for so long; then the file loses its name, and its blocks go with the mapping."""
 
@@ -99,6 +102,12 @@ def _remove(path: Path) -> None:
     _remove_now(path)
 
 
+def _pause(descriptor: int) -> None:
+    found = os.fstatvfs(descriptor)
+    if found.f_bavail > SCARCE_SHARE * found.f_blocks:
+        time.sleep(PAUSE_SECONDS)
+
+
 def _is_unmapped(path: Path) -> bool | None:
     """Whether no file of this name, or below it, is mapped here; None where the system does not tell."""
     try:
@@ -115,6 +124,6 @@ def _shrink(file: Path) -> None:
     try:
         for left_bytes in range(found.st_size - STEP_BYTES, 0, -STEP_BYTES):
             os.ftruncate(descriptor, left_bytes)
-            time.sleep(PAUSE_SECONDS)
+            _pause(descriptor)
     finally:
         os.close(descriptor)

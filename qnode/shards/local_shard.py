@@ -306,8 +306,8 @@ class LocalShard:
 
     @property
     def needs_build(self) -> bool:
-        """Whether a segment waits for the builder."""
-        return maintenance.is_due(self.index)
+        """Whether a segment waits for the builder, or writes for a segment that does."""
+        return not self._driver.applying.postponed.is_empty or maintenance.is_due(self.index)
 
     @property
     def queue_length(self) -> int:

@@ -339,9 +339,10 @@ class LocalShard:
         self._optimizer = asyncio.create_task(self._optimize(), name=f"optimizer {self.path}")
 
     async def _stop_optimizing(self) -> None:
-        assert self._optimizer is not None
-        self._optimizer.cancel()
-        await asyncio.gather(self._optimizer, return_exceptions=True)
+        optimizer, self._optimizer = self._optimizer, None  # its traceback would keep the shard, and so its files
+        if optimizer is not None:
+            optimizer.cancel()
+            await asyncio.gather(optimizer, return_exceptions=True)
 
     async def _optimize(self) -> None:
         """Close, build, merge and rewrite segments whenever writes have made it necessary."""

@@ -123,6 +123,9 @@ class Writer:
             self._stopping = True
             self._queue.put(None)
         self._thread.join()
+        self._was_applied = (
+            _nothing  # who refers to the shard in a circle keeps its files, and their room, until a full collection
+        )
 
     def _put(self, work: WriteRequest | Callable[[], Any], until_applied: bool) -> asyncio.Future[Any]:
         loop = asyncio.get_running_loop()
@@ -295,6 +298,10 @@ class Writer:
             text = f"a payload index could not be built further: {error}"
             self._fields_fault = error if isinstance(error, QnodeError) else InternalError(text)
             self._fields_pending = False
+
+
+def _nothing() -> None:
+    pass
 
 
 def _size_of(batch: Iterable[Waiting | Event]) -> int:

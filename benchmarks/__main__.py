@@ -83,8 +83,10 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--absence", type=float, default=cluster_rows.ABSENCE_SECONDS, metavar="SECONDS", help="how long a node is away"
     )
-    parser.add_argument("--write", action="store_true", help="put the table into benchmarks/README.md")
+    parser.add_argument("--write", action="store_true", help="put the whole table into benchmarks/README.md")
     options = parser.parse_args()
+    if options.write and options.only:
+        parser.error("--write puts the whole table into the page: it goes with all measures")
     if options.only and CLUSTER in options.only:
         options.only += [*ON_CLUSTER, CATCH_UP]
     return options

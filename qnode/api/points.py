@@ -39,7 +39,7 @@ from qnode.models.universal import UniversalRequest
 from qnode.models.write import UpdateResult, WriteRequest, needs_space
 from qnode.quotas import Quotas
 from qnode.shards import kinds
-from qnode.shards.querying import search
+from qnode.shards.querying import search, search_now
 
 if TYPE_CHECKING:
     from qnode.shards.collection import Collection
@@ -141,9 +141,12 @@ class Points:
         collection = self._collection(call)
         if collection.strict is not None:
             return None
-        request = recurring.read(call.body, parse)
+        request = recurring.read(call.body, parse) or recurring.read_small(call.body, parse)
         if request is None or request.with_vector.enabled or request.limit > answers.QUICK_POINTS:
             return None
+        if isinstance(request, UniversalRequest):
+            points = search_now(collection, request, self.finder(call))
+            return None if points is None else written(call, points)
         if collection.all_here is not None:
             points = collection.query_now(request)
             return None if points is None else written(call, points)

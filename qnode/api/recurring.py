@@ -38,6 +38,16 @@ def read(body: bytes, parse: Parse) -> QueryRequest | None:
     return None if read_before is None else read_before.nearest_to(vector)
 
 
+def read_small(body: bytes, parse: Parse) -> QueryRequest | UniversalRequest | None:
+    """Read a search without a vector: by the ids of points, as a rule. None for one that is long, or wrong in any way."""
+    if len(body) > _LONGEST_REST_BYTES:
+        return None
+    try:
+        return parse(orjson.loads(body))
+    except (orjson.JSONDecodeError, QnodeError):
+        return None
+
+
 @lru_cache(_REMEMBERED_BODIES)
 def _read_rest(rest: bytes, parse: Parse) -> QueryRequest | None:
     """Read a body whose vector was taken out; None if what was taken out is not its vector, or there is a fault."""

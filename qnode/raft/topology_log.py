@@ -9,6 +9,7 @@ Left out: how a command is committed, and where new shards are put.
 from __future__ import annotations
 
 import asyncio
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
@@ -29,6 +30,8 @@ from qnode.raft.topology import Reason, Rejected
 
 PROPOSAL_TIMEOUT_SECONDS: Final = 10.0
 """How long a change may take of which nobody has said it."""
+
+_log = logging.getLogger(__name__)
 
 
 class TopologyLog(ABC):
@@ -106,4 +109,7 @@ class TopologyLog(ABC):
     def _tell(self) -> None:
         self._telling = None
         for changed in self._subscribers:
-            changed()
+            try:
+                changed()
+            except Exception:  # the others must follow all the same
+                _log.exception("something could not follow a change of the topology")

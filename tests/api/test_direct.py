@@ -94,6 +94,38 @@ def test_direct_answers_are_those_of_the_ordinary_way(node: Node) -> None:
         assert direct == ordinary, (body, path)
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"query": 7},
+        {"query": 7, "limit": 4, "offset": 2, "with_payload": ["n"]},
+        {"query": 7, "filter": {"must": [{"key": "n", "range": {"lt": 50}}]}},
+        {"query": 7000},
+        {"query": {"recommend": {"positive": [1, 2], "negative": [3]}}, "params": {"hnsw_ef": 30}},
+        {"query": {"recommend": {"positive": [1, 2], "strategy": "best_score"}}, "with_payload": True},
+        {"query": {"recommend": {"positive": [1, 7000]}}},
+        {"query": {"recommend": {"negative": [1]}}},
+        {"query": {"recommend": {"positive": [1]}}, "lookup_from": {"collection": "d"}},
+        {"query": {"recommend": {"positive": [1]}}, "lookup_from": {"collection": "c"}, "filter": {"must": []}},
+        {"query": {"recommend": {"positive": list(range(150))}}},
+        {"query": {"discover": {"target": 5, "context": [{"positive": 1, "negative": 2}]}}},
+        {"query": {"context": [{"positive": 1, "negative": 2}]}, "limit": 300},
+        {"query": {"order_by": "n"}},
+        {"query": {"nearest": 7, "mmr": {"diversity": 0.5}}},
+        {"query": {"fusion": "rrf"}},
+        {"prefetch": [{"query": 7}, {"query": 8}], "query": {"fusion": "rrf"}},
+        {"prefetch": {"query": 7}, "query": 8},
+        {"query": "no id"},
+        {"query": {"recommend": 7}},
+        {},
+    ],
+    ids=repr,
+)
+def test_direct_answers_by_ids_are_those_of_the_ordinary_way(node: Node, body: dict[str, Any]) -> None:
+    direct, ordinary = answers(node, post(body), post(body, more=ORDINARY))
+    assert direct == ordinary
+
+
 def test_answers_keep_the_order_of_the_requests(node: Node) -> None:
     print(f"seed {SEED}")
     chance = random.Random(SEED + 2)

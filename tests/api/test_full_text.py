@@ -1,10 +1,14 @@
 """Full text over HTTP: indexes, conditions, and texts that a model is asked for."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from conftest import Client
+
+if TYPE_CHECKING:
+    from tests.api.conftest import Client
 
 DOCUMENTS = {
     1: "The quick brown fox jumps over the lazy dog",

@@ -88,6 +88,23 @@ def test_subscribers_have_been_told_when_the_proposer_goes_on(tmp_path: Path) ->
     asyncio.run(claim())
 
 
+def test_subscribers_hear_of_changes_behind_one_that_fails(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def fail() -> None:
+        raise ArithmeticError
+
+    async def claim() -> None:
+        log = opened(tmp_path)
+        seen: list[Topology] = []
+        log.subscribe(fail)
+        log.subscribe(lambda: seen.append(log.current))
+        await log.propose(AddPeer(1, "http://n1", "word"))
+        assert seen == [log.current]
+        log.close()
+
+    asyncio.run(claim())
+    assert "could not follow" in caplog.text
+
+
 def test_a_batch_tells_of_its_first_rejection_and_does_the_rest(tmp_path: Path) -> None:
     async def claim() -> None:
         log = opened(tmp_path)

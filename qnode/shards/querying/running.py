@@ -41,6 +41,11 @@ async def search(
     return await _Run(collection, request, find, consistency).answer()
 
 
+def search_now(collection: Collection, request: UniversalRequest, find: Find) -> Sequence[Point] | None:
+    """Answer a tree of a single search at once, if all that it takes is sure to be quick; None for any other."""
+    return None if request.prefetches else _Run(collection, request, find, None).answer_now()
+
+
 class _Run:
     """One tree that is being answered."""
 
@@ -53,6 +58,22 @@ class _Run:
         own = frozenset(place for place, found in self._places.items() if found is collection)
         self._steps: Steps[Sequence[Point]] = evaluate(request, collection.settings, own)
         self._parts = None if self._places.keys() - own else collection.direct_parts(request.shards, consistency)
+
+    def answer_now(self) -> Sequence[Point] | None:
+        """Answer without leaving the event loop; None if it takes more than that."""
+        if (parts := self._parts) is None:
+            return None
+        try:
+            asks = next(self._steps)
+            for _ in range(MOST_ON_LOOP):
+                answers = self._now(parts, asks)
+                if len(answers) < len(asks):
+                    return None
+                asks = self._steps.send(answers)
+        except StopIteration as end:
+            points: Sequence[Point] = end.value
+            return points
+        return None
 
     async def answer(self) -> Sequence[Point]:
         answers: list[Sequence[Point]] | None = None

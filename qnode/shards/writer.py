@@ -123,9 +123,8 @@ class Writer:
             self._stopping = True
             self._queue.put(None)
         self._thread.join()
-        self._was_applied = (
-            _nothing  # who refers to the shard in a circle keeps its files, and their room, until a full collection
-        )
+        # Who refers to the shard in a circle keeps its files, and their room, until a full collection.
+        self._was_applied = _nothing
 
     def _put(self, work: WriteRequest | Callable[[], Any], until_applied: bool) -> asyncio.Future[Any]:
         loop = asyncio.get_running_loop()

@@ -61,7 +61,7 @@ async def pay_for_write(strict: Strictness, collection: Collection, request: Wri
     parts = collection.parts_of(request)
     if chosen is not None:
         cost = -(-await _matches(collection, chosen) // max(1, len(parts)))
-        strict.take_writes(dict.fromkeys(parts, max(1, cost)))
+        strict.take_writes({shard: max(1, cost + _points_of(part)) for shard, part in parts.items()})
         return
     strict.take_writes({shard: max(1, _points_of(part)) for shard, part in parts.items()})
 

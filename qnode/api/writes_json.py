@@ -199,23 +199,28 @@ def _optional_filter(value: object) -> Filter | None:
     return None if value is None else parse_filter(value)
 
 
-def _optional_selector(given: Mapping[str, Any]) -> Selector | None:
-    """Read `points` or `filter`; the points win when both are given. A filter may select nothing, a list of ids not."""
+def _points_and_filter(given: Mapping[str, Any]) -> Selector | None:
+    """Read `points` and `filter`, as far as they are there. A filter may select nothing, a list of ids not."""
+    keys = None
     if given.get("points") is not None:
         keys = tuple(key_of(point_id) for point_id in reading.sequence(given["points"]))
         if not keys:
             raise BadRequest(_NO_POINTS)
-        return Selector(keys=keys)
-    if given.get("filter") is not None:
-        return Selector(filter=parse_filter(given["filter"]))
-    return None
+    chosen = _optional_filter(given.get("filter"))
+    return None if keys is None and chosen is None else Selector(keys, chosen)
+
+
+def _points_or_filter(given: Mapping[str, Any]) -> Selector:
+    """Read which points a change of payloads is about: those of `points` alone when both are given."""
+    selector = _points_and_filter(given)
+    if selector is None:
+        raise MalformedBody("Either list of point ids or filter must be provided")
+    return selector if selector.keys is None else Selector(selector.keys)
 
 
 def _selector(given: Mapping[str, Any]) -> Selector:
-    selector = _optional_selector(given)
-    if selector is None:
-        raise MalformedBody("Either list of point ids or filter must be provided")
-    return selector
+    """Read a body that is `points` or else `filter`: beside points, nobody looks at a filter."""
+    return _points_or_filter(given if given.get("points") is None else {"points": given["points"]})
 
 
 def parse_delete(body: object, sizes: Sizes) -> DeleteRequest:
@@ -238,7 +243,7 @@ def parse_update_vectors(body: object, sizes: Sizes) -> UpdateVectorsRequest:
 
 
 def parse_delete_vectors(body: object, sizes: Sizes) -> DeleteVectorsRequest:
-    """Read which named vectors to take from which points."""
+    """Read which named vectors to take from which points: those of `points` and those that pass `filter`, as in Qdrant."""
     given = reading.mapping(body)
     spelled = reading.first_of(given, "vector", "vectors")
     if spelled is None:
@@ -246,7 +251,7 @@ def parse_delete_vectors(body: object, sizes: Sizes) -> DeleteVectorsRequest:
     names = reading.texts(spelled)
     if not names:
         raise ValidationFailed([("vector", "must specify vector names to delete")])
-    selector = _optional_selector(given)
+    selector = _points_and_filter(given)
     if selector is None:
         raise BadRequest("No filter or points provided")
     return DeleteVectorsRequest(selector, tuple(dict.fromkeys(names)), choice_of(given))
@@ -262,7 +267,7 @@ def _payload_change(body: object) -> tuple[Selector, bytes, str | None, ShardCho
         for _ in parse_path(reading.text(key)).steps:
             nested = {"": nested}
         _payload_bytes(nested)
-    return _selector(given), payload, key, choice_of(given)
+    return _points_or_filter(given), payload, key, choice_of(given)
 
 
 def parse_set_payload(body: object, sizes: Sizes) -> SetPayloadRequest:
@@ -282,7 +287,7 @@ def parse_delete_payload(body: object, sizes: Sizes) -> DeletePayloadRequest:
     paths = reading.texts(reading.required(given, "keys"))
     for path in paths:
         parse_path(path)
-    return DeletePayloadRequest(_selector(given), tuple(paths), choice_of(given))
+    return DeletePayloadRequest(_points_or_filter(given), tuple(paths), choice_of(given))
 
 
 def parse_clear_payload(body: object, sizes: Sizes) -> ClearPayloadRequest:

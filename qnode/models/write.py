@@ -30,7 +30,7 @@ class UpdateMode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Selector:
-    """Points by id or by filter; exactly one of the two is set."""
+    """Points by id or by filter; where vectors are deleted, those of both. Never neither."""
 
     keys: tuple[PointKey, ...] | None = None
     filter: Filter | None = None

@@ -144,13 +144,12 @@ def resolve(request: WriteRequest, index: Index, vectors: Mapping[str, SlotParam
 
 
 def _selected(selector: Selector, index: Index, *, must_exist: bool = True) -> list[PointKey]:
-    if selector.keys is None:
-        assert selector.filter is not None
-        return reading.keys_of_filter(index, selector.filter)
-    keys = list(dict.fromkeys(selector.keys))
+    keys = list(dict.fromkeys(selector.keys or ()))
     if must_exist:
         _check_existing(keys, index)
-    return keys
+    if selector.filter is None:
+        return keys
+    return list(dict.fromkeys((*keys, *reading.keys_of_filter(index, selector.filter))))
 
 
 def _check_existing(keys: Sequence[PointKey], index: Index) -> None:

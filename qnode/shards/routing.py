@@ -42,7 +42,7 @@ class Ring:
         return self._owners[at % len(self._owners)]
 
     def split(self, request: WriteRequest) -> dict[int, WriteRequest]:
-        """Give each shard its part of a write; one by filter goes to all shards."""
+        """Give each shard its part of a write; one by filter goes to all shards, with each the keys that are its own."""
         if len(self.shards) == 1:
             return {self.shards[0]: request}
         if isinstance(request, UpsertRequest | UpdateVectorsRequest):
@@ -50,9 +50,10 @@ class Ring:
         keys = request.selector.keys
         if keys is None:
             return dict.fromkeys(self.shards, request)
+        parts, chosen = self.split_keys(keys), request.selector.filter
         return {
-            shard: replace(request, selector=Selector(keys=tuple(part)))
-            for shard, part in self.split_keys(keys).items()
+            shard: replace(request, selector=Selector(tuple(parts.get(shard, ())), chosen))
+            for shard in (parts if chosen is None else self.shards)
         }
 
     def split_keys(self, keys: Sequence[PointKey]) -> dict[int, list[PointKey]]:

@@ -122,6 +122,14 @@ def test_vectors_are_replaced_and_deleted(client: Client) -> None:
     assert client.result("GET", f"{C}/points/0")["vector"] == {}
 
 
+def test_vectors_of_listed_points_and_of_those_that_pass_the_filter_are_deleted(client: Client) -> None:
+    even = {"must": {"key": "even", "match": {"value": True}}}
+    body = {"points": [1], "filter": even, "vector": [""]}
+    client.result("POST", f"{C}/points/vectors/delete?wait=true", body)
+    left = client.result("POST", f"{C}/points/scroll", {"filter": {"must": {"has_vector": ""}}})["points"]
+    assert ids(left) == [UUID]
+
+
 def test_a_batch_of_operations_runs_in_order_and_stops_at_the_first_error(client: Client) -> None:
     upsert = {"upsert": {"points": [{"id": 7, "vector": [1.0, 1.0]}]}}
     results = client.result(

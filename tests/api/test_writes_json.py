@@ -210,6 +210,17 @@ def test_a_payload_that_is_nested_too_deeply_is_refused() -> None:
             DeleteVectorsRequest(Selector(keys=(key_of(1),)), ("a", "")),
         ),
         (
+            writes_json.parse_delete_vectors,
+            {"points": [1], "filter": {}, "vector": ["a"]},
+            DeleteVectorsRequest(Selector((key_of(1),), Filter()), ("a",)),
+        ),
+        (writes_json.parse_delete, {"points": [1], "filter": 5}, DeleteRequest(Selector(keys=(key_of(1),)))),
+        (
+            writes_json.parse_delete_payload,
+            {"points": [1], "filter": {}, "keys": ["a"]},
+            DeletePayloadRequest(Selector(keys=(key_of(1),)), ("a",)),
+        ),
+        (
             writes_json.parse_set_payload,
             {"points": [1], "payload": {"x": None}, "key": "a[].b"},
             SetPayloadRequest(Selector(keys=(key_of(1),)), b'{"x":null}', "a[].b"),
@@ -244,6 +255,7 @@ NEITHER = "Format error in JSON body: Either list of point ids or filter must be
         (writes_json.parse_set_payload, {"payload": {}}, NEITHER),
         (writes_json.parse_delete_payload, {"keys": ["a"]}, NEITHER),
         (writes_json.parse_set_payload, {"points": [1]}, "missing field `payload`"),
+        (writes_json.parse_set_payload, {"points": [1], "payload": {}, "filter": {"nor": []}}, "unknown field `nor`"),
         (writes_json.parse_set_payload, {"points": [1], "payload": {}, "key": "a..b"}, "Format error in JSON body: "),
         (writes_json.parse_delete_payload, {"points": [1]}, "missing field `keys`"),
         (writes_json.parse_delete_vectors, {"vector": ["a"]}, "Bad request: No filter or points provided"),

@@ -140,9 +140,14 @@ class Writes:
 
     def delete_vectors(self) -> Write:
         selected, chosen = self._selected()
+        also_selected, also_chosen = self._selected()
         names = self.rng.sample(list(self.store.vectors), 1)
-        body = {**selected, "vector": names}
-        return Write("delete vectors", "POST", "/points/vectors/delete", body, (model.remove_vectors(chosen, names),))
+        if also_selected.keys() == selected.keys():
+            body, changed = {**selected, "vector": names}, chosen
+        else:
+            body = {**selected, **also_selected, "vector": names}
+            changed = lambda i, point: chosen(i, point) or also_chosen(i, point)  # noqa: E731
+        return Write("delete vectors", "POST", "/points/vectors/delete", body, (model.remove_vectors(changed, names),))
 
     def set_payload(self) -> Write:
         selected, chosen = self._selected()

@@ -31,6 +31,7 @@ from qnode.models.topology_commands import AddReplica, ChangePrimary, Command, C
 from qnode.models.write import (
     ClearPayloadRequest,
     DeleteRequest,
+    DeleteVectorsRequest,
     OverwritePayloadRequest,
     Selector,
     SetPayloadRequest,
@@ -120,6 +121,19 @@ def test_a_write_by_filter_reaches_every_shard(tmp_path: Path) -> None:
         await collection.write(upsert(1), wait=True)  # behind it in each queue that it is in
         with pytest.raises(NotFound):
             await collection.write(SetPayloadRequest(Selector(keys=(key_of(7777),)), b"{}"), wait=True)
+
+    run(tmp_path, 3, act)
+
+
+def test_vectors_of_keys_and_of_those_that_pass_a_filter_go_from_every_shard(tmp_path: Path) -> None:
+    async def act(group: Group) -> None:
+        await group.create(SPREAD)
+        collection = group[1].collections.get("c")
+        await collection.write(upsert(*range(30), even=False), wait=True)
+        await collection.write(upsert(*range(30, 50), even=True), wait=True)
+        await collection.write(DeleteVectorsRequest(Selector((key_of(7),), EVEN), ("",)), wait=True)
+        with_vector = parse_filter({"must": [{"has_vector": ""}]})
+        assert await group[2].collections.get("c").count(CountRequest(with_vector)) == 29
 
     run(tmp_path, 3, act)
 

@@ -24,12 +24,15 @@ STEP_BYTES: Final = 8 << 20
 PAUSE_SECONDS: Final = 0.05
 """Steps and pauses let 160 MB a second go."""
 
+SCARCE_SHARE: Final = 0.1
+"""Without pauses where no more of the file system than this is free: whoever deletes to make room needs it now."""
+
 UNMAPPED_SECONDS: Final = 10.0
-"""A mapping is waited for so long; then the file loses its name, and its blocks go with the mapping."""
+"""A mapping is waited for so long, many at the same time; then the file loses its name, and its blocks go with the mapping."""
 
 _MAPPINGS: Final = Path("/proc/self/maps")
 
-_waiting: queue.SimpleQueue[Path] = queue.SimpleQueue()
+_waiting: queue.SimpleQueue[tuple[Path, float]] = queue.SimpleQueue()
 _starting = threading.Lock()
 _pid = 0
 
@@ -44,7 +47,15 @@ def remove_steadily(path: Path) -> None:
         if _pid != os.getpid():
             _pid = os.getpid()
             threading.Thread(target=_run, name="removal", daemon=True).start()
-    _waiting.put(path)
+    _waiting.put((path, time.monotonic() + UNMAPPED_SECONDS))
+
+
+def remove_in_steps(path: Path) -> None:
+    """Remove a file or a tree that nobody has a use for, and return when it is gone; blocks.
+
+    For a process that ends soon, and a folder that somebody lists next: neither must find what is in the background still.
+    """
+    _remove(path, time.monotonic() + UNMAPPED_SECONDS)
 
 
 def _is_small(path: Path) -> bool:
@@ -73,11 +84,10 @@ def _remove_now(path: Path) -> None:
 
 def _run() -> None:
     while True:
-        _remove(_waiting.get())
+        _remove(*_waiting.get())
 
 
-def _remove(path: Path) -> None:
-    gives_up_at = time.monotonic() + UNMAPPED_SECONDS
+def _remove(path: Path, gives_up_at: float) -> None:
     while (may_shrink := _is_unmapped(path)) is False and time.monotonic() < gives_up_at:
         time.sleep(PAUSE_SECONDS)
     for file in _files(path):
@@ -89,6 +99,12 @@ def _remove(path: Path) -> None:
         with suppress(OSError):
             file.unlink()
     _remove_now(path)
+
+
+def _pause(descriptor: int) -> None:
+    found = os.fstatvfs(descriptor)
+    if found.f_bavail > SCARCE_SHARE * found.f_blocks:
+        time.sleep(PAUSE_SECONDS)
 
 
 def _is_unmapped(path: Path) -> bool | None:
@@ -107,6 +123,6 @@ def _shrink(file: Path) -> None:
     try:
         for left_bytes in range(found.st_size - STEP_BYTES, 0, -STEP_BYTES):
             os.ftruncate(descriptor, left_bytes)
-            time.sleep(PAUSE_SECONDS)
+            _pause(descriptor)
     finally:
         os.close(descriptor)

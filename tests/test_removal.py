@@ -113,3 +113,21 @@ def test_what_went_with_its_folder_holds_nobody_up(tmp_path: Path) -> None:
     make(tmp_path / "tree")
     remove_tree(tmp_path / "tree")
     wait_for(lambda: not list(tmp_path.iterdir()))
+
+
+def test_where_room_is_scarce_nothing_pauses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(removal, "PAUSE_SECONDS", 3600.0)
+    monkeypatch.setattr(removal, "SCARCE_SHARE", 1.0)
+    make(tmp_path / "tree")
+    remove_tree(tmp_path / "tree")
+    wait_for(lambda: not list(tmp_path.iterdir()))
+
+
+def test_many_mapped_trees_are_waited_for_as_long_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(removal, "UNMAPPED_SECONDS", 0.5)
+    monkeypatch.setattr(removal, "PAUSE_SECONDS", 0.001)
+    monkeypatch.setattr(removal, "_is_unmapped", lambda path: False)
+    for number in range(40):
+        make(tmp_path / str(number))
+        remove_tree(tmp_path / str(number))
+    wait_for(lambda: not list(tmp_path.iterdir()), seconds=15.0)

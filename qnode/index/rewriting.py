@@ -14,11 +14,12 @@ from typing import Any, Final
 import lmdb
 import orjson
 
-from qnode.disk import remove_tree, sync_directory, sync_file
+from qnode.disk import sync_directory, sync_file
 from qnode.errors import BadInput
 from qnode.index.records import HEAD_BYTES
 from qnode.index.refilling import fill, new_environment
 from qnode.index.store import DATABASES, MAP_BYTES, MAX_DATABASES, Store, get_meta_u64, put_meta_u64, seal_payload
+from qnode.removal import remove_in_steps
 
 _NUMBER_BYTES: Final = 4
 _PAIR_BYTES: Final = 8
@@ -34,18 +35,20 @@ Look = Callable[[bytes, bytes], bool]
 def rewrite(folder: Path) -> None:
     """Write the store of a copy anew; blocks. Raise BadInput where it holds what no store holds.
 
-    A store that is no LMDB file raises whatever LMDB says, or ends the process.
+    Nothing of the old one is left in the folder then, for all that is there is sent. A store that is no LMDB file raises whatever
+    LMDB says, or ends the process.
     """
-    path, fresh = folder / "store", folder / "store.fresh"
+    path, fresh, old = folder / "store", folder / "store.fresh", folder / "store.old"
     fresh.mkdir()
     source = lmdb.open(str(path), readonly=True, lock=False, create=False, max_dbs=MAX_DATABASES, map_size=MAP_BYTES)
     with source, new_environment(fresh) as target:
         _check_counts(target, {name: _copy(source, target, name, look) for name, look in _LOOKS.items()})
         target.sync(True)
     sync_file(fresh / "data.mdb")
-    remove_tree(path)
+    path.rename(old)
     fresh.rename(path)
     sync_directory(path)
+    remove_in_steps(old)
     sync_directory(folder)
 
 

@@ -36,7 +36,7 @@ class Applying:
         self.no_room: OutOfSpace | OlderSettings | None = None
         self.no_room_since = self.again_at = 0.0
         self._tried_with = index.params
-        self.postponed = Postponed(index)
+        self.postponed = Postponed(index, log)
 
     @property
     def lacks_room(self) -> bool:

@@ -306,8 +306,8 @@ class LocalShard:
 
     @property
     def needs_build(self) -> bool:
-        """Whether a segment waits for the builder."""
-        return maintenance.is_due(self.index)
+        """Whether a segment waits for the builder, or writes for a segment that does."""
+        return not self._driver.applying.postponed.is_empty or maintenance.is_due(self.index)
 
     @property
     def queue_length(self) -> int:
@@ -339,9 +339,10 @@ class LocalShard:
         self._optimizer = asyncio.create_task(self._optimize(), name=f"optimizer {self.path}")
 
     async def _stop_optimizing(self) -> None:
-        assert self._optimizer is not None
-        self._optimizer.cancel()
-        await asyncio.gather(self._optimizer, return_exceptions=True)
+        optimizer, self._optimizer = self._optimizer, None  # its traceback would keep the shard, and so its files
+        if optimizer is not None:
+            optimizer.cancel()
+            await asyncio.gather(optimizer, return_exceptions=True)
 
     async def _optimize(self) -> None:
         """Close, build, merge and rewrite segments whenever writes have made it necessary."""
@@ -353,11 +354,14 @@ class LocalShard:
                 while await self._optimize_once():
                     pass
                 self.optimizer_error, retry_seconds = None, BUILD_RETRY_SECONDS
+                self._driver.applying.postponed.expects_no_build = False
             except asyncio.CancelledError:
                 raise
             except Exception as error:
                 _log.exception("a build of %s failed", self.path)
                 self.optimizer_error = str(error)
+                self._driver.applying.postponed.expects_no_build = True
+                self._writer.tell(lambda: None)  # what waits can be applied now
                 await asyncio.sleep(retry_seconds)
                 self._wake.set()
                 retry_seconds = min(2 * retry_seconds, LONGEST_BUILD_RETRY_SECONDS)

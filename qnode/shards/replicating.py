@@ -327,8 +327,7 @@ class Replicating:
             self._refusal = error
             return self._shard.refused(store.ticket, monotonic())
         self._unsynced_ticket = store.ticket
-        if self.is_alone:
-            self.applying.postponed.add(store, operations)
+        self.applying.postponed.add(store, operations, is_alone=self.is_alone)
         return self._shard.appended(store.ticket, monotonic())
 
     def _store_and_apply(self, store: do.Store, operations: Mapping[int, Operation]) -> None:

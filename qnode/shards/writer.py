@@ -123,6 +123,8 @@ class Writer:
             self._stopping = True
             self._queue.put(None)
         self._thread.join()
+        # Who refers to the shard in a circle keeps its files, and their room, until a full collection.
+        self._was_applied = _nothing
 
     def _put(self, work: WriteRequest | Callable[[], Any], until_applied: bool) -> asyncio.Future[Any]:
         loop = asyncio.get_running_loop()
@@ -145,8 +147,19 @@ class Writer:
     def _run(self) -> None:
         while not self._is_at_end:
             self._turn(self._take())
+        self._finish_held()
         for waiting in self._held:
             waiting.fail(Unavailable("the shard is being closed"))
+
+    def _finish_held(self) -> None:
+        """Serve at the end what is held behind writes that wait for graphs: nobody has logged it."""
+        self._driver.applying.postponed.expects_no_build = True
+        before = None
+        while (
+            self._held and self._driver.is_alone and before != (now := (self._driver.index.applied_op, len(self._held)))
+        ):
+            before = now
+            self._turn([])
 
     def _take(self) -> list[Waiting | Event]:
         """Wait for work, or until something is due, and take all that is there, up to GROUP_REQUESTS."""
@@ -176,7 +189,7 @@ class Writer:
         return None if due_at is None else max(0.0, due_at - monotonic())
 
     def _turn(self, batch: list[Waiting | Event]) -> None:
-        applied_before = self._driver.index.applied_op
+        applied_before, was_behind = self._driver.index.applied_op, not self._driver.is_all_applied
         in_hand_bytes = _size_of(batch) + _size_of(self._held)
         if self._held and self._can_serve_held():
             batch = [*self._held, *batch]
@@ -198,7 +211,7 @@ class Writer:
             self._queued_bytes -= in_hand_bytes - _size_of(self._held)
         self._driver.publish()
         if self._driver.index.applied_op != applied_before:
-            if not self._driver.is_alone or self._driver.applying.postponed.is_asked_for:
+            if was_behind or not self._driver.is_alone or self._driver.applying.postponed.is_asked_for:
                 self._was_applied()
             if isinstance(self._fields_fault, OutOfSpace):
                 self._fields_pending = True  # there is room again
@@ -284,6 +297,10 @@ class Writer:
             text = f"a payload index could not be built further: {error}"
             self._fields_fault = error if isinstance(error, QnodeError) else InternalError(text)
             self._fields_pending = False
+
+
+def _nothing() -> None:
+    pass
 
 
 def _size_of(batch: Iterable[Waiting | Event]) -> int:

@@ -1,6 +1,8 @@
 """A shard's writer between its log and its index: what it promises when writes never pause, and when applying fails."""
 
 import asyncio
+import gc
+import weakref
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from qnode.models.write import UpsertRequest
 from qnode.shards.local_shard import LocalShard, ShardSettings
 from qnode.shards.replication import ReplicaState, ShardView
 from qnode.wal import Log
+from tests.support.node import wait_for
 
 ALONE = ShardView(0, epoch=1, revision=1, replicas={0: ReplicaState.ACTIVE})
 PARAMS = IndexParams((VectorParams("", 0, 4, Distance.DOT),))
@@ -139,3 +142,25 @@ def test_a_write_for_a_vector_that_was_replaced_since_it_was_checked_is_refused(
         assert shard.fault is None
 
     run(tmp_path, act)
+
+
+def test_files_are_let_go_of_when_a_shard_is_closed_without_a_collection_of_garbage(tmp_path: Path) -> None:
+    async def used() -> weakref.ref[object]:
+        shard = opened(tmp_path)
+        shard.start()
+        shard.follow(ALONE)
+        await shard.submit(upsert(1))
+        (space,) = shard.index.spaces.values()
+        segment = weakref.ref(space.parts[0].segment)
+        await shard.close()
+        return segment
+
+    async def look() -> None:
+        segment = await used()
+        await asyncio.to_thread(wait_for, lambda: segment() is None, 10)
+
+    gc.disable()
+    try:
+        asyncio.run(look())
+    finally:
+        gc.enable()

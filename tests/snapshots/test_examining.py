@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
+from qnode import removal
 from qnode.errors import BadInput
 from qnode.index import Index
 from qnode.index.check import faults
+from qnode.index.copying import files_of_copy
 from qnode.index.examining import fault_of_copy
 from qnode.index.store import Store, put_meta_u64, seal_payload
 from qnode.snapshots.examining import examine
@@ -51,6 +53,15 @@ def test_a_good_copy_passes_and_is_the_same_afterwards(tmp_path: Path) -> None:
         assert (index.points_count, index.applied_op) == (50, 1)
     finally:
         index.close()
+
+
+def test_nothing_of_a_large_store_is_left_beside_the_new_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(removal, "STEP_BYTES", 4096)
+    monkeypatch.setattr(removal, "PAUSE_SECONDS", 0.02)
+    copy = copy_of(tmp_path)
+    assert fault_of_copy(copy, PARAMS) is None
+    assert {path.name for path in copy.iterdir()} == {"store", "segments"}
+    assert files_of_copy(copy)[0].path == "store/data.mdb"
 
 
 @pytest.mark.parametrize(

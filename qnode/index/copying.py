@@ -22,7 +22,6 @@ Left out: the log, and resuming. What fails leaves a part of a copy, which is th
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -31,7 +30,7 @@ from typing import Final
 
 import lmdb
 
-from qnode.disk import fault_of, new_file, sync_directory, sync_file
+from qnode.disk import fault_of, new_file, sync_directory
 from qnode.errors import Corruption, InternalError
 from qnode.index.index import Index
 from qnode.index.manifest import SegmentEntry, SegmentState, read_manifest
@@ -119,7 +118,7 @@ class Held:
                 (folder / "segments" / str(entry.id)).mkdir()
             for file in self.files():
                 if file.is_final:
-                    _link(file.source, folder / file.path)
+                    _link(file, folder / file.path)
                 else:
                     _write(file, folder / file.path)
             written = [folder / "segments" / str(entry.id) for entry, _ in self._segments]
@@ -195,15 +194,14 @@ def _files_of_segment(entry: SegmentEntry, segment: Segment) -> list[SourceFile]
     ]
 
 
-def _link(source: Path, target: Path) -> None:
+def _link(file: SourceFile, target: Path) -> None:
     """Give a finished file a second name; where the file system knows no such thing, copy it."""
     try:
-        target.hardlink_to(source)
+        target.hardlink_to(file.source)
     except FileNotFoundError:
         raise
     except OSError:
-        shutil.copyfile(source, target)
-        sync_file(target)
+        _write(file, target)
 
 
 def _write(file: SourceFile, target: Path) -> None:

@@ -91,6 +91,20 @@ def test_a_copy_holds_what_the_index_held(driver: Driver, tmp_path: Path) -> Non
     assert driver.index.store.is_held is False
 
 
+def test_a_copy_without_hard_links_holds_the_same(
+    driver: Driver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path, target: Path) -> None:
+        raise PermissionError
+
+    build_here(driver)
+    monkeypatch.setattr(Path, "hardlink_to", refuse)
+    copy_index(driver.index, tmp_path / "copy")
+    sealed = list((tmp_path / "copy" / "segments").glob("*/links.bin"))
+    assert [file.stat().st_nlink for file in sealed] == [1]
+    assert opened_state(tmp_path / "copy") == (driver.index.applied_op, state(driver.index))
+
+
 def test_posting_lists_that_have_pages_of_their_own_are_copied_and_compacted(tmp_path: Path) -> None:
     count = 5000  # of one value: more than a list in a page of others holds
     made = Driver(tmp_path / "shard", ONE)

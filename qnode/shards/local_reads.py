@@ -162,9 +162,7 @@ def info(
     parts = [part for space in spaces for part in space.parts]
     faults = [fault for shard in shards if (fault := shard.fault or shard.optimizer_error)]
     status = CollectionStatus.GREEN
-    if any(
-        shard.is_building or shard.needs_build or shard.queue_length or shard.deferred_points_count for shard in shards
-    ):
+    if any(shard.is_building or shard.needs_build or shard.queue_length for shard in shards):
         status = CollectionStatus.YELLOW
     if faults:
         status = CollectionStatus.RED

@@ -24,13 +24,12 @@ from typing import Final
 import orjson
 import xxhash
 
-from qnode.disk import fault_of
+from qnode.disk import SYNC_STEP_BYTES, fault_of
 
 CHECKSUMS: Final = "checksums.json"
 """The last file: XXH3 of every one between it and the first."""
 
 PIECE_BYTES: Final = 1 << 20
-SYNC_BYTES: Final = 8 << 20
 MOST_WAITING: Final = 8
 """So many pieces may wait for being hashed."""
 
@@ -100,7 +99,7 @@ def pack(path: Path, content: Iterable[bytes]) -> str:
                     hashed.popleft().result()
                 file.write(piece)
                 unsynced_bytes += len(piece)
-                if unsynced_bytes >= SYNC_BYTES:
+                if unsynced_bytes >= SYNC_STEP_BYTES:
                     if synced is not None:
                         synced.result()
                     file.flush()

@@ -96,30 +96,20 @@ def test_an_upload_comes_to_its_end_with_graphs_for_all_but_the_last(tmp_path: P
 
 
 def test_what_waits_at_the_end_stays_and_who_waits_is_told_so(tmp_path: Path) -> None:
-    waiting = []
-
     async def leave(shard: LocalShard, pool: BuilderPool) -> None:
         async with pool.place():
             await shard.submit(upsert(*range(FULL)))
             await shard.submit(upsert(FULL), wait=False)
-            waiting.append(asyncio.ensure_future(shard.submit(upsert(FULL + 1))))
+            waiting = asyncio.ensure_future(shard.submit(upsert(FULL + 1)))
             await shard.submit(upsert(FULL + 2), wait=False)
             await shard.close()
             with pytest.raises(NotYetApplied, match="durable and will stay"):
-                await waiting[0]
+                await waiting
 
     async def look(shard: LocalShard, pool: BuilderPool) -> None:
         assert shard.index.points_count == FULL + 3
 
-    async def leaving() -> None:
-        pool = BuilderPool(1)
-        shard = LocalShard.open(tmp_path, PARAMS, ShardSettings(), pool)
-        shard.start()
-        shard.follow(ALONE)
-        await leave(shard, pool)
-        await pool.close()
-
-    asyncio.run(leaving())
+    run(tmp_path, leave)
     run(tmp_path, look)
 
 

@@ -51,7 +51,7 @@ def test_no_piece_is_empty_before_the_last() -> None:
 
 
 def test_the_sha256_is_that_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(packing, "SYNC_BYTES", 10_000)
+    monkeypatch.setattr(packing, "SYNC_STEP_BYTES", 10_000)
     put = members(100_000, 3)
     digest = pack(tmp_path / "archive", pieces(FIRST, put))
     content = (tmp_path / "archive").read_bytes()
